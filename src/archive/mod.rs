@@ -1,0 +1,3 @@
+//! PostgreSQL's directory-format archive: its table of contents and its data files.
+
+pub mod toc;

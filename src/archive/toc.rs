@@ -1,0 +1,1 @@
+//! `toc.dat`: read, edit, write.

@@ -1,0 +1,1 @@
+//! Orchestrates a backup from preflight to proof.

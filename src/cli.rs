@@ -1,0 +1,1 @@
+//! Options as clap sees them: raw, unvalidated.

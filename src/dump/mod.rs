@@ -1,0 +1,1 @@
+//! Rows from the source to the store.

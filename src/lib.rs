@@ -1,0 +1,23 @@
+//! savepoint takes a consistent backup of a PostgreSQL database, streams it to S3, restores what was stored into a
+//! throwaway server, and proves that every row is equal.
+//!
+//! The modules stand in the order in which the data flows: [`cli`] and [`config`] say what to do, [`postgres`] talks
+//! to the source, [`dump`] moves its rows into a [`store`] as a standard [`archive`], [`manifest`] is the commit
+//! point, [`verify`] proves what was stored, [`backup`] orchestrates all of it, and [`report`] tells people.
+
+pub mod action;
+pub mod archive;
+pub mod backup;
+pub mod cli;
+pub mod config;
+pub mod dump;
+pub mod error;
+pub mod manifest;
+pub mod postgres;
+pub mod progress;
+pub mod report;
+pub mod secret;
+pub mod store;
+pub mod verify;
+
+pub use error::{Error, Result};

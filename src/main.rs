@@ -1,0 +1,2 @@
+//! The command line: parse, run, render the error, exit code.
+fn main() {}

@@ -1,0 +1,312 @@
+//! `manifest.json`: what a backup holds. Written last and only if absent: the commit point. The stored format is
+//! described in `docs/format.md`, its JSON Schema (`docs/manifest.schema.json`) is generated from these types.
+
+use crate::config::{BackupKind, Filter, RunContext, VerifyLevel};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the manifest format that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A stored backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: u32,
+    /// The backup's id, such as `20261122T030000Z-snapshot-1a2b3c4`.
+    pub id: String,
+    /// Why it was taken.
+    pub kind: BackupKind,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
+    /// When the snapshot was taken: the moment that the backup shows (RFC 3339, UTC).
+    pub taken_at: String,
+    /// When everything was stored (RFC 3339, UTC).
+    pub stored_at: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// Git and CI context.
+    pub context: RunContext,
+    /// How it was taken.
+    pub options: Options,
+    /// What was left out, and why, in words.
+    pub left_out: Vec<String>,
+    /// Every stored file but this one, in order of its key.
+    pub files: Vec<File>,
+    /// Every table, in order of schema and name.
+    pub tables: Vec<Table>,
+    /// Every sequence, in order of schema and name.
+    pub sequences: Vec<Sequence>,
+    /// Every large object, in order of its OID.
+    pub large_objects: Vec<LargeObject>,
+    /// Every materialized view, in order of schema and name.
+    pub matviews: Vec<Matview>,
+    /// Installed extensions.
+    pub extensions: Vec<Extension>,
+    /// Roles that the archive names.
+    pub roles: Vec<Role>,
+    /// SHA-256 (hex) over the archive's schema entries, ids and OIDs left out: equal for equal schemas.
+    pub schema_digest: String,
+    /// Totals.
+    pub totals: Totals,
+    /// Seconds per phase.
+    pub timings: BTreeMap<String, f64>,
+}
+
+/// Where a backup comes from. Never holds a password.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// Host name, or `sha256:` and the hash of it.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database name.
+    pub database: String,
+    /// User that took the backup.
+    pub user: String,
+    /// `server_version`, such as `17.5`.
+    pub server_version: String,
+    /// Major version.
+    pub major: u32,
+    /// Database encoding, such as `UTF8`.
+    pub encoding: String,
+    /// Locale provider: `libc`, `icu` or `builtin`.
+    pub locale_provider: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// ICU or builtin locale.
+    pub locale: Option<String>,
+    /// `lc_monetary` of the session that read the rows.
+    pub lc_monetary: String,
+    /// `pg_database_size`, bytes.
+    pub database_bytes: u64,
+    /// The exported snapshot's name.
+    pub snapshot: String,
+    /// The name of the bootstrap superuser (OID 10).
+    pub bootstrap_role: String,
+    /// True when the source was a standby.
+    pub standby: bool,
+}
+
+/// How a backup was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Options {
+    /// Connections that read rows.
+    pub jobs: u32,
+    /// `zstd:2`, `gzip:4` or `none`.
+    pub compression: String,
+    /// What was asked for.
+    pub filter: Filter,
+    /// The proof that was asked for.
+    pub verify: VerifyLevel,
+    /// Version of pg_dump, as it prints it.
+    pub pg_dump: String,
+}
+
+/// A stored file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct File {
+    /// Key below the backup's own folder, such as `archive/toc.dat`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the whole file, hex.
+    pub sha256: String,
+}
+
+/// How a table's rows came into the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TakenBy {
+    /// By our own streams.
+    Streams,
+    /// By pg_dump itself; we read the rows once more in the same snapshot for the fingerprint.
+    PgDump,
+}
+
+/// A table and its rows at the snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Table {
+    /// Schema name.
+    pub schema: String,
+    /// Table name.
+    pub name: String,
+    /// OID in the source.
+    pub oid: u32,
+    /// Dumped columns in COPY order.
+    pub columns: Vec<String>,
+    /// A condition on the rows, as extensions set for their configuration tables.
+    pub condition: Option<String>,
+    /// Read through the table and all its children (`true`) or this table only.
+    pub with_children: bool,
+    /// Who wrote the rows.
+    pub taken_by: TakenBy,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of COPY text, line ends included.
+    pub bytes: u64,
+    /// Sum modulo 2^128 of the XXH3-128 hash of each row's COPY text (line end left out), 32 hex digits.
+    pub fingerprint: String,
+    /// The stored file, below the backup's folder; absent for tables that pg_dump wrote.
+    pub file: Option<String>,
+    /// The pieces of the file.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A piece of a table, read by one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Chunk {
+    /// Pages `[from, to)` of the heap; `to` is absent in the open-ended last range; both absent: the whole table.
+    pub pages: Option<(u32, Option<u32>)>,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of COPY text.
+    pub bytes: u64,
+    /// As [`Table::fingerprint`].
+    pub fingerprint: String,
+    /// Where it stands in the file: independent gzip members or zstd frames, or plain text, which begin and end at a row.
+    pub frames: Vec<Frame>,
+}
+
+/// One gzip member, zstd frame or run of plain text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Frame {
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of these bytes, hex.
+    pub sha256: String,
+}
+
+/// A sequence's state as the archive sets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sequence {
+    /// Schema name.
+    pub schema: String,
+    /// Sequence name.
+    pub name: String,
+    /// `last_value`.
+    pub last_value: i64,
+    /// `is_called`.
+    pub is_called: bool,
+}
+
+/// A large object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LargeObject {
+    /// OID, kept by a restore.
+    pub oid: u32,
+    /// Owner.
+    pub owner: String,
+    /// Access privileges as text, sorted; absent for the default ones.
+    pub acl: Option<Vec<String>>,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the content, hex.
+    pub sha256: String,
+}
+
+/// A materialized view. Its rows are made by the restore, so only its being populated is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Matview {
+    /// Schema name.
+    pub schema: String,
+    /// View name.
+    pub name: String,
+    /// Whether it holds data.
+    pub populated: bool,
+}
+
+/// An installed extension.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Extension {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Schema that it lies in.
+    pub schema: String,
+}
+
+/// A role that the archive names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Role {
+    /// Name.
+    pub name: String,
+    /// Whether it is a superuser in the source.
+    pub superuser: bool,
+}
+
+/// Totals of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// Tables.
+    pub tables: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Bytes of COPY text and large objects.
+    pub bytes: u64,
+    /// Bytes of all stored files but the manifest.
+    pub stored_bytes: u64,
+}
+
+/// `proofs/<time>.json`: what one proof of a stored backup found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Proof {
+    /// Version of this format.
+    pub format: u32,
+    /// The backup's id.
+    pub backup_id: String,
+    /// Version of the program that proved it.
+    pub tool_version: String,
+    /// How much was proven.
+    pub level: VerifyLevel,
+    /// True when nothing differs.
+    pub passed: bool,
+    /// When it began (RFC 3339, UTC).
+    pub started_at: String,
+    /// When it ended (RFC 3339, UTC).
+    pub finished_at: String,
+    /// The server that the archive was restored into; absent when nothing was restored.
+    pub server: Option<ProofServer>,
+    /// What was compared.
+    pub compared: Compared,
+    /// What differs, one line per object (`table public.orders: 3 rows fewer, content differs`).
+    pub differences: Vec<String>,
+    /// What this proof could not cover, and why.
+    pub unproven: Vec<String>,
+    /// Seconds per phase.
+    pub timings: BTreeMap<String, f64>,
+}
+
+/// The server of a proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofServer {
+    /// `built-in` or `verify-url`.
+    pub kind: String,
+    /// `server_version`.
+    pub version: String,
+}
+
+/// How many things a proof compared and found equal or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Compared {
+    /// Files read back, size and SHA-256 checked.
+    pub files: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Rows read from the restored copy.
+    pub rows: u64,
+    /// Sequences.
+    pub sequences: u64,
+    /// Large objects.
+    pub large_objects: u64,
+    /// Materialized views.
+    pub matviews: u64,
+    /// Schema entries.
+    pub schema_entries: u64,
+}

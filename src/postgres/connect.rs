@@ -1,0 +1,1 @@
+//! Connections: TLS, session settings, errors that say what the server said.

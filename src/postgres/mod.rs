@@ -1,0 +1,5 @@
+//! Talking to PostgreSQL: connection strings, connections, and the programs that come with a server.
+
+pub mod connect;
+pub mod conninfo;
+pub mod tools;

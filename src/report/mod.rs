@@ -1,0 +1,1 @@
+//! One report, many renderers: terminal, step summary, Slack, JSON.

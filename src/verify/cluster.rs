@@ -1,0 +1,1 @@
+//! The throwaway server: initdb, start, stop, and sweeping what a killed run left.
