@@ -23,8 +23,9 @@ pub struct BackupConfig {
     pub verify: VerifyLevel,
     /// A server for the throwaway database in place of the built-in one.
     pub verify_url: Option<Target>,
-    /// Where PostgreSQL's programs are looked up first.
-    pub pg_bin_dir: Option<PathBuf>,
+    /// Folders in which PostgreSQL's programs are looked up, in this order (`--pg-bin-dir`, then `PATH`, then
+    /// `/usr/lib/postgresql/*/bin`).
+    pub pg_bin_dirs: Vec<PathBuf>,
     /// Where the throwaway server and pg_dump's own files lie; default: the system's temporary folder.
     pub scratch_dir: Option<PathBuf>,
     /// Store a hash of the source's host name in place of the name.

@@ -14,6 +14,7 @@ pub mod dump;
 pub mod error;
 pub mod manifest;
 pub mod postgres;
+pub mod preflight;
 pub mod progress;
 pub mod report;
 pub mod secret;

@@ -1,0 +1,1 @@
+//! Questions that are asked before anything is written.
