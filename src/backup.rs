@@ -1,1 +1,753 @@
 //! Orchestrates a backup from preflight to proof.
+
+use crate::{
+    archive::{
+        schema,
+        toc::{TableData, Toc},
+    },
+    config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
+    dump::{
+        catalog::{self, Relation},
+        pg_dump::{self, Dumped},
+        plan::{self, Plan},
+        sink::{InFlight, Sink},
+        snapshot,
+        worker::{self, Done, Engine, TableJob, Task},
+    },
+    error::{self, Error, Kind, Result},
+    manifest::{FORMAT_VERSION, File, Manifest, Options, Proof, Role, Table, TakenBy, Totals},
+    postgres::tools::{Run, Tools},
+    preflight::{self, Ready},
+    progress::{Event, Phase, Progress},
+    report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
+    scratch::Scratch,
+    store::Store,
+    verify::{Begin, Half, Prover, restore::Stored, server::Server},
+};
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use tokio::{io::AsyncReadExt, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// What the names of our data files begin with, before the table's OID. pg_dump's own begin with a digit.
+pub const TABLE_FILE: &str = "t";
+
+/// Level of zstd where none is asked for.
+pub const ZSTD_LEVEL: i32 = 2;
+
+/// Level of gzip where none is asked for.
+pub const GZIP_LEVEL: u32 = 4;
+
+/// Bytes that may be on their way to the store at a time.
+const IN_FLIGHT: usize = 64 << 20;
+
+/// Size of the parts in which pg_dump's own larger files are sent.
+const FILE_PART: usize = 16 << 20;
+
+/// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
+const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
+
+/// Now, RFC 3339, UTC, whole seconds.
+pub fn now() -> String {
+    stamp(OffsetDateTime::now_utc())
+}
+
+fn stamp(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
+}
+
+/// The folder of a database's backups is its name; what could be misread in a key is percent-encoded.
+const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
+
+/// `<database>/<YYYY>/<MM>/<DD>/<id>/` and the id.
+fn address(config: &BackupConfig, database: &str, at: OffsetDateTime) -> (String, String) {
+    let compact = at.format(format_description!("[year][month][day]T[hour][minute][second]Z")).unwrap_or_default();
+    let day = at.format(format_description!("[year]/[month]/[day]")).unwrap_or_default();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let id = format!("{compact}-{}-{}", config.kind.name(), &random[..7]);
+    let mut database = utf8_percent_encode(database, &PLAIN).to_string();
+    if database.chars().all(|c| c == '.') {
+        // A folder of that name would be somewhere else.
+        database = database.replace('.', "%2E");
+    }
+    (format!("{database}/{day}/{id}/"), id)
+}
+
+/// What a compression choice means for a source of this major.
+pub fn compression(choice: CompressionChoice, major: u32) -> Compression {
+    match choice {
+        CompressionChoice::Named(compression) => compression,
+        CompressionChoice::Auto if major >= 16 => Compression::Zstd(ZSTD_LEVEL),
+        CompressionChoice::Auto => Compression::Gzip(GZIP_LEVEL),
+    }
+}
+
+/// Hands events on, and keeps what the report needs of them.
+struct Recorder {
+    inner: Arc<dyn Progress>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    phase: Option<Phase>,
+    phases: BTreeMap<Phase, Duration>,
+    warnings: Vec<String>,
+    notices: Vec<String>,
+}
+
+impl Recorder {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Recorder {
+    fn event(&self, event: Event<'_>) {
+        {
+            let mut kept = self.kept();
+            match event {
+                // The restore begins while the dump goes on: an error then is the dump's.
+                Event::Started(Phase::Restore) => {}
+                Event::Started(phase) => kept.phase = Some(phase),
+                Event::Finished(phase, time) => {
+                    kept.phases.insert(phase, time);
+                }
+                Event::Warning(text) => kept.warnings.push(text.into()),
+                Event::Notice(text) => kept.notices.push(text.into()),
+                _ => {}
+            }
+        }
+        self.inner.event(event);
+    }
+}
+
+/// What must be put right when a run ends before its commit point, and what a report needs in any case.
+#[derive(Default)]
+struct Traces {
+    store: Option<Arc<dyn Store>>,
+    folder: Option<String>,
+    sinks: Vec<Arc<Sink>>,
+    server: Option<Server>,
+    scratch: Option<Scratch>,
+    committed: Option<StoredBackup>,
+    proof: Option<Proof>,
+}
+
+type Shared = Arc<Mutex<Traces>>;
+
+fn with<T>(traces: &Shared, f: impl FnOnce(&mut Traces) -> T) -> T {
+    f(&mut traces.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Takes a backup, stores it and proves it. Never panics and always reports; cleans up behind itself, also when cancelled.
+pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Report {
+    let (started_at, begun) = (now(), Instant::now());
+    let recorder = Arc::new(Recorder { inner: progress, kept: Mutex::default() });
+    let traces: Shared = Arc::default();
+    let worked = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted by a signal")
+            .hint("nothing half-done is left: run it again")),
+        worked = work(config, recorder.clone(), traces.clone()) => worked,
+    };
+    let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
+    clean_up(&traces, worked.is_err(), limit, &*recorder).await;
+    let (backup, proof) = with(&traces, |t| (t.committed.take(), t.proof.take()));
+    let kept = std::mem::take(&mut *recorder.kept());
+    let phase = kept.phase.unwrap_or(Phase::Preflight).name().to_owned();
+    let failure = worked.err().map(|e| Failure {
+        phase,
+        message: e.one_line(),
+        hint: e.hint_text().map(str::to_owned),
+        exit_code: e.exit_code(),
+    });
+    let outcome = match (&backup, &proof, &failure) {
+        (None, ..) => Outcome::Failed,
+        (Some(_), _, Some(_)) => Outcome::ProofFailed,
+        (Some(_), Some(proof), None) if proof.passed => Outcome::Proven,
+        (Some(_), Some(_), None) => Outcome::ProofFailed,
+        (Some(_), None, None) => Outcome::Stored,
+    };
+    Report {
+        outcome,
+        database: config.source.dbname.clone(),
+        source: source_label(config),
+        destination: destination_label(&config.destination),
+        kind: config.kind,
+        verify: config.verify,
+        backup,
+        proof,
+        failure,
+        warnings: kept.warnings,
+        notices: kept.notices,
+        started_at,
+        seconds: begun.elapsed().as_secs_f64(),
+        phases: kept.phases.into_iter().map(|(p, t)| (p.name().to_owned(), t.as_secs_f64())).collect(),
+        context: config.context.clone(),
+    }
+}
+
+fn source_label(config: &BackupConfig) -> String {
+    match config.redact_host {
+        true => format!("{} on {}", config.source.dbname, config.source.host_label(true)),
+        false => config.source.redacted(),
+    }
+}
+
+fn destination_label(destination: &Destination) -> String {
+    match destination {
+        Destination::Local(path) => path.display().to_string(),
+        Destination::S3(s3) => format!("s3://{}/{}", s3.bucket, s3.prefix),
+    }
+}
+
+/// Removes the throwaway server, this run's folder and, before the commit point, everything that was stored.
+async fn clean_up(traces: &Shared, failed: bool, limit: Duration, progress: &dyn Progress) {
+    let (server, scratch, store, folder, sinks, committed) = with(traces, |t| {
+        let sinks = std::mem::take(&mut t.sinks);
+        (t.server.take(), t.scratch.take(), t.store.take(), t.folder.take(), sinks, t.committed.is_some())
+    });
+    let remove_stored = async {
+        if !failed || committed {
+            return Vec::new();
+        }
+        match (store, folder) {
+            (Some(store), Some(folder)) => remove_stored(&*store, &folder, &sinks).await,
+            _ => Vec::new(),
+        }
+    };
+    let stop = async {
+        match server {
+            Some(server) => server.stop().await,
+            None => Vec::new(),
+        }
+    };
+    match tokio::time::timeout(limit, async { tokio::join!(stop, remove_stored) }).await {
+        Ok((stopped, stored)) => {
+            for line in stopped.iter().chain(&stored) {
+                progress.event(Event::Warning(line));
+            }
+        }
+        Err(_) => progress.event(Event::Warning(
+            "cleaning up took too long: unfinished objects of this run may be left in the destination; without a manifest they are \
+             no backup",
+        )),
+    }
+    // The server works in this folder, so it goes last.
+    if let Some(Err(e)) = scratch.map(Scratch::remove) {
+        progress.event(Event::Warning(&e.one_line()));
+    }
+}
+
+/// Aborts the uploads and removes the objects of a backup that was not committed; returns a line for each that is left.
+async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> Vec<String> {
+    let mut left = Vec::new();
+    for sink in sinks {
+        if let Err(e) = sink.abort().await {
+            left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
+        }
+    }
+    if let Err(e) = store.abort_uploads(folder).await {
+        left.push(format!("unfinished uploads may be left below {}: {}", store.uri(folder), e.one_line()));
+    }
+    match store.list(folder).await {
+        Ok(mut objects) => {
+            // Should a manifest have been written after all, it goes first: half a backup is no backup.
+            objects.sort_by_key(|o| !o.key.ends_with("/manifest.json"));
+            for object in objects {
+                if let Err(e) = store.delete(&object.key).await {
+                    left.push(format!("{} could not be removed: {}", store.uri(&object.key), e.one_line()));
+                }
+            }
+        }
+        Err(e) => left.push(format!("what is left below {} is unknown: {}", store.uri(folder), e.one_line())),
+    }
+    left
+}
+
+/// Times a phase and tells of it.
+async fn phase<T>(progress: &dyn Progress, phase: Phase, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let begun = Instant::now();
+    progress.event(Event::Started(phase));
+    let done = work.await?;
+    progress.event(Event::Finished(phase, begun.elapsed()));
+    Ok(done)
+}
+
+async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) -> Result<()> {
+    let begun = Instant::now();
+    let ready = phase(&*progress, Phase::Preflight, async {
+        let examined = preflight::examine(config, &*progress).await;
+        for check in &examined.checks {
+            if check.status == crate::report::Status::Warning {
+                progress.event(Event::Warning(&format!("{}: {}", check.name, check.detail)));
+            }
+        }
+        examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))
+    })
+    .await?;
+    let Ready { target, mut source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
+    let scratch_path = scratch.path().to_owned();
+    let proves = server.is_some();
+    with(&traces, |t| {
+        t.store = Some(store.clone());
+        t.scratch = Some(scratch);
+        t.server = server;
+    });
+
+    // Plan: locks, snapshot, chunks.
+    let plan_begun = Instant::now();
+    progress.event(Event::Started(Phase::Plan));
+    let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
+    let plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
+    source.snapshot = snapshot.id.clone();
+    let taken_at = snapshot.taken_at;
+    let matviews = catalog::matviews(&snapshot.session, &config.filter).await?;
+    let all_roles = catalog::roles(&snapshot.session).await?;
+    let large = catalog::large_objects(&snapshot.session).await?;
+    progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
+    progress.event(Event::Finished(Phase::Plan, plan_begun.elapsed()));
+
+    // Dump: pg_dump, the reading connections, and the restore that follows them.
+    let dump_begun = Instant::now();
+    progress.event(Event::Started(Phase::Dump));
+    let (folder, id) = address(config, &source.database, taken_at);
+    with(&traces, |t| t.folder = Some(folder.clone()));
+    let compression = compression(config.compression, source.major);
+    let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
+    let (tasks, task_queue) = mpsc::unbounded_channel::<Task>();
+    let in_flight = InFlight::new(IN_FLIGHT);
+    for table in &plan.streams {
+        let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
+        let sink = Sink::new(store.clone(), &folder, path, compression, table.size.bytes, in_flight.clone(), progress.clone());
+        let sink = Arc::new(sink);
+        with(&traces, |t| t.sinks.push(sink.clone()));
+        let job = TableJob::new(table_of(&table.relation, TakenBy::Streams, false), Some(sink), table.chunks.len());
+        let planned = table.size.bytes / table.chunks.len().max(1) as u64;
+        for pages in &table.chunks {
+            // The queue's other end is held by the engine below.
+            let _ = tasks.send(Task { job: job.clone(), pages: *pages, planned });
+        }
+    }
+    let engine = Arc::new(Engine {
+        target: target.clone(),
+        major: source.major,
+        encoding: source.encoding.clone(),
+        snapshot: snapshot.id.clone(),
+        jobs,
+        compression,
+        progress: progress.clone(),
+        done,
+    });
+    let reading = AbortOnDropHandle::new(tokio::spawn(worker::run(engine, snapshot.session, task_queue)));
+    let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
+
+    let prover = Prover {
+        store: store.clone(),
+        folder: folder.clone(),
+        tools: tools.clone(),
+        level: config.verify,
+        scratch: scratch_path.clone(),
+        jobs,
+        progress: progress.clone(),
+    };
+    let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
+    let (to_restore, restore_queue) = mpsc::unbounded_channel::<Stored>();
+    let restoring = proves.then(|| {
+        AbortOnDropHandle::new(tokio::spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
+    });
+
+    let dumping = async {
+        let dumped = pg_dump::run(
+            &tools,
+            &target,
+            &source.snapshot,
+            &config.filter,
+            &plan,
+            compression,
+            &scratch_path.join("dump"),
+            progress.clone(),
+        )
+        .await?;
+        dumped.check_against(&plan)?;
+        for job in fingerprint_only(&dumped, &plan, &snapshot.relations) {
+            let _ = tasks.send(Task { job, pages: None, planned: 0 });
+        }
+        drop(tasks);
+        let own = store_own_files(&store, &folder, &dumped, &plan).await?;
+        let roles = roles_named(&dumped.toc, all_roles);
+        let _ = begin.send(Begin {
+            source: source.clone(),
+            roles: roles.clone(),
+            single_tables: !config.filter.tables.is_empty(),
+            own: own.clone(),
+        });
+        let contents = tokio::task::block_in_place(|| dumped.large_object_contents())?;
+        let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
+        let large = pg_dump::large_objects(if with_large { large } else { Vec::new() }, contents)?;
+        let globals = globals(&tools, &target, &store, &folder).await?;
+        Ok::<_, Error>((dumped, own, roles, large, globals))
+    };
+    let collecting = async {
+        let (mut tables, mut files) = (Vec::new(), Vec::new());
+        while let Some(Done { table, file }) = tables_done.recv().await {
+            if let Some(file) = &file {
+                // The restore may have failed already; its error is told when its turn comes.
+                let _ = to_restore.send((Arc::new(table.clone()), Arc::new(file.clone())));
+            }
+            files.extend(file);
+            tables.push(table);
+        }
+        drop(to_restore);
+        Ok::<_, Error>((tables, files))
+    };
+    let ((), (dumped, own, roles, large_objects, globals), (mut tables, mut files)): ((), _, (Vec<Table>, Vec<File>)) =
+        tokio::try_join!(reading, dumping, collecting)?;
+    progress.event(Event::Finished(Phase::Dump, dump_begun.elapsed()));
+
+    // Commit.
+    let commit_begun = Instant::now();
+    progress.event(Event::Started(Phase::Commit));
+    complete(&plan, &tables)?;
+    files.extend(own);
+    let mut left_out = plan.left_out.clone();
+    match globals {
+        Ok(file) => files.push(file),
+        Err(why) => {
+            progress.event(Event::Notice(&why));
+            left_out.push(why);
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
+    let totals = Totals {
+        tables: tables.len() as u64,
+        rows: tables.iter().map(|t| t.rows).sum(),
+        bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.size).sum::<u64>(),
+        stored_bytes: files.iter().map(|f| f.size).sum(),
+    };
+    let mut timings: BTreeMap<String, f64> =
+        progress.kept().phases.iter().map(|(p, t)| (p.name().to_owned(), t.as_secs_f64())).collect();
+    timings.insert("total".into(), begun.elapsed().as_secs_f64());
+    let manifest = Manifest {
+        format: FORMAT_VERSION,
+        id,
+        kind: config.kind,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        taken_at: stamp(taken_at),
+        stored_at: now(),
+        source,
+        context: config.context.clone(),
+        options: Options {
+            jobs: jobs as u32,
+            compression: compression.to_string(),
+            filter: config.filter.clone(),
+            verify: config.verify,
+            pg_dump: tools.version.clone(),
+        },
+        left_out,
+        files,
+        sequences: dumped.sequences()?,
+        schema_digest: schema::digest(&dumped.toc),
+        tables,
+        large_objects,
+        matviews,
+        extensions,
+        roles,
+        totals,
+        timings,
+    };
+    let manifest_key = format!("{folder}manifest.json");
+    let body = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+    store.put_new(&manifest_key, body.into()).await.map_err(|e| e.context("the manifest was not stored"))?;
+    with(&traces, |t| {
+        t.committed = Some(StoredBackup {
+            uri: store.uri(&folder),
+            manifest_uri: store.uri(&manifest_key),
+            proof_uri: None,
+            manifest: manifest.clone(),
+        });
+    });
+    progress.event(Event::Finished(Phase::Commit, commit_begun.elapsed()));
+
+    prove(config, &prover, restoring, &manifest, &plan, &traces).await
+}
+
+/// Begins the restore as soon as pg_dump is through, and goes on as tables arrive. Takes the server out of the traces while it works with
+/// it; a cancelled run drops it here, which removes it.
+async fn follow(
+    prover: Prover,
+    traces: Shared,
+    begin: tokio::sync::oneshot::Receiver<Begin>,
+    tables: mpsc::UnboundedReceiver<Stored>,
+) -> Result<Half> {
+    let begin = begin.await.map_err(|_| Error::new(Kind::Interrupted, "the dump failed"))?;
+    let mut held = Held::take(&traces)?;
+    prover.restore(held.server()?, begin, tables).await
+}
+
+/// The server, borrowed from the traces and put back when dropped, so that whoever cleans up finds it.
+struct Held(Shared, Option<Server>);
+
+impl Held {
+    fn take(traces: &Shared) -> Result<Held> {
+        let server = with(traces, |t| t.server.take());
+        Ok(Held(traces.clone(), server))
+    }
+
+    fn server(&mut self) -> Result<&mut Server> {
+        self.1.as_mut().ok_or_else(|| Error::new(Kind::Throwaway, "the throwaway server is gone"))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let server = self.1.take();
+        with(&self.0, |t| t.server = server);
+    }
+}
+
+/// Finishes the proof and stores its record. Whatever goes wrong here, the backup is stored.
+async fn prove(
+    config: &BackupConfig,
+    prover: &Prover,
+    restoring: Option<AbortOnDropHandle<Result<Half>>>,
+    manifest: &Manifest,
+    plan: &Plan,
+    traces: &Shared,
+) -> Result<()> {
+    let begun = now();
+    let proof = match (config.verify, restoring) {
+        (VerifyLevel::None, _) => return Ok(()),
+        (_, None) => prover.archive_only(manifest).await,
+        (_, Some(restoring)) => {
+            let half = restoring.await.map_err(|e| Error::new(Kind::Throwaway, "restoring stopped").because(e)).flatten();
+            match half {
+                Ok(half) => prover.compare(Held::take(traces)?.server()?, manifest, half).await,
+                Err(e) => Err(e),
+            }
+        }
+    };
+    // A proof that could not be finished is a failed proof, with its reason.
+    let (mut proof, broken) = match proof {
+        Ok(proof) => (proof, None),
+        Err(e) => (unfinished(manifest, config.verify, begun, &e), Some(e)),
+    };
+    proof.unproven.extend(plan.unproven.iter().cloned());
+    let key = format!("{}proofs/{}.json", prover.folder, proof.started_at.replace([':', '-'], ""));
+    let body = serde_json::to_vec_pretty(&proof).map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
+    let stored = prover.store.put_new(&key, body.into()).await;
+    with(traces, |t| {
+        t.proof = Some(proof);
+        if let (Some(committed), Ok(())) = (&mut t.committed, &stored) {
+            committed.proof_uri = Some(prover.store.uri(&key));
+        }
+    });
+    if let Err(e) = stored {
+        prover.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
+    }
+    match broken {
+        Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
+        None => Ok(()),
+    }
+}
+
+fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
+    Proof {
+        format: FORMAT_VERSION,
+        backup_id: manifest.id.clone(),
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        level,
+        passed: false,
+        started_at,
+        finished_at: now(),
+        server: None,
+        compared: Default::default(),
+        differences: vec![format!("the proof could not be finished: {}", e.one_line())],
+        unproven: Vec::new(),
+        timings: BTreeMap::new(),
+    }
+}
+
+fn table_of(relation: &Relation, taken_by: TakenBy, with_children: bool) -> Table {
+    Table {
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        oid: relation.oid,
+        columns: relation.columns.clone(),
+        condition: relation.condition.clone(),
+        with_children,
+        taken_by,
+        rows: 0,
+        bytes: 0,
+        fingerprint: String::new(),
+        file: None,
+        chunks: Vec::new(),
+        terminator: None,
+    }
+}
+
+/// Tables whose rows pg_dump wrote: read once more in the same snapshot for their fingerprint. Leaves that pg_dump loads through their
+/// root may change places in a restore, so their root is read.
+fn fingerprint_only(dumped: &Dumped, plan: &Plan, relations: &[Relation]) -> Vec<Arc<TableJob>> {
+    let by_oid: HashMap<u32, &Relation> = relations.iter().map(|r| (r.oid, r)).collect();
+    let written = dumped.rows_written();
+    let mut wanted: BTreeSet<(u32, bool)> = BTreeSet::new();
+    for relation in plan.pg_dump.iter().filter(|r| written.contains(&r.oid) && r.utf8) {
+        match relation.load_via_root {
+            Some(root) => wanted.insert((root, true)),
+            None => wanted.insert((relation.oid, false)),
+        };
+    }
+    let found = wanted.into_iter().filter_map(|(oid, children)| Some((by_oid.get(&oid)?, children)));
+    found.map(|(r, children)| TableJob::new(table_of(r, TakenBy::PgDump, children), None, 1)).collect()
+}
+
+/// Every table that was planned must have come back.
+fn complete(plan: &Plan, tables: &[Table]) -> Result<()> {
+    let there: BTreeSet<u32> = tables.iter().map(|t| t.oid).collect();
+    match plan.streams.iter().find(|t| !there.contains(&t.relation.oid)) {
+        Some(missing) => Err(Error::new(Kind::Archive, format!("table {} was planned but not stored", missing.relation.label()))),
+        None => Ok(()),
+    }
+}
+
+/// Stores the spliced `toc.dat` and what pg_dump wrote besides.
+async fn store_own_files(
+    store: &Arc<dyn Store>,
+    folder: &str,
+    dumped: &Dumped,
+    plan: &Plan,
+) -> Result<Vec<File>> {
+    let mut toc: Toc = dumped.toc.clone();
+    let data: Vec<TableData> = plan
+        .streams
+        .iter()
+        .map(|t| TableData {
+            oid: t.relation.oid,
+            copy_stmt: t.relation.copy_from(),
+            filename: format!("{TABLE_FILE}{}.dat", t.relation.oid),
+        })
+        .collect();
+    toc.add_table_data(&data)?;
+    let mut files = vec![put(store, folder, "archive/toc.dat", toc.to_bytes().into()).await?];
+    for name in &dumped.files {
+        files.push(put_file(store, folder, &format!("archive/{name}"), &dumped.folder.join(name)).await?);
+    }
+    Ok(files)
+}
+
+async fn put(store: &Arc<dyn Store>, folder: &str, path: &str, body: Bytes) -> Result<File> {
+    let file = File { path: path.into(), size: body.len() as u64, sha256: hex::encode(Sha256::digest(&body)) };
+    store.put(&format!("{folder}{path}"), body).await?;
+    Ok(file)
+}
+
+/// Stores a local file of any size with one part of it in memory.
+async fn put_file(store: &Arc<dyn Store>, folder: &str, path: &str, from: &Path) -> Result<File> {
+    let failed = || error::io(format!("cannot read {}", from.display()));
+    let mut input = tokio::fs::File::open(from).await.map_err(failed())?;
+    let key = format!("{folder}{path}");
+    let (mut sha, mut size, mut upload, mut number) = (Sha256::new(), 0_u64, None, 0);
+    loop {
+        let mut part = Vec::new();
+        let read = (&mut input).take(FILE_PART as u64).read_to_end(&mut part).await.map_err(failed())?;
+        let last = read < FILE_PART;
+        sha.update(&part);
+        if upload.is_none() && last {
+            store.put(&key, part.into()).await?;
+            return Ok(File { path: path.into(), size: read as u64, sha256: hex::encode(sha.finalize()) });
+        }
+        let upload = match &mut upload {
+            Some(upload) => upload,
+            none => none.insert(store.create_upload(&key).await?),
+        };
+        if read > 0 {
+            number += 1;
+            upload.put_part(number, size, part.into()).await?;
+            size += read as u64;
+        }
+        if last {
+            upload.complete().await?;
+            return Ok(File { path: path.into(), size, sha256: hex::encode(sha.finalize()) });
+        }
+    }
+}
+
+fn roles_named(toc: &Toc, all: Vec<Role>) -> Vec<Role> {
+    let names: Vec<String> = all.iter().map(|r| r.name.clone()).collect();
+    let named: BTreeSet<String> = schema::role_names(toc, &names).into_iter().collect();
+    all.into_iter().filter(|r| named.contains(&r.name)).collect()
+}
+
+/// Stores `globals.sql`: roles without passwords, and tablespaces. A role that may not read them is told so; that is no error.
+async fn globals(
+    tools: &Tools,
+    target: &crate::postgres::conninfo::Target,
+    store: &Arc<dyn Store>,
+    folder: &str,
+) -> Result<Result<File, String>> {
+    let Some(pg_dumpall) = &tools.pg_dumpall else {
+        return Ok(Err("globals.sql: pg_dumpall is not installed".into()));
+    };
+    let dbname = format!("dbname='{}'", target.dbname.replace('\\', "\\\\").replace('\'', "\\'"));
+    let run = Run::new(pg_dumpall).args(["--globals-only", "--no-role-passwords", "--dbname"]).arg(dbname).target(target);
+    match run.output().await {
+        Ok(output) => Ok(Ok(put(store, folder, "globals.sql", output.stdout.into()).await?)),
+        Err(e) => Ok(Err(format!("globals.sql: the roles of the server could not be read ({})", e.one_line()))),
+    }
+}
+
+/// What a backup would do. Writes nothing but the probe that shows that the destination can be written.
+pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<PlanReport> {
+    let examined = preflight::examine(config, &*progress).await;
+    let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
+    let Ready { target, source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
+    let planned = async {
+        let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
+        Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby))
+    }
+    .await;
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    scratch.remove()?;
+    let plan = planned?;
+    let (folder, _) = address(config, &source.database, OffsetDateTime::now_utc());
+    let kept = plan.pg_dump.iter().filter(|r| !r.extension_member).map(|r| (r, 0, -1, 1, TakenBy::PgDump));
+    let ours = plan.streams.iter();
+    let ours = ours.map(|t| (&t.relation, t.size.bytes, t.size.rows_estimate, t.chunks.len() as u64, TakenBy::Streams));
+    let tables = ours.chain(kept).map(|(r, bytes, rows_estimate, chunks, taken_by)| PlanTable {
+        schema: r.schema.clone(),
+        name: r.name.clone(),
+        bytes,
+        rows_estimate,
+        chunks,
+        taken_by,
+    });
+    let mut programs = vec![("pg_dump", Some(&tools.pg_dump)), ("pg_restore", Some(&tools.pg_restore))];
+    programs.extend([("initdb", tools.initdb.as_ref()), ("postgres", tools.postgres.as_ref())]);
+    Ok(PlanReport {
+        database: source.database.clone(),
+        source: source_label(config),
+        server_version: source.server_version.clone(),
+        uri: store.uri(&folder),
+        tools: programs.into_iter().filter_map(|(n, p)| Some((n.to_owned(), p?.display().to_string()))).collect(),
+        compression: compression(config.compression, source.major).to_string(),
+        jobs: jobs as u32,
+        tables: tables.collect(),
+        extensions,
+        left_out: plan.left_out.iter().chain(&plan.unproven).cloned().collect(),
+        checks: examined.checks,
+    })
+}

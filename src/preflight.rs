@@ -1,1 +1,471 @@
-//! Questions that are asked before anything is written.
+//! Questions that are asked before anything is written. Each has a line for people and a cure.
+
+use crate::{
+    config::{BackupConfig, Destination, VerifyLevel},
+    dump::{
+        catalog,
+        plan::{self, Plan},
+        snapshot::reading_session,
+    },
+    error::{Error, Kind, Result},
+    manifest::{Extension, Source},
+    postgres::{
+        connect::{self, Session},
+        conninfo::Target,
+        tools::{self, Tools},
+    },
+    progress::{Event, Progress},
+    report::{Check, Status},
+    scratch::{self, Scratch},
+    store::{self, Store},
+    verify::server::Server,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Majors that the engine serves.
+const MAJORS: std::ops::RangeInclusive<u32> = 13..=19;
+
+/// The first minor of each major whose standbys export snapshots that show the right rows.
+const FIXED_STANDBY: [(u32, u32); 5] = [(18, 7), (17, 12), (16, 16), (15, 20), (14, 25)];
+
+/// Extensions that PostgreSQL refuses to create unless their library is loaded at the server's start.
+const PRELOADED: [(&str, &str); 5] = [
+    ("timescaledb", "timescaledb"),
+    ("pg_cron", "pg_cron"),
+    ("citus", "citus"),
+    ("pg_squeeze", "pg_squeeze"),
+    ("pglogical", "pglogical"),
+];
+
+/// Connections that we need besides the reading ones: the snapshot's holder and pg_dump.
+const OTHER_CONNECTIONS: i64 = 2;
+
+/// What the questions brought to light; everything that a backup goes on with.
+pub struct Ready {
+    /// The source, pinned to one address.
+    pub target: Target,
+    /// Facts about it.
+    pub source: Source,
+    /// Its extensions.
+    pub extensions: Vec<Extension>,
+    /// Programs of its major.
+    pub tools: Tools,
+    /// The destination.
+    pub store: Arc<dyn Store>,
+    /// The server for the proof, when one is needed.
+    pub server: Option<Server>,
+    /// This run's folder.
+    pub scratch: Scratch,
+    /// Connections that the server has room for.
+    pub jobs: usize,
+    /// Tables as they stood when asked.
+    pub plan: Plan,
+}
+
+/// The answers, and what a backup goes on with when none of them is a no.
+pub struct Examined {
+    /// One line each.
+    pub checks: Vec<Check>,
+    /// `None` when a question was answered with no.
+    pub ready: Option<Ready>,
+}
+
+struct Asked<'a> {
+    checks: Vec<Check>,
+    progress: &'a dyn Progress,
+}
+
+impl Asked<'_> {
+    fn answer(&mut self, name: &str, status: Status, detail: impl Into<String>, hint: Option<String>) {
+        let check = Check { name: name.into(), status, detail: detail.into(), hint };
+        self.progress.event(Event::Detail(&format!("{name}: {}", check.detail)));
+        self.checks.push(check);
+    }
+
+    fn ok(&mut self, name: &str, detail: impl Into<String>) {
+        self.answer(name, Status::Ok, detail, None);
+    }
+
+    /// Notes a no and hands on `None`, or hands on the value.
+    fn take<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.answer(name, Status::Failed, e.one_line(), e.hint_text().map(str::to_owned));
+                None
+            }
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.checks.iter().any(|c| c.status == Status::Failed)
+    }
+}
+
+/// Whether the built-in or another server is needed.
+pub fn needs_server(level: VerifyLevel) -> bool {
+    matches!(level, VerifyLevel::Content | VerifyLevel::Rows)
+}
+
+/// Asks everything. Never fails: a question that cannot be answered is a no with its reason.
+pub async fn examine(config: &BackupConfig, progress: &dyn Progress) -> Examined {
+    let mut asked = Asked { checks: Vec::new(), progress };
+    let ready = ask(config, &mut asked).await;
+    let ready = if asked.failed() { None } else { ready };
+    Examined { checks: asked.checks, ready }
+}
+
+/// For `savepoint check`: asks everything and cleans up.
+pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>) -> Vec<Check> {
+    let mut examined = examine(config, &*progress).await;
+    if let Some(ready) = examined.ready.take() {
+        if let Some(server) = ready.server {
+            for line in server.stop().await {
+                progress.event(Event::Warning(&line));
+            }
+        }
+        if let Err(e) = ready.scratch.remove() {
+            progress.event(Event::Warning(&e.one_line()));
+        }
+    }
+    examined.checks
+}
+
+/// The first no as an error; says how many more there are.
+pub fn refusal(checks: &[Check]) -> Error {
+    let mut failed = checks.iter().filter(|c| c.status == Status::Failed);
+    let Some(first) = failed.next() else { return Error::new(Kind::Refused, "the preflight did not finish") };
+    let more = failed.count();
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more: run savepoint check)") };
+    let error = Error::new(Kind::Refused, format!("{}: {}{more}", first.name, first.detail));
+    match &first.hint {
+        Some(hint) => error.hint(hint.clone()),
+        None => error,
+    }
+}
+
+async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
+    // A pooler is told by its address before we try to reach it: it may hang on what we ask.
+    if let Some(direct) = config.source.pooler() {
+        asked.answer(
+            "pooler",
+            Status::Failed,
+            format!("{} is a transaction pooler: it mixes sessions, so one snapshot cannot be shared", config.source.redacted()),
+            Some(direct),
+        );
+    }
+    let store = asked.take("destination", destination(config).await).map(|(store, warnings)| {
+        asked.ok("destination", format!("{} can be written, read and listed", store.uri("")));
+        for warning in warnings {
+            asked.answer("destination", Status::Warning, warning, None);
+        }
+        store
+    });
+    if config.source.pooler().is_some() {
+        return None;
+    }
+    let target = asked.take("connection", config.source.clone().pin().await)?;
+    let session = asked.take("connection", reading_session(&target, 0, "").await)?;
+    let mut source = asked.take("connection", catalog::source(&session).await)?;
+    source.host = config.source.host_label(config.redact_host);
+    source.port = config.source.port;
+    if !MAJORS.contains(&source.major) {
+        asked.answer(
+            "version",
+            Status::Failed,
+            format!("PostgreSQL {} is not served", source.server_version),
+            Some(format!("savepoint serves majors {} to {}", MAJORS.start(), MAJORS.end())),
+        );
+        return None;
+    }
+    asked.ok("connection", format!("PostgreSQL {}, database {}", source.server_version, source.database));
+    let pooled = asked.take("pooler", behaves_pooled(&target, &session).await)?;
+    if pooled {
+        asked.answer(
+            "pooler",
+            Status::Failed,
+            "the connection goes through a transaction pooler: two sessions were given the same server process",
+            Some("connect to PostgreSQL directly, not through PgBouncer's transaction mode: name the server's own host and port (5432)".into()),
+        );
+        return None;
+    }
+    asked.ok("pooler", "a direct connection");
+    standby(&source, asked);
+    // From here on with the settings of its version.
+    drop(session);
+    let session = asked.take("connection", reading_session(&target, source.major, &source.encoding).await)?;
+    let relations = asked.take("privileges", with_default_path(&session, config).await)?;
+    privileges(&session, &source, config, &relations, asked).await;
+    let plan = plan::plan(&relations, &Default::default(), source.major, source.standby);
+    let jobs = asked.take("connections", free_connections(&session, config.jobs).await)?;
+    let free = if jobs < config.jobs { format!("room for {jobs} of {} jobs", config.jobs) } else { format!("room for {jobs} jobs") };
+    asked.answer("connections", if jobs < config.jobs { Status::Warning } else { Status::Ok }, free, None);
+    let built_in = needs_server(config.verify) && config.verify_url.is_none();
+    let tools = asked.take("tools", tools::find(source.major, &config.pg_bin_dirs, built_in).await)?;
+    asked.ok("tools", format!("pg_dump {} in {}", tools.version, tools.dir.display()));
+    let extensions = asked.take("extensions", catalog::extensions(&session).await)?;
+    for line in Scratch::sweep(config.scratch_dir.as_deref()) {
+        asked.progress.event(Event::Notice(&line));
+    }
+    let scratch = asked.take("scratch", Scratch::create(config.scratch_dir.as_deref()))?;
+    if built_in {
+        asked.take("disk", disk(&scratch, &source)).map(|line| asked.ok("disk", line));
+    }
+    let mut server = None;
+    if needs_server(config.verify) && !asked.failed() {
+        let started = match &config.verify_url {
+            Some(url) => Server::at(url, &source).await,
+            None => Server::built_in(&tools, &scratch.path().join("throwaway"), &source, jobs).await,
+        };
+        let started = asked.take("throwaway", started)?;
+        let described = started.describe();
+        asked.ok("throwaway", format!("PostgreSQL {} ({}) is up", described.version, described.kind));
+        if let Some(missing) = asked.take("extensions", missing_extensions(&started, &extensions).await) {
+            for (name, why) in missing {
+                asked.answer(
+                    "extensions",
+                    Status::Failed,
+                    format!("the throwaway server lacks extension {name}: {why}"),
+                    Some("point verify-url at a server that has it, such as a service container of the image that you use in production; or verify: archive".into()),
+                );
+            }
+        }
+        server = Some(started);
+    }
+    if !asked.checks.iter().any(|c| c.name == "extensions") {
+        asked.ok("extensions", if extensions.is_empty() { "none".into() } else { names(&extensions) });
+    }
+    if asked.failed() {
+        if let Some(server) = server {
+            server.stop().await;
+        }
+        return None;
+    }
+    Some(Ready { target, source, extensions, tools, store: store?, server, scratch, jobs, plan })
+}
+
+fn names(extensions: &[Extension]) -> String {
+    extensions.iter().map(|e| format!("{} {}", e.name, e.version)).collect::<Vec<_>>().join(", ")
+}
+
+async fn destination(config: &BackupConfig) -> Result<(Arc<dyn Store>, Vec<String>)> {
+    let store = store::open(&config.destination).await?;
+    let warnings = store::probe(&*store, "").await?;
+    if let Destination::Local(path) = &config.destination {
+        enough_space(path)?;
+    }
+    Ok((store, warnings))
+}
+
+/// A local destination on a full disk is told now, not after an hour.
+fn enough_space(path: &std::path::Path) -> Result<()> {
+    if scratch::free_space(path)? < 64 << 20 {
+        return Err(Error::new(Kind::Refused, format!("{} has less than 64 MiB of free space", path.display()))
+            .hint("free some space, or name another destination"));
+    }
+    Ok(())
+}
+
+async fn with_default_path(session: &Session, config: &BackupConfig) -> Result<Vec<catalog::Relation>> {
+    // Patterns without a schema are matched with the role's own search_path, as pg_dump does.
+    let failed = |e| connect::error("cannot set the search_path", e);
+    session.batch_execute("RESET search_path").await.map_err(failed)?;
+    let relations = catalog::relations(session, &config.filter).await?;
+    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
+    Ok(relations)
+}
+
+/// A transaction pooler gives the server process that one session has just left to the next one that begins a transaction.
+async fn behaves_pooled(target: &Target, first: &Session) -> Result<bool> {
+    let look = async {
+        let second = connect::connect(target, "savepoint").await?;
+        let before = server_process(first).await?;
+        let failed = |e| connect::error("cannot ask for the server process", e);
+        second.batch_execute("BEGIN").await.map_err(failed)?;
+        let held = server_process(&second).await?;
+        let after = server_process(first).await?;
+        second.batch_execute("ROLLBACK").await.map_err(failed)?;
+        Ok(before == held || held == after || before != after)
+    };
+    match tokio::time::timeout(Duration::from_secs(20), look).await {
+        Ok(answer) => answer,
+        // A pool of one process: the second session waits for the first.
+        Err(_) => Ok(true),
+    }
+}
+
+/// The process behind a session, by the simple protocol: a prepared statement may be unknown to a pooler's next process.
+async fn server_process(session: &Session) -> Result<Option<String>> {
+    let rows = session.simple_query("SELECT pg_catalog.pg_backend_pid()").await;
+    let rows = rows.map_err(|e| connect::error("cannot ask for the server process", e))?;
+    Ok(rows.iter().find_map(|m| match m {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
+}
+
+fn standby(source: &Source, asked: &mut Asked<'_>) {
+    if !source.standby {
+        return;
+    }
+    let minor: u32 = source.server_version.split(['.', ' ']).nth(1).and_then(|m| m.parse().ok()).unwrap_or(0);
+    let fixed = FIXED_STANDBY.iter().find(|(major, _)| *major == source.major).map(|(_, minor)| *minor);
+    let good = source.major > 18 || fixed.is_some_and(|fixed| minor >= fixed);
+    if good {
+        asked.ok("standby", "a standby; unlogged tables have no rows there");
+        return;
+    }
+    let upgrade = match fixed {
+        Some(minor) => format!(", or upgrade to {}.{minor}", source.major),
+        None => String::new(),
+    };
+    asked.answer(
+        "standby",
+        Status::Failed,
+        format!("PostgreSQL {} exports snapshots with wrong rows on a standby", source.server_version),
+        Some(format!("connect to the primary{upgrade}")),
+    );
+}
+
+/// Joins a few names and says how many more there are.
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
+}
+
+async fn privileges(session: &Session, source: &Source, config: &BackupConfig, relations: &[catalog::Relation], asked: &mut Asked<'_>) {
+    let user = crate::dump::copy::quote(&source.user);
+    let taken = || relations.iter().filter(|r| r.taken && !r.extension_member);
+    let unreadable: Vec<&catalog::Relation> = taken().filter(|r| !r.readable).collect();
+    let mut fine = true;
+    if !unreadable.is_empty() {
+        fine = false;
+        let names: Vec<String> = unreadable.iter().map(|r| r.label()).collect();
+        let schema = crate::dump::copy::quote(&unreadable[0].schema);
+        asked.answer(
+            "privileges",
+            Status::Failed,
+            format!("role {} may not read {}", source.user, some(&names)),
+            Some(format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {user}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {user}; or GRANT \
+                 pg_read_all_data TO {user} (14+); or leave them out by exclude-tables"
+            )),
+        );
+    }
+    let filtered: Vec<String> = taken().filter(|r| r.plain && r.rows_taken && r.filtered).map(|r| r.label()).collect();
+    if !filtered.is_empty() {
+        fine = false;
+        asked.answer(
+            "row-level security",
+            Status::Failed,
+            format!("row-level security would hide rows of {} from role {}", some(&filtered), source.user),
+            Some(format!("ALTER ROLE {user} BYPASSRLS (a superuser may), or take the backup as the tables' owner")),
+        );
+    }
+    let objects = unreadable_objects(session, config).await;
+    match asked.take("privileges", objects) {
+        Some((sequences, large)) => {
+            if !sequences.is_empty() {
+                fine = false;
+                asked.answer(
+                    "privileges",
+                    Status::Failed,
+                    format!("role {} may not read sequence {}", source.user, some(&sequences)),
+                    Some(format!("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {user}; or GRANT pg_read_all_data TO {user} (14+)")),
+                );
+            }
+            if large > 0 {
+                fine = false;
+                asked.answer(
+                    "privileges",
+                    Status::Failed,
+                    format!("role {} may not read {large} large objects", source.user),
+                    Some(format!("GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does not cover them before 19)")),
+                );
+            }
+        }
+        None => fine = false,
+    }
+    if fine {
+        let tables = taken().filter(|r| r.plain).count();
+        asked.ok("privileges", format!("role {} may read all {tables} tables", source.user));
+    }
+}
+
+async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<(Vec<String>, i64)> {
+    let failed = |e| connect::error("cannot read the privileges", e);
+    let (taken, _) = crate::dump::pattern::conditions(&config.filter)?;
+    session.batch_execute("RESET search_path").await.map_err(failed)?;
+    let sql = format!(
+        "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {taken}
+            AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'))
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                               AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"
+    );
+    let sequences = session.query(&sql, &[]).await.map_err(failed)?;
+    let sequences = sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
+    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
+    // pg_dump takes large objects only when it takes everything.
+    let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
+    let sql = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
+                WHERE NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+                  AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
+                  AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
+                                   AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))";
+    let large = if with_large { session.query_one(sql, &[]).await.map_err(failed)?.get(0) } else { 0 };
+    Ok((sequences, large))
+}
+
+async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
+    let sql = "SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int8
+                    - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type IN ('client backend', 'walsender')),
+                      (SELECT rolconnlimit::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = current_user)
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user),
+                      (SELECT rolconnlimit >= 0 FROM pg_catalog.pg_roles WHERE rolname = current_user)";
+    let row = session.query_one(sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
+    let mut free: i64 = row.get(0);
+    if row.get::<_, Option<bool>>(2) == Some(true) {
+        free = free.min(row.get(1));
+    }
+    // This session ends before the reading ones begin.
+    let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
+    if jobs < 1 {
+        return Err(Error::new(Kind::Refused, format!("the server has room for {} more connections, a backup needs 3", free + 1))
+            .hint("raise max_connections or the role's CONNECTION LIMIT, or end idle sessions"));
+    }
+    Ok(jobs as usize)
+}
+
+fn disk(scratch: &Scratch, source: &Source) -> Result<String> {
+    let free = scratch::free_space(scratch.path())?;
+    // The copy has no dead rows, but its indexes are built anew and sorted on the same disk.
+    let needed = source.database_bytes + source.database_bytes / 5 + (256 << 20);
+    let mib = |bytes: u64| bytes >> 20;
+    if free < needed {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("{} has {} MiB free, the throwaway copy needs about {} MiB", scratch.path().display(), mib(free), mib(needed)),
+        )
+        .hint("name a larger disk with scratch-dir, or a server with verify-url"));
+    }
+    Ok(format!("{} MiB free, about {} MiB needed", mib(free), mib(needed)))
+}
+
+async fn missing_extensions(server: &Server, wanted: &[Extension]) -> Result<Vec<(String, String)>> {
+    let (available, loaded) = server.extensions().await?;
+    let mut missing = Vec::new();
+    for extension in wanted {
+        let name = &extension.name;
+        if !available.contains(name) {
+            missing.push((name.clone(), "it is not installed there".into()));
+        } else if let Some((_, library)) = PRELOADED.iter().find(|(n, _)| n == name) {
+            if !loaded.split(',').any(|l| l.trim() == *library) {
+                missing.push((name.clone(), "its library is not in shared_preload_libraries".into()));
+            }
+        }
+    }
+    Ok(missing)
+}

@@ -131,7 +131,7 @@ impl Store for LocalStore {
             fs::metadata(&root).map_err(|e| failed(format!("cannot list {}", root.display()), e))?;
             let mut found = Vec::new();
             let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            walk(&root, folder, &prefix, &mut found)?;
+            walk(&root, folder, &prefix, false, &mut found)?;
             found.sort_by(|a, b| a.key.cmp(&b.key));
             Ok(found)
         })
@@ -146,6 +146,24 @@ impl Store for LocalStore {
                 _ => remove_empty_parents(&root, &path),
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn abort_uploads(&self, prefix: &str) -> Result<u64> {
+        check_prefix(prefix)?;
+        let (root, prefix) = (self.root.clone(), prefix.to_owned());
+        blocking(move || {
+            let mut found = Vec::new();
+            walk(&root, prefix.rsplit_once('/').map_or("", |(folder, _)| folder), &prefix, true, &mut found)?;
+            for partial in &found {
+                let path = root.join(&partial.key);
+                match fs::remove_file(&path) {
+                    Err(e) if !is_absent(&e) => return Err(failed(format!("cannot delete {}", path.display()), e)),
+                    _ => remove_empty_parents(&root, &path),
+                }
+            }
+            Ok(found.len() as u64)
         })
         .await
     }
@@ -241,6 +259,16 @@ fn is_partial(name: &str) -> bool {
     name.starts_with('.') && name.contains(PARTIAL)
 }
 
+/// The key that an unfinished file is to have; any other key stays as it is.
+fn becomes(key: &str) -> String {
+    let (folder, name) = key.rsplit_once('/').map_or(("", key), |(folder, name)| (folder, name));
+    match name.strip_prefix('.').and_then(|n| n.rsplit_once(PARTIAL)) {
+        Some((name, _)) if folder.is_empty() => name.to_owned(),
+        Some((name, _)) => format!("{folder}/{name}"),
+        None => key.to_owned(),
+    }
+}
+
 /// True when a path leads to nothing: also where a file stands in place of one of its folders.
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -300,8 +328,9 @@ fn remove_empty_parents(root: &Path, path: &Path) {
     }
 }
 
-/// Collects the files below `folder` (relative to the root, empty for the root itself) whose key begins with `prefix`.
-fn walk(root: &Path, folder: &str, prefix: &str, found: &mut Vec<ObjectInfo>) -> Result<()> {
+/// Collects the files below `folder` (relative to the root, empty for the root itself) whose key begins with `prefix`: the finished
+/// ones, or the unfinished ones, whose key is that of the file they would become.
+fn walk(root: &Path, folder: &str, prefix: &str, partial: bool, found: &mut Vec<ObjectInfo>) -> Result<()> {
     let path = root.join(folder);
     let cannot = |e| failed(format!("cannot list {}", path.display()), e);
     let entries = match fs::read_dir(&path) {
@@ -313,15 +342,15 @@ fn walk(root: &Path, folder: &str, prefix: &str, found: &mut Vec<ObjectInfo>) ->
         let entry = entry.map_err(cannot)?;
         let name = entry.file_name();
         // What is not UTF-8 was not written by us.
-        let Some(name) = name.to_str().filter(|n| !is_partial(n)) else { continue };
+        let Some(name) = name.to_str() else { continue };
         let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
         let meta = match entry.metadata() {
             Err(e) if is_absent(&e) => continue,
             meta => meta.map_err(cannot)?,
         };
         if meta.is_dir() && (key.starts_with(prefix) || prefix.starts_with(&format!("{key}/"))) {
-            walk(root, &key, prefix, found)?;
-        } else if meta.is_file() && key.starts_with(prefix) {
+            walk(root, &key, prefix, partial, found)?;
+        } else if meta.is_file() && is_partial(name) == partial && becomes(&key).starts_with(prefix) {
             let modified = OffsetDateTime::from(meta.modified().map_err(cannot)?);
             found.push(ObjectInfo { key, size: meta.len(), modified });
         }

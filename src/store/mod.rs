@@ -69,6 +69,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes an object; no error when it is not there.
     async fn delete(&self, key: &str) -> Result<()>;
+
+    /// Drops every unfinished upload whose key begins with `prefix`, also those of processes that are gone. Returns how many.
+    async fn abort_uploads(&self, prefix: &str) -> Result<u64>;
 }
 
 /// An object in the making. Parts are numbered from 1 without gaps and may arrive in any order and at the same time;

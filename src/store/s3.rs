@@ -413,6 +413,34 @@ impl Store for S3Store {
             deleted => deleted.map(drop).map_err(|f| self.0.error(Op::Delete, key, f)),
         }
     }
+
+    async fn abort_uploads(&self, prefix: &str) -> Result<u64> {
+        check_prefix(prefix)?;
+        let inner = &self.0;
+        let (full, bucket) = (inner.full_key(prefix), &inner.options.bucket);
+        let mut aborted = 0;
+        loop {
+            // What was aborted is gone from the next list, so the first page is asked for again and again.
+            let page = inner
+                .call(|client, _| client.list_multipart_uploads().bucket(bucket).prefix(&full).send())
+                .await
+                .map_err(|f| inner.error(Op::ListUploads, prefix, f))?;
+            let uploads: Vec<(String, String)> =
+                page.uploads.unwrap_or_default().into_iter().filter_map(|u| Some((u.key?, u.upload_id?))).collect();
+            if uploads.is_empty() {
+                return Ok(aborted);
+            }
+            for (key, id) in uploads {
+                let abort = inner
+                    .call(|client, _| client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(&id).send())
+                    .await;
+                match abort {
+                    Err(f) if f.code.as_deref() != Some("NoSuchUpload") => return Err(inner.error(Op::Abort, prefix, f)),
+                    _ => aborted += 1,
+                }
+            }
+        }
+    }
 }
 
 impl S3Store {
@@ -627,6 +655,7 @@ enum Op {
     Get,
     Head,
     List,
+    ListUploads,
     Delete,
     CreateUpload,
     PutPart(u32),
@@ -642,6 +671,7 @@ impl Op {
             Op::Put | Op::CreateUpload | Op::PutPart(_) | Op::Complete => "s3:PutObject",
             Op::Get | Op::Head => "s3:GetObject",
             Op::List => "s3:ListBucket",
+            Op::ListUploads => "s3:ListBucketMultipartUploads",
             Op::Delete => "s3:DeleteObject",
             Op::Abort => "s3:AbortMultipartUpload",
         }
@@ -655,6 +685,7 @@ impl fmt::Display for Op {
             Op::Get => "cannot read",
             Op::Head => "cannot look up",
             Op::List => "cannot list",
+            Op::ListUploads => "cannot list the unfinished uploads below",
             Op::Delete => "cannot delete",
             Op::CreateUpload => "cannot begin the upload of",
             Op::PutPart(n) => return write!(f, "cannot store part {n} of"),

@@ -1,3 +1,270 @@
 //! The proof: what lies in the store, restored into a throwaway server and compared.
 
 pub mod cluster;
+pub mod compare;
+pub mod readback;
+pub mod restore;
+pub mod server;
+
+use crate::{
+    backup::now,
+    config::VerifyLevel,
+    error::{self, Result},
+    manifest::{Compared, FORMAT_VERSION, File, Manifest, Proof, Table},
+    postgres::tools::Tools,
+    progress::{Event, Phase, Progress},
+    store::Store,
+};
+use compare::Comparison;
+use restore::{Restore, Restored, Stored};
+use server::Server;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+use tokio::sync::mpsc;
+
+/// What a proof works with, whether the backup is being taken or was stored long ago.
+#[derive(Clone)]
+pub struct Prover {
+    /// Where the backup lies.
+    pub store: Arc<dyn Store>,
+    /// The backup's folder in it, with a slash at its end.
+    pub folder: String,
+    /// Programs of the source's major.
+    pub tools: Tools,
+    /// How much is proven.
+    pub level: VerifyLevel,
+    /// A folder for this proof's files; exists.
+    pub scratch: PathBuf,
+    /// Connections.
+    pub jobs: usize,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// The first half of a proof: the archive is restored, nothing is compared yet.
+pub struct Half {
+    restore: Option<Restore>,
+    restored: Restored,
+    schemas: Vec<String>,
+    unproven: Vec<String>,
+    started: (String, Instant),
+    seconds: f64,
+}
+
+/// What the restore needs to know before tables come.
+pub struct Begin {
+    /// Facts about the source.
+    pub source: crate::manifest::Source,
+    /// Roles that the archive names.
+    pub roles: Vec<crate::manifest::Role>,
+    /// Whether single tables were asked for, so that their schemas are not in the archive.
+    pub single_tables: bool,
+    /// `toc.dat` and the files that pg_dump wrote.
+    pub own: Vec<File>,
+}
+
+impl Prover {
+    /// Restores the archive into a new database of `server` while its tables arrive.
+    pub async fn restore(&self, server: &mut Server, begin: Begin, tables: mpsc::UnboundedReceiver<Stored>) -> Result<Half> {
+        let started = (now(), Instant::now());
+        self.progress.event(Event::Started(Phase::Restore));
+        server.create_roles(&begin.roles, &*self.progress).await?;
+        let (target, unproven) = server.create_database(&begin.source, "").await?;
+        self.progress.event(Event::Throwaway(&conninfo(&target)));
+        let files = self.scratch.join("restore");
+        std::fs::create_dir_all(&files).map_err(error::io(format!("cannot create {}", files.display())))?;
+        let restore = Restore {
+            store: self.store.clone(),
+            folder: self.folder.clone(),
+            tools: self.tools.clone(),
+            major: begin.source.major,
+            encoding: begin.source.encoding.clone(),
+            target,
+            files,
+            jobs: self.jobs,
+            progress: self.progress.clone(),
+        };
+        let schemas = if begin.single_tables { self.schemas_of(&begin.own).await? } else { Vec::new() };
+        let restored = restore.run(&begin.own, &schemas, tables).await?;
+        let seconds = started.1.elapsed();
+        self.progress.event(Event::Finished(Phase::Restore, seconds));
+        Ok(Half { restore: Some(restore), restored, schemas, unproven, started, seconds: seconds.as_secs_f64() })
+    }
+
+    /// Schemas that the archive's objects lie in.
+    async fn schemas_of(&self, own: &[File]) -> Result<Vec<String>> {
+        let Some(toc) = own.iter().find(|f| f.path == "archive/toc.dat") else { return Ok(Vec::new()) };
+        let path = self.scratch.join("toc-for-schemas.dat");
+        if readback::whole(&self.store, &self.folder, toc, Some(&path)).await.is_err() {
+            // The restore reports it.
+            return Ok(Vec::new());
+        }
+        let toc = restore::read_toc(&path)?;
+        let mut names: Vec<String> =
+            toc.tables().into_iter().map(|t| t.schema).filter(|s| !s.is_empty() && s != "public").collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The second half: compares the restored copy with the manifest, and what lies in the store with its list of files.
+    pub async fn compare(&self, server: &mut Server, manifest: &Manifest, half: Half) -> Result<Proof> {
+        let begun = Instant::now();
+        self.progress.event(Event::Started(Phase::Compare));
+        let Half { restore, restored, schemas, unproven, started, seconds } = half;
+        let mut found = Comparison { unproven, ..Comparison::default() };
+        let mut problems = restored.problems;
+        problems.extend(self.listed(manifest).await?);
+        found.compared.files = restored.files;
+        for file in manifest.files.iter().filter(|f| !f.path.starts_with("archive/")) {
+            match readback::whole(&self.store, &self.folder, file, None).await {
+                Ok(()) => found.compared.files += 1,
+                Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
+                Err(e) => return Err(e),
+            }
+        }
+        if let Some(restore) = restore.filter(|r| problems.is_empty() || r.toc_path().exists()) {
+            let mut compared = compare::compare(&restore, manifest, self.level).await?;
+            let canonical = async || Ok(server.create_database(&manifest.source, "_schema").await?.0);
+            compare::schemas(&restore, &schemas, &self.scratch, canonical, &mut compared).await?;
+            compared.compared.files += found.compared.files;
+            compared.unproven.extend(found.unproven);
+            found = compared;
+        }
+        if manifest.source.major >= 13 && !manifest.matviews.is_empty() {
+            found.unproven.push("rows of materialized views: a restore computes them anew".into());
+        }
+        problems.extend(found.differences);
+        problems.dedup();
+        let seconds_compare = begun.elapsed();
+        self.progress.event(Event::Finished(Phase::Compare, seconds_compare));
+        let timings = BTreeMap::from([
+            (Phase::Restore.name().to_owned(), seconds),
+            (Phase::Compare.name().to_owned(), seconds_compare.as_secs_f64()),
+        ]);
+        Ok(self.record(manifest, started.0, Some(server.describe()), found.compared, problems, found.unproven, timings))
+    }
+
+    /// Reads every stored file and checks its size and SHA-256; restores nothing.
+    pub async fn archive_only(&self, manifest: &Manifest) -> Result<Proof> {
+        let (started, begun) = (now(), Instant::now());
+        self.progress.event(Event::Started(Phase::Compare));
+        let mut compared = Compared::default();
+        let mut problems = self.listed(manifest).await?;
+        for file in &manifest.files {
+            match readback::whole(&self.store, &self.folder, file, None).await {
+                Ok(()) => compared.files += 1,
+                Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
+                Err(e) => return Err(e),
+            }
+            self.progress.event(Event::Compared(file.size));
+        }
+        self.progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
+        let timings = BTreeMap::from([(Phase::Compare.name().to_owned(), begun.elapsed().as_secs_f64())]);
+        let unproven = vec!["that the archive restores and holds the source's rows: only its bytes were checked".into()];
+        Ok(self.record(manifest, started, None, compared, problems, unproven, timings))
+    }
+
+    /// What the store's list of the backup's folder says against the manifest: the stored manifest itself, missing and foreign files.
+    async fn listed(&self, manifest: &Manifest) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let stored = read_manifest(&self.store, &self.folder).await;
+        match stored {
+            Ok(stored) if stored == *manifest => {}
+            Ok(_) => problems.push("stored file manifest.json: it is not what was stored".into()),
+            Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
+            Err(e) => return Err(e),
+        }
+        let there = self.store.list(&self.folder).await?;
+        let mut there: HashMap<&str, u64> =
+            there.iter().filter_map(|o| Some((o.key.strip_prefix(&self.folder)?, o.size))).collect();
+        for file in &manifest.files {
+            if there.remove(file.path.as_str()).is_none() {
+                problems.push(format!("stored file {}: it is not in the store", file.path));
+            }
+        }
+        let foreign = |path: &&&str| path.starts_with("archive/");
+        let mut foreign: Vec<_> = there.keys().filter(foreign).map(|p| format!("stored file {p}: the manifest does not know it")).collect();
+        foreign.sort();
+        problems.extend(foreign);
+        Ok(problems)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one record")]
+    fn record(
+        &self,
+        manifest: &Manifest,
+        started_at: String,
+        server: Option<crate::manifest::ProofServer>,
+        compared: Compared,
+        differences: Vec<String>,
+        unproven: Vec<String>,
+        timings: BTreeMap<String, f64>,
+    ) -> Proof {
+        Proof {
+            format: FORMAT_VERSION,
+            backup_id: manifest.id.clone(),
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            level: self.level,
+            passed: differences.is_empty(),
+            started_at,
+            finished_at: now(),
+            server,
+            compared,
+            differences,
+            unproven,
+            timings,
+        }
+    }
+
+    /// Proves a backup that is stored already: both halves, from its manifest.
+    pub async fn stored(&self, server: Option<&mut Server>, manifest: &Manifest) -> Result<Proof> {
+        let Some(server) = server.filter(|_| matches!(self.level, VerifyLevel::Content | VerifyLevel::Rows)) else {
+            return self.archive_only(manifest).await;
+        };
+        let files: HashMap<&str, &File> = manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
+        let (sender, tables) = mpsc::unbounded_channel();
+        let mut streamed = std::collections::HashSet::new();
+        for table in &manifest.tables {
+            let Some(path) = table.file.as_deref() else { continue };
+            let Some(&file) = files.get(path) else { continue };
+            streamed.insert(path);
+            let _ = sender.send((Arc::new(Table::clone(table)), Arc::new(file.clone())));
+        }
+        drop(sender);
+        let own = |f: &&File| f.path.starts_with("archive/") && !streamed.contains(f.path.as_str());
+        let begin = Begin {
+            source: manifest.source.clone(),
+            roles: manifest.roles.clone(),
+            single_tables: !manifest.options.filter.tables.is_empty(),
+            own: manifest.files.iter().filter(own).cloned().collect(),
+        };
+        let half = self.restore(server, begin, tables).await?;
+        self.compare(server, manifest, half).await
+    }
+}
+
+/// Reads a backup's manifest.
+pub async fn read_manifest(store: &Arc<dyn Store>, folder: &str) -> Result<Manifest> {
+    use futures_util::TryStreamExt;
+    let key = format!("{folder}manifest.json");
+    let reader = store.open(&key, None).await?;
+    let bytes: Vec<u8> = reader.stream.try_fold(Vec::new(), |mut all, b| async move {
+        all.extend_from_slice(&b);
+        Ok(all)
+    })
+    .await?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        error::Error::new(error::Kind::Archive, format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}")).because(e)
+    })
+}
+
+/// How psql would reach the throwaway database; without a password.
+fn conninfo(target: &crate::postgres::conninfo::Target) -> String {
+    let quote = |s: &str| format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'"));
+    format!("host={} port={} user={} dbname={}", quote(&target.host), target.port, quote(&target.user), quote(&target.dbname))
+}
