@@ -37,7 +37,12 @@ fn openssl(dir: &Path, args: &str) {
 fn certificates(dir: &Path) {
     for name in ["ca", "other", "own"] {
         let subject = if name == "own" { "db.test" } else { name };
-        openssl(dir, &format!("req -new -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={subject} -keyout {name}.key -out {name}.crt"));
+        openssl(
+            dir,
+            &format!(
+                "req -new -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={subject} -keyout {name}.key -out {name}.crt"
+            ),
+        );
     }
     std::fs::write(dir.join("san.ext"), "subjectAltName=DNS:db.test\n").expect("writable");
     std::fs::write(dir.join("cn.ext"), "extendedKeyUsage=serverAuth\n").expect("writable");
@@ -196,7 +201,7 @@ async fn errors_say_what_the_server_said() {
     let victim = connect(&target, "savepoint-victim").await.expect("a connection");
     victim.batch_execute(&session_settings(17)).await.expect("settings");
     let shown: String = victim.query_one("SHOW search_path", &[]).await.expect("an answer").get(0);
-    assert_eq!(shown, "\"\"");
+    assert_eq!(shown, "");
     let shown: String = victim.query_one("SHOW TimeZone", &[]).await.expect("an answer").get(0);
     assert_eq!(shown, "UTC");
     let e = victim.explain("reading", victim.query("SELECT 1/0", &[]).await.expect_err("division"));
