@@ -94,161 +94,54 @@ impl SslMode {
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Driver suffixes of SQLAlchemy and friends: `postgresql+asyncpg://`.
+#[rustfmt::skip]
 const DRIVERS: &[&str] = &[
-    "aiopg",
-    "asyncpg",
-    "pg",
-    "pg8000",
-    "psycopg",
-    "psycopg2",
-    "psycopg2cffi",
-    "psycopg_async",
-    "psycopgcffi",
-    "pygresql",
-    "pypostgresql",
-    "sqlx",
-    "tokio",
-    "ssl",
+    "aiopg", "asyncpg", "pg", "pg8000", "psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "psycopgcffi",
+    "pygresql", "pypostgresql", "sqlx", "tokio", "ssl",
 ];
 
 /// Parameters of libpq that this program reads.
+#[rustfmt::skip]
 const USED: &[&str] = &[
-    "host",
-    "hostaddr",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "channel_binding",
-    "options",
-    "connect_timeout",
-    "passfile",
-    "service",
+    "host", "hostaddr", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey",
+    "channel_binding", "options", "connect_timeout", "passfile", "service",
 ];
 
 /// Parameters of libpq that make no difference here.
+#[rustfmt::skip]
 const IGNORED: &[&str] = &[
-    "application_name",
-    "fallback_application_name",
-    "client_encoding",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "target_session_attrs",
-    "load_balance_hosts",
-    "gssencmode",
-    "gsslib",
-    "gssdelegation",
-    "krbsrvname",
-    "sslcompression",
-    "sslsni",
-    "sslcertmode",
-    "sslpassword",
-    "sslnegotiation",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-    "min_protocol_version",
-    "max_protocol_version",
-    "sslkeylogfile",
-    "servicefile",
-    "require_auth",
-    "requirepeer",
+    "application_name", "fallback_application_name", "client_encoding", "keepalives", "keepalives_idle",
+    "keepalives_interval", "keepalives_count", "tcp_user_timeout", "target_session_attrs", "load_balance_hosts",
+    "gssencmode", "gsslib", "gssdelegation", "krbsrvname", "sslcompression", "sslsni", "sslcertmode", "sslpassword",
+    "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version", "min_protocol_version",
+    "max_protocol_version", "sslkeylogfile", "servicefile", "require_auth", "requirepeer",
 ];
 
 /// Parameters of ORMs, pools and drivers of other languages; they say how the application uses its connections.
+#[rustfmt::skip]
 const ORM: &[&str] = &[
     // Prisma
-    "schema",
-    "connection_limit",
-    "pool_timeout",
-    "socket_timeout",
-    "statement_cache_size",
-    "single_use_connections",
+    "schema", "connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size", "single_use_connections",
     // Rails
-    "adapter",
-    "pool",
-    "checkout_timeout",
-    "reaping_frequency",
-    "idle_timeout",
-    "prepared_statements",
-    "statement_limit",
-    "encoding",
-    "min_messages",
-    "variables",
-    "timeout",
-    "schema_search_path",
-    "advisory_locks",
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
+    "adapter", "pool", "checkout_timeout", "reaping_frequency", "idle_timeout", "prepared_statements",
+    "statement_limit", "encoding", "min_messages", "variables", "timeout", "schema_search_path", "advisory_locks",
+    "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
     // Django, SQLAlchemy, asyncpg, psycopg
-    "conn_max_age",
-    "conn_health_checks",
-    "disable_server_side_cursors",
-    "atomic_requests",
-    "pool_size",
-    "max_overflow",
-    "pool_recycle",
-    "pool_pre_ping",
-    "prepared_statement_cache_size",
-    "prepared_statement_name_func",
-    "command_timeout",
-    "server_settings",
-    "prepare_threshold",
-    "async_fallback",
-    "charset",
+    "conn_max_age", "conn_health_checks", "disable_server_side_cursors", "atomic_requests", "pool_size", "max_overflow",
+    "pool_recycle", "pool_pre_ping", "prepared_statement_cache_size", "prepared_statement_name_func", "command_timeout",
+    "server_settings", "prepare_threshold", "async_fallback", "charset",
     // node-pg, pg-pool, postgres.js, TypeORM, Sequelize, Drizzle
-    "uselibpqcompat",
-    "max",
-    "min",
-    "idletimeoutmillis",
-    "connectiontimeoutmillis",
-    "query_timeout",
-    "keepalive",
-    "idle_timeout_millis",
-    "max_lifetime",
-    "maxuses",
-    "prepare",
-    "binary",
-    "workaround",
+    "uselibpqcompat", "max", "min", "idletimeoutmillis", "connectiontimeoutmillis", "query_timeout", "keepalive",
+    "idle_timeout_millis", "max_lifetime", "maxuses", "prepare", "binary", "workaround",
     // JDBC
-    "preparethreshold",
-    "preparedstatementcachequeries",
-    "preparedstatementcachesizemib",
-    "currentschema",
-    "sockettimeout",
-    "connecttimeout",
-    "logintimeout",
-    "tcpkeepalive",
-    "rewritebatchedinserts",
-    "rewritebatchedstatements",
-    "stringtype",
-    "defaultrowfetchsize",
-    "sslfactory",
-    "applicationname",
+    "preparethreshold", "preparedstatementcachequeries", "preparedstatementcachesizemib", "currentschema",
+    "sockettimeout", "connecttimeout", "logintimeout", "tcpkeepalive", "rewritebatchedinserts",
+    "rewritebatchedstatements", "stringtype", "defaultrowfetchsize", "sslfactory", "applicationname",
     // pgx, sqlx, Npgsql, Ecto
-    "pool_max_conns",
-    "pool_min_conns",
-    "pool_max_conn_lifetime",
-    "pool_max_conn_idle_time",
-    "pool_max_conn_lifetime_jitter",
-    "pool_health_check_period",
-    "default_query_exec_mode",
-    "statement_cache_capacity",
-    "statement-cache-capacity",
-    "description_cache_capacity",
-    "search_path",
-    "pooling",
-    "minimum_pool_size",
-    "maximum_pool_size",
-    "supa",
-    "workers",
+    "pool_max_conns", "pool_min_conns", "pool_max_conn_lifetime", "pool_max_conn_idle_time",
+    "pool_max_conn_lifetime_jitter", "pool_health_check_period", "default_query_exec_mode", "statement_cache_capacity",
+    "statement-cache-capacity", "description_cache_capacity", "search_path", "pooling", "minimum_pool_size",
+    "maximum_pool_size", "supa", "workers",
 ];
 
 /// What a URI or keyword string said, before the environment fills the gaps.
@@ -891,5 +784,264 @@ pub(crate) fn unreachable_hint(host: &str, e: &std::io::Error) -> &'static str {
         }
         _ if local => "inside a container localhost is the container itself: name the service or the host's address",
         _ => "check host and port, and that the server listens on that address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands in every string that holds a password; no error, notice or Debug output may hold it.
+    const MARK: &str = "Hunter2Mark";
+
+    fn with(text: &str, env: &[(&str, &str)]) -> Result<(Target, Vec<String>)> {
+        let env: Vec<(String, String)> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let result = parse(text, &|name| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()));
+        let shown = format!("{result:?} {:?}", result.as_ref().map(|(t, _)| t.redacted()));
+        assert!(!shown.contains(MARK), "{text:?} shows the password: {shown}");
+        result
+    }
+
+    fn ok(text: &str) -> Target {
+        with(text, &[("USER", "osuser")]).unwrap().0
+    }
+
+    fn fails(text: &str) -> String {
+        let e = with(text, &[("USER", "osuser")]).unwrap_err();
+        assert_eq!(e.kind(), Kind::Usage);
+        e.message().to_owned()
+    }
+
+    fn password(target: &Target) -> &str {
+        target.password.as_ref().map_or("", Secret::expose)
+    }
+
+    #[test]
+    fn uris() {
+        let t = ok(&format!("postgresql://ann:{MARK}@db.example.com:6000/shop?sslmode=verify-ca&sslrootcert=/ca.pem"));
+        assert_eq!(
+            (t.host.as_str(), t.port, t.user.as_str(), t.dbname.as_str()),
+            ("db.example.com", 6000, "ann", "shop")
+        );
+        assert_eq!((password(&t), t.sslmode), (MARK, SslMode::VerifyCa));
+        assert_eq!(t.redacted(), "postgresql://ann@db.example.com:6000/shop");
+        let encoded = "postgres://a%40b:p%2F%3A%40%25@h/d%20b";
+        let t = ok(encoded);
+        assert_eq!((t.user.as_str(), password(&t), t.dbname.as_str()), ("a@b", "p/:@%", "d b"));
+        assert_eq!(t.redacted(), "postgresql://a%40b@h:5432/d%20b");
+        let t = ok("postgresql://u@[2001:db8::1]:6000/d");
+        assert_eq!((t.host.as_str(), t.port), ("2001:db8::1", 6000));
+        assert_eq!(t.redacted(), "postgresql://u@[2001:db8::1]:6000/d");
+        for socket in
+            ["postgresql://u@%2Frun%2Fpg/d", "postgresql:///d?host=/run/pg&user=u", "host=/run/pg user=u dbname=d"]
+        {
+            let t = ok(socket);
+            assert_eq!((t.host.as_str(), t.user.as_str(), t.dbname.as_str()), ("/run/pg", "u", "d"), "{socket}");
+        }
+        // As libpq reads it: a password ends at the first @, and a ? before it is part of it.
+        assert_eq!(password(&ok(&format!("postgres://u:{MARK}?x@h/d"))), format!("{MARK}?x"));
+        let t = ok("postgresql://h");
+        assert_eq!((t.user.as_str(), t.dbname.as_str(), t.sslmode), ("osuser", "osuser", SslMode::Prefer));
+        assert_eq!(ok("postgres://u@h/d?ssl=true").sslmode, SslMode::Require);
+        assert_eq!(ok("postgres://u@h/d?sslrootcert=system").sslmode, SslMode::VerifyFull);
+        assert_eq!(ok("postgres://u@h/d?options=endpoint%3Dep-1").options.as_deref(), Some("endpoint=ep-1"));
+        assert_eq!(ok("postgres://u@h/d?connect_timeout=0").connect_timeout, None);
+        assert_eq!(ok(" postgres://u@h/d\n").host, "h");
+    }
+
+    #[test]
+    fn keywords() {
+        let t = ok(r"host = h port=6000 user='a b' password='a\'b\\c' dbname=d");
+        assert_eq!((t.user.as_str(), password(&t), t.port), ("a b", r"a'b\c", 6000));
+        let t = ok(r"host=h dbname=d\ b application_name=x keepalives_idle=3");
+        assert_eq!(t.dbname, "d b");
+    }
+
+    #[test]
+    fn orms() {
+        let (t, notices) = with(
+            "postgresql+asyncpg://u@h/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0&sslmode=no-verify",
+            &[],
+        )
+        .unwrap();
+        assert!(t.pooler_flag && t.sslmode == SslMode::Require);
+        assert_eq!(
+            notices,
+            [
+                "the URL's scheme postgresql+asyncpg:// is read as postgresql://",
+                "left out of the database URL, as only the application needs it: connection_limit, prepareThreshold, schema",
+                "sslmode=no-verify is read as sslmode=require",
+            ]
+        );
+        let t = ok("postgresql://u@h/d?sslaccept=strict&sslcert=/ca.pem");
+        assert_eq!((t.sslmode, t.sslrootcert.as_deref(), t.sslcert), (SslMode::VerifyFull, Some("/ca.pem"), None));
+        for driver in ["psycopg", "psycopg2", "pg8000"] {
+            assert_eq!(ok(&format!("postgres+{driver}://u@h/d")).host, "h");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        for (text, message) in [
+            ("", "no database is named"),
+            ("postgresql://", "no database is named"),
+            ("postgresql://u:Hunter2Mark@", "no database is named"),
+            ("Hunter2Mark", "the database URL is neither a postgresql:// URI nor a keyword=value string"),
+            ("mysql://u:Hunter2Mark@h/d", "the database URL does not begin with postgresql://"),
+            ("jdbc:postgresql://h/d?password=Hunter2Mark", "the database URL does not begin with postgresql://"),
+            (
+                "prisma+postgres://h/?api_key=Hunter2Mark",
+                "a prisma+postgres:// URL leads to Prisma's proxy, not to a PostgreSQL server",
+            ),
+            ("postgres://u:x@Hunter2Mark@h/d", "the database URL holds more than one @ before the database name"),
+            ("postgres://u:Hunter2Mark/x@h/d", "the database URL holds an @ behind the host"),
+            ("postgres://u:123/Hunter2Mark@h/d", "the database URL holds an @ behind the host"),
+            (
+                "postgres://u:Hunter2Mark%zz@h/d",
+                "the database URL holds a % that does not begin a percent-encoded character",
+            ),
+            (
+                "postgres://u:Hunter2Mark%00@h/d",
+                "the database URL holds a % that does not begin a percent-encoded character",
+            ),
+            ("postgres://u:Hunter2Mark%ff@h/d", "the database URL is not valid UTF-8 once it is percent-decoded"),
+            ("postgres://u:Hunter2Mark@h1,h2/d", "the database URL names several hosts"),
+            ("host=h1,h2 dbname=d", "the database URL names several hosts"),
+            ("postgres://u@h:99999/d", "the port in the database URL is not a number from 1 to 65535"),
+            ("postgres://u@[::1/d", "the IPv6 address in the database URL has no closing ]"),
+            ("postgres://u:Hunter2Mark@h/d?what=1", "the database URL has an unknown parameter `what`"),
+            (
+                "postgres://h/d?password=a&Hunter2Mark=1",
+                "the database URL has an unknown parameter behind the password",
+            ),
+            ("host=h password=a Hunter2Mark=1", "the database URL has an unknown parameter behind the password"),
+            (
+                "host=h password=a Hunter2Mark",
+                "the database URL is neither a postgresql:// URI nor a keyword=value string",
+            ),
+            ("host=h password='Hunter2Mark", "a quoted value of the connection string has no closing '"),
+            ("postgres://u@h/d?x", "a parameter of the database URL has no value"),
+            ("service=prod", "connection service files (service=, PGSERVICE) are not read"),
+            ("postgres://u@h/d?sslmode=Hunter2Mark", "the value of sslmode is not known"),
+            (
+                "postgres://u@h/d?sslmode=require&sslrootcert=system",
+                "sslmode=require is too weak for sslrootcert=system",
+            ),
+            (
+                "postgres://u@h/d?sslidentity=x.p12",
+                "sslidentity names a PKCS#12 file, which PostgreSQL's programs cannot read",
+            ),
+            ("postgres://u@h/d?connect_timeout=soon", "connect_timeout is not a whole number of seconds"),
+            ("postgres://u@h/d?channel_binding=Hunter2Mark", "the value of channel_binding is not known"),
+        ] {
+            assert_eq!(fails(text), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn environment_fills_the_gaps() {
+        let env = [
+            ("PGHOST", "envhost"),
+            ("PGHOSTADDR", "10.0.0.1"),
+            ("PGPORT", "7000"),
+            ("PGUSER", "envuser"),
+            ("PGPASSWORD", MARK),
+            ("PGDATABASE", "envdb"),
+            ("PGSSLMODE", "disable"),
+            ("PGCHANNELBINDING", "require"),
+        ];
+        let (t, _) = with("", &env).unwrap();
+        assert_eq!((t.host.as_str(), t.hostaddr.as_deref(), t.port), ("envhost", Some("10.0.0.1"), 7000));
+        assert_eq!((t.user.as_str(), password(&t), t.dbname.as_str()), ("envuser", MARK, "envdb"));
+        assert_eq!((t.sslmode, t.channel_binding.as_deref()), (SslMode::Disable, Some("require")));
+        let (t, _) = with("postgres://u:own@h/d", &env).unwrap();
+        assert_eq!((t.host.as_str(), t.hostaddr, t.user.as_str()), ("h", None, "u"));
+        assert_eq!(t.password, Some(Secret::new("own")));
+        assert!(with("postgres://u@h/d", &[("PGSERVICE", "prod")]).is_err());
+        assert!(with("", &[("PGUSER", "u")]).is_err());
+    }
+
+    #[test]
+    fn password_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let text =
+            "# h:5432:d:u:comment\nother:5432:d:u:no\nh:5432:*:a\\:b:p\\:q\\\\r:tail\n*:*:*:u:any\nh:5432:d:u:late\n";
+        let ask = |host: &str, user: &str| find_password(text, &[host, "5432", "d", user]);
+        assert_eq!(ask("h", "a:b").as_deref(), Some("p:q\\r"));
+        assert_eq!(ask("h", "u").as_deref(), Some("any"));
+        assert_eq!(ask("h", "x"), None);
+        assert_eq!(find_password("h:5432:d:*u:p", &["h", "5432", "d", "u"]), None);
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".pgpass");
+        std::fs::write(&path, format!("h:5432:d:u:{MARK}\nlocalhost:5432:d:u:sock\n")).unwrap();
+        let mode = |m| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(m)).unwrap();
+        let env = [("HOME", home.path().to_str().unwrap())];
+        mode(0o600);
+        assert_eq!(password(&with("postgres://u@h/d", &env).unwrap().0), MARK);
+        assert_eq!(password(&with("host=/tmp user=u dbname=d", &env).unwrap().0), "sock");
+        mode(0o640);
+        let (t, notices) = with("postgres://u@h/d", &env).unwrap();
+        assert!(t.password.is_none() && notices[0].contains("is ignored"), "{notices:?}");
+        mode(0o600);
+        let (t, _) = with("postgres://u@h/d", &[("PGPASSFILE", path.to_str().unwrap())]).unwrap();
+        assert_eq!(password(&t), MARK);
+    }
+
+    #[test]
+    fn poolers() {
+        let pooler = |text: &str| ok(text).pooler();
+        assert_eq!(
+            pooler("postgres://u@ep-a-b-1-pooler.us-east-2.aws.neon.tech/d").unwrap(),
+            "use Neon's direct host ep-a-b-1.us-east-2.aws.neon.tech:5432"
+        );
+        assert_eq!(
+            pooler("postgres://postgres.abcd@aws-0-eu.pooler.supabase.com:6543/postgres").unwrap(),
+            "use Supabase's session mode, aws-0-eu.pooler.supabase.com:5432, or the direct connection \
+             db.abcd.supabase.co:5432 as user postgres"
+        );
+        assert_eq!(
+            pooler("postgres://postgres@db.abcd.supabase.co:6543/postgres").unwrap(),
+            "use Supabase's direct port, db.abcd.supabase.co:5432"
+        );
+        assert!(pooler("postgres://u@h:6432/d?pgbouncer=true").unwrap().contains("direct address"));
+        for direct in [
+            "postgres://u@ep-a-b-1.us-east-2.aws.neon.tech/d",
+            "postgres://u@aws-0-eu.pooler.supabase.com:5432/d",
+            "postgres://u@my-pooler.example.com/d",
+            "postgres://u@h:6543/d?pgbouncer=false",
+        ] {
+            assert_eq!(pooler(direct), None, "{direct}");
+        }
+    }
+
+    #[test]
+    fn labels_and_children() {
+        let t = ok(&format!("postgres://u:{MARK}@h/d?sslmode=require"));
+        assert_eq!(t.host_label(false), "h");
+        assert_eq!(t.host_label(true), "sha256:aaa9402664f1a41f");
+        let env = t.with_dbname("other").child_env();
+        let get = |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.to_str().unwrap());
+        assert_eq!(
+            (get("PGDATABASE"), get("PGPASSWORD"), get("PGSSLMODE")),
+            (Some("other"), Some(MARK), Some("require"))
+        );
+        assert_eq!(
+            (get("PGHOST"), get("PGHOSTADDR"), get("PGPASSFILE")),
+            (Some("h"), None, Some("/nonexistent/pgpass"))
+        );
+    }
+
+    #[tokio::test]
+    async fn pin_takes_an_address_that_answers() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let t = ok(&format!("postgres://u@localhost:{port}/d")).pin().await.unwrap();
+        assert_eq!(t.hostaddr.as_deref(), Some("127.0.0.1"));
+        drop(listener);
+        let e = ok(&format!("postgres://u@localhost:{port}/d")).pin().await.unwrap_err();
+        assert!(e.one_line().starts_with(&format!("nobody answers at localhost:{port}: ")), "{e}");
+        assert!(e.hint_text().unwrap().contains("container"), "{e:?}");
+        let e = ok("postgres://u@no-such-host.invalid/d").pin().await.unwrap_err();
+        assert!(e.message().contains("does not resolve"), "{e}");
     }
 }

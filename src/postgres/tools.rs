@@ -236,10 +236,7 @@ impl Run {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let capture = match self.stdout {
-            Stdout::Capture => true,
-            _ => false,
-        };
+        let capture = matches!(self.stdout, Stdout::Capture);
         command.stdout(match self.stdout {
             Stdout::Capture => Stdio::piped(),
             Stdout::Null => Stdio::null(),
@@ -344,5 +341,93 @@ async fn read_lines(
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn program(dir: &Path, name: &str, body: &str) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn versions() {
+        for (text, major, version) in [
+            ("pg_dump (PostgreSQL) 17.5 (Debian 17.5-1.pgdg120+1)", 17, "17.5 (Debian 17.5-1.pgdg120+1)"),
+            ("postgres (PostgreSQL) 19beta1", 19, "19beta1"),
+        ] {
+            assert_eq!(parse_version(text), Some((major, version.to_owned())));
+        }
+        assert_eq!(parse_version("pg_dump 17.5"), None);
+    }
+
+    #[tokio::test]
+    async fn find_passes_the_wrapper_over_and_says_what_it_saw() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = |name: &str| {
+            let dir = root.path().join(name);
+            std::fs::create_dir(&dir).unwrap();
+            dir
+        };
+        let (wrapped, old, client, server) = (dir("bin"), dir("15"), dir("17c"), dir("17s"));
+        let share = dir("share");
+        let wrapper = program(&share, "pg_wrapper", "echo 'pg_dump (PostgreSQL) 17.9'");
+        for name in ["pg_dump", "pg_restore", "initdb", "postgres"] {
+            std::os::unix::fs::symlink(&wrapper, wrapped.join(name)).unwrap();
+            program(&old, name, "echo 'x (PostgreSQL) 15.3'");
+            program(&server, name, "echo 'x (PostgreSQL) 17.5'");
+        }
+        for name in ["pg_dump", "pg_restore"] {
+            program(&client, name, "echo 'x (PostgreSQL) 17.4'");
+        }
+        let dirs = [wrapped, old, client.clone(), server.clone()];
+        let tools = find(17, &dirs, false).await.unwrap();
+        assert_eq!((tools.dir, tools.version.as_str(), tools.initdb), (client.clone(), "17.4", None));
+        let tools = find(17, &dirs, true).await.unwrap();
+        assert_eq!((tools.dir, tools.initdb), (server.clone(), Some(server.join("initdb"))));
+        let e = find(17, &dirs[..3], true).await.unwrap_err();
+        assert!(e.message().contains("15.3") && e.message().contains("no server"), "{e}");
+        assert!(!e.message().contains("17.9"), "{e}");
+        assert!(e.hint_text().unwrap().starts_with("apt-get install postgresql-17 "), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn run_keeps_the_environment_out_and_secrets_masked() {
+        let dir = tempfile::tempdir().unwrap();
+        let shell = |script: &str| Run::new("/bin/sh").arg("-c").arg(script);
+        let output = shell("/usr/bin/env | sort").env([("PGUSER".to_owned(), "u".into())]).output().await.unwrap();
+        let seen = String::from_utf8(output.stdout).unwrap();
+        let names: Vec<&str> = seen.lines().filter_map(|l| l.split('=').next()).collect();
+        // The shell itself adds PWD (and some add SHLVL and _).
+        let names: Vec<&str> = names.into_iter().filter(|n| !["PWD", "OLDPWD", "SHLVL", "_"].contains(n)).collect();
+        assert_eq!(names, ["LC_ALL", "PATH", "PGUSER"]);
+
+        let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let e = shell(
+            "echo pg_dump: note >&2; echo 'pg_dump: error: no Hunter2Mark here' >&2; echo pg_dump: detail >&2; exit 3",
+        )
+        .secret(Secret::new("Hunter2Mark"))
+        .on_line(Arc::new(move |l: &str| sink.lock().unwrap().push(l.to_owned())))
+        .output()
+        .await
+        .unwrap_err();
+        assert_eq!(e.message(), "sh failed (exit status 3): pg_dump: error: no *** here");
+        assert_eq!(*lines.lock().unwrap(), ["pg_dump: note", "pg_dump: error: no *** here", "pg_dump: detail"]);
+
+        let output = shell("seq 1 1000 >&2; exit 1").output_any_status().await.unwrap();
+        assert_eq!((output.status.code(), output.stderr_lines.len()), (Some(1), MAX_LINES));
+        let file = std::fs::File::create(dir.path().join("out")).unwrap();
+        shell("echo into a file").stdout(Stdout::File(file)).output().await.unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("out")).unwrap(), "into a file\n");
+        let e = shell("kill -9 $$").output().await.unwrap_err();
+        assert!(e.message().contains("signal 9"), "{e}");
+        assert!(Run::new("/no/such/program").output().await.is_err());
     }
 }
