@@ -1,6 +1,10 @@
 //! Every backend passes one contract; S3 errors say what is wrong and how it is cured.
 
-use aws_sdk_s3::{Client, config::Credentials, config::Region};
+use aws_sdk_s3::{
+    Client,
+    config::{Credentials, Region},
+    error::ProvideErrorMetadata,
+};
 use bytes::Bytes;
 use futures_util::{TryStreamExt, future::join_all};
 use savepoint::{
@@ -44,11 +48,19 @@ fn sdk(endpoint: &str) -> Client {
     Client::from_conf(config.build())
 }
 
-/// Options for a new bucket on a server.
+/// Options for a bucket on a server.
+async fn bucket_named(endpoint: &str, bucket: &str) -> S3Options {
+    if let Err(e) = sdk(endpoint).create_bucket().bucket(bucket).send().await {
+        let code = e.code().unwrap_or_default();
+        assert!(code.starts_with("BucketAlready"), "{e:?}");
+    }
+    S3Options { bucket: bucket.into(), endpoint: Some(endpoint.into()), ..Default::default() }
+}
+
+/// Options for a place of the test's own. One bucket for all: SeaweedFS sets volumes aside for each.
 async fn bucket(endpoint: &str) -> S3Options {
-    let name = format!("store-{}", uuid::Uuid::new_v4().simple());
-    sdk(endpoint).create_bucket().bucket(&name).send().await.unwrap();
-    S3Options { bucket: name, prefix: "some/prefix".into(), endpoint: Some(endpoint.into()), ..Default::default() }
+    let prefix = format!("some/{}", uuid::Uuid::new_v4().simple());
+    S3Options { prefix, ..bucket_named(endpoint, "store-tests").await }
 }
 
 fn connect(options: &S3Options, (access, secret): (&str, &str)) -> Arc<dyn Store> {
@@ -263,12 +275,18 @@ async fn s3_keeps_the_contract() {
     for checksums in [S3Checksums::Auto, S3Checksums::Required, S3Checksums::Off] {
         let options = S3Options { checksums, ..bucket(&endpoint).await };
         contract(connect(&options, ADMIN), true).await;
-        let uploads = sdk(&endpoint).list_multipart_uploads().bucket(&options.bucket).send().await.unwrap();
+        let uploads = sdk(&endpoint)
+            .list_multipart_uploads()
+            .bucket(&options.bucket)
+            .prefix(&options.prefix)
+            .send()
+            .await
+            .unwrap();
         assert!(uploads.uploads().is_empty(), "{checksums:?}: {:?}", uploads.uploads());
     }
     // Without a prefix.
-    let options = S3Options { prefix: String::new(), ..bucket(&endpoint).await };
-    contract(connect(&options, ADMIN), true).await;
+    let name = format!("store-{}", uuid::Uuid::new_v4().simple());
+    contract(connect(&bucket_named(&endpoint, &name).await, ADMIN), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,24 +315,26 @@ async fn s3_lists_more_than_a_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_objects_carry_what_was_asked_for() {
     let Some(endpoint) = endpoint() else { return };
-    let options = S3Options {
-        sse: Some("AES256".into()),
-        storage_class: Some("STANDARD_IA".into()),
-        prefix: String::new(),
-        ..bucket(&endpoint).await
-    };
+    let options =
+        S3Options { sse: Some("AES256".into()), storage_class: Some("STANDARD_IA".into()), ..bucket(&endpoint).await };
     let store = connect(&options, ADMIN);
     store.put("m/manifest.json", Bytes::from_static(b"{}")).await.unwrap();
-    let upload = store.create_upload("m/1.dat.gz").await.unwrap();
+    let upload = store.create_upload("m/1.dat").await.unwrap();
     upload.put_part(1, 0, pattern(MIB, 1)).await.unwrap();
     upload.complete().await.unwrap();
-    for (key, content_type) in [("m/manifest.json", "application/json"), ("m/1.dat.gz", "application/octet-stream")] {
-        let head = sdk(&endpoint).head_object().bucket(&options.bucket).key(key).send().await.unwrap();
+    for (key, content_type) in [("m/manifest.json", "application/json"), ("m/1.dat", "application/octet-stream")] {
+        let head = sdk(&endpoint)
+            .head_object()
+            .bucket(&options.bucket)
+            .key(format!("{}/{key}", options.prefix))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(head.content_type(), Some(content_type), "{key}");
         assert_eq!(head.server_side_encryption().map(|s| s.as_str()), Some("AES256"), "{key}");
         assert_eq!(head.storage_class().map(|s| s.as_str()), Some("STANDARD_IA"), "{key}");
     }
-    assert_eq!(read(&*store, "m/1.dat.gz").await.unwrap(), pattern(MIB, 1));
+    assert_eq!(read(&*store, "m/1.dat").await.unwrap(), pattern(MIB, 1));
 }
 
 /// The message, which must name the object and hold `reason`, and the hint, which must hold `cure`.
@@ -340,20 +360,15 @@ async fn s3_errors_name_the_cure() {
     let e = connect(&options, (ADMIN.0, "wrongsecret")).put("x", body.clone()).await.unwrap_err();
     assert_says(&e, "SignatureDoesNotMatch (HTTP 403)", "AWS_SECRET_ACCESS_KEY");
 
-    let missing = connect(&S3Options { bucket: "no-such-bucket-here".into(), ..options.clone() }, ADMIN);
-    assert_says(
-        &missing.put("x", body.clone()).await.unwrap_err(),
-        "NoSuchBucket",
-        "create the bucket no-such-bucket-here",
-    );
-    assert_says(&missing.list("").await.unwrap_err(), "NoSuchBucket", "--destination");
+    let missing = connect(&S3Options { bucket: "no-such-bucket-at-all".into(), ..options.clone() }, ADMIN);
+    // No put or upload: SeaweedFS makes the bucket for the administrator's.
+    assert_says(&missing.list("").await.unwrap_err(), "NoSuchBucket", "create the bucket no-such-bucket-at-all");
     assert_says(&missing.open("x", None).await.err().unwrap(), "NoSuchBucket", "--destination");
-    assert_says(&missing.create_upload("x").await.unwrap_err(), "NoSuchBucket", "--destination");
 
     let read_only = connect(&options, READ_ONLY);
     assert_eq!(read(&*read_only, "there").await.unwrap(), "x");
     let denied = "AccessDenied (HTTP 403)";
-    let resource = format!("arn:aws:s3:::{}/some/prefix/x", options.bucket);
+    let resource = format!("arn:aws:s3:::{}/{}/x", options.bucket, options.prefix);
     let e = read_only.put("x", body.clone()).await.unwrap_err();
     assert_says(&e, denied, &format!("s3:PutObject on {resource}"));
     assert_says(&read_only.put_new("x", body.clone()).await.unwrap_err(), denied, "s3:PutObject");
