@@ -357,3 +357,24 @@ fn walk(root: &Path, folder: &str, prefix: &str, partial: bool, found: &mut Vec<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        // Linux answers each write to /dev/full as a full disk does.
+        let e = File::options().write(true).open("/dev/full").and_then(|f| f.write_all_at(b"x", 0)).unwrap_err();
+        let e = failed("cannot write /backups/a".into(), e);
+        assert_eq!(e.kind(), Kind::Store);
+        assert!(e.one_line().starts_with("cannot write /backups/a: No space left"), "{e}");
+        assert!(e.hint_text().is_some_and(|h| h.contains("free some space")), "{e:?}");
+    }
+
+    #[test]
+    fn partial_files_are_known_by_their_name() {
+        assert!(is_partial(".1.dat.gz.partial-x7Gh2k"));
+        assert!(!is_partial(".hidden") && !is_partial("a.partial-x"));
+    }
+}

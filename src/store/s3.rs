@@ -857,3 +857,70 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, code: &str, message: &str) -> Failure {
+        let code = (!code.is_empty()).then(|| code.to_owned());
+        Failure { status: Some(status), code, message: message.into(), ..Failure::default() }
+    }
+
+    fn explain(failure: Failure, op: Op, options: &S3Options) -> (Kind, String, String) {
+        let e = failure.explain(op, "s3://shop/db/key", options);
+        (e.kind(), e.one_line(), e.hint_text().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn refusals_of_checksums_are_told_from_other_errors() {
+        for (status, code, message) in [
+            (501, "NotImplemented", "STREAMING-UNSIGNED-PAYLOAD-TRAILER not implemented"),
+            (501, "", ""),
+            (400, "InvalidRequest", "The algorithm of x-amz-sdk-checksum is not supported"),
+            (400, "InvalidArgument", "Unsupported header x-amz-trailer"),
+            (400, "XAmzContentSHA256Mismatch", ""),
+            (400, "MalformedXML", "unknown element ChecksumCRC32"),
+        ] {
+            assert!(failure(status, code, message).may_be_checksums(), "{code} {message}");
+        }
+        for (status, code, message) in [
+            (400, "BadDigest", "the crc32 checksum did not match"),
+            (400, "InvalidArgument", "the storage class is not known"),
+            (403, "AccessDenied", "Access Denied"),
+            (404, "NoSuchBucket", ""),
+            (503, "SlowDown", ""),
+        ] {
+            assert!(!failure(status, code, message).may_be_checksums(), "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_object_the_reason_and_the_cure() {
+        let aws = S3Options { bucket: "shop".into(), ..S3Options::default() };
+        let missing = explain(failure(404, "NoSuchKey", "gone."), Op::Get, &aws);
+        assert_eq!(missing, (Kind::NotFound, "s3://shop/db/key does not exist".into(), String::new()));
+        let (kind, line, hint) = explain(failure(403, "AccessDenied", "Access Denied."), Op::PutPart(3), &aws);
+        assert_eq!(kind, Kind::Store);
+        assert_eq!(line, "cannot store part 3 of s3://shop/db/key: AccessDenied (HTTP 403): Access Denied");
+        assert_eq!(hint, "allow s3:PutObject on arn:aws:s3:::shop/db/key");
+        let hint = |f, op| explain(f, op, &aws).2;
+        assert_eq!(hint(failure(403, "", ""), Op::List), "allow s3:ListBucket on arn:aws:s3:::shop");
+        assert!(hint(failure(403, "AccessDenied", ""), Op::Abort).contains("s3:AbortMultipartUpload"));
+        assert!(
+            hint(failure(403, "AccessDenied", "not authorized to perform: kms:GenerateDataKey"), Op::Put)
+                .contains("kms:Decrypt")
+        );
+        let moved = Failure { region: Some("eu-west-3".into()), ..failure(301, "PermanentRedirect", "") };
+        assert!(hint(moved, Op::List).contains("--s3-region eu-west-3"));
+        assert!(hint(failure(400, "AuthorizationHeaderMalformed", ""), Op::List).contains("--s3-region"));
+        assert!(hint(failure(403, "RequestTimeTooSkewed", ""), Op::Put).contains("clock"));
+        assert!(hint(failure(400, "ExpiredToken", ""), Op::Put).contains("get new ones"));
+        let none = Failure::transport("dispatch failure: no providers in chain provided credentials");
+        assert!(!none.is_transient());
+        assert!(hint(none, Op::Put).contains("configure-aws-credentials"));
+        assert!(hint(Failure::transport("dispatch failure: connection refused"), Op::Put).contains("--s3-endpoint"));
+        let required = S3Options { checksums: S3Checksums::Required, ..aws.clone() };
+        assert!(explain(failure(501, "NotImplemented", ""), Op::Put, &required).2.contains("--s3-checksums auto"));
+    }
+}
