@@ -1,1 +1,5 @@
-fn main() {}
+//! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`.
+#![allow(clippy::unwrap_used)]
+
+mod stack;
+mod support;
