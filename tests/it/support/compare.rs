@@ -55,7 +55,7 @@ SELECT pg_catalog.format('large object %s: owner %s, acl %s, md5 %s', oid, pg_ca
   pg_catalog.md5(pg_catalog.lo_get(oid))) FROM pg_catalog.pg_largeobject_metadata;
 SELECT pg_catalog.format('extension %s %s in %s', extname, extversion, extnamespace::regnamespace) FROM pg_catalog.pg_extension;
 SELECT pg_catalog.format('index %s valid: %s', indexrelid::regclass, indisvalid) FROM pg_catalog.pg_index
-  WHERE indrelid >= 16384;
+  JOIN pg_catalog.pg_class c ON c.oid = indrelid WHERE c.oid >= 16384 AND c.relkind <> 't';
 "#;
 
 /// Each sequence with the query for its state.
