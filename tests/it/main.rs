@@ -1,1 +1,9 @@
-fn main() {}
+//! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`.
+#![allow(clippy::unwrap_used)]
+
+mod awkward;
+mod faults;
+mod fire;
+mod secrets;
+mod stack;
+mod support;

