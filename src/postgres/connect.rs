@@ -1,1 +1,313 @@
 //! Connections: TLS, session settings, errors that say what the server said.
+
+use crate::error::{Error, Kind, Result};
+use crate::postgres::conninfo::{SslMode, Target, unreachable_hint};
+use crate::postgres::tls;
+use std::error::Error as _;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{ChannelBinding, SslMode as Tls};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// A connection to the server. Derefs to [`Client`]; dropping it closes the connection.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    task: JoinHandle<()>,
+    end: Arc<Mutex<Option<Error>>>,
+    what: String,
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Session {
+    /// The process id of the server process behind this connection.
+    pub async fn backend_pid(&self) -> Result<i32> {
+        let row = self.client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
+        row.and_then(|r| r.try_get(0)).map_err(|e| self.explain("reading the backend's process id", e))
+    }
+
+    /// Like [`error`], but when the connection died, says what the server or the network said as it died, where
+    /// tokio-postgres knows only "connection closed".
+    pub fn explain(&self, what: &str, e: tokio_postgres::Error) -> Error {
+        if !e.is_closed() {
+            return error(what, e);
+        }
+        match self.end.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(end) => {
+                let error = Error::new(Kind::Database, format!("{what}: {}", end.one_line()));
+                match end.hint_text() {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            }
+            None => error(what, e).context(&self.what),
+        }
+    }
+}
+
+/// Opens a connection. TCP keepalives are sent after 30 s of silence; `connect_timeout` (default 15 s) bounds everything
+/// up to the server's first readiness. Fails with `Kind::Database`, or `Kind::Usage` for TLS files that cannot be used.
+pub async fn connect(target: &Target, application_name: &str) -> Result<Session> {
+    let what = format!("connecting to {}", target.redacted());
+    let mut config = Config::new();
+    config
+        .user(&target.user)
+        .dbname(&target.dbname)
+        .host(&target.host)
+        .port(target.port)
+        .application_name(application_name)
+        .connect_timeout(target.timeout())
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(30))
+        .keepalives_interval(Duration::from_secs(10))
+        .keepalives_retries(6);
+    if let Some(password) = &target.password {
+        config.password(password.expose());
+    }
+    if let Some(options) = &target.options {
+        config.options(options);
+    }
+    if let Some(address) = &target.hostaddr {
+        let address = address.parse().map_err(|_| Error::new(Kind::Usage, "hostaddr is not a numeric IP address"))?;
+        config.hostaddr(address);
+    }
+    match target.channel_binding.as_deref() {
+        Some("disable") => config.channel_binding(ChannelBinding::Disable),
+        Some("require") => config.channel_binding(ChannelBinding::Require),
+        _ => config.channel_binding(ChannelBinding::Prefer),
+    };
+    let attempts: &[Tls] = match target.sslmode {
+        // As libpq does, TLS is not tried over a Unix socket.
+        _ if target.is_socket() => &[Tls::Disable],
+        SslMode::Disable => &[Tls::Disable],
+        SslMode::Allow | SslMode::Prefer => &[Tls::Prefer, Tls::Disable],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Tls::Require],
+    };
+    let mut outcome = None;
+    for mode in attempts {
+        config.ssl_mode(*mode);
+        let opened = tokio::time::timeout(target.timeout(), open(&config, *mode, target, &what)).await;
+        match opened.unwrap_or_else(|_| {
+            Err(Failure {
+                error: Error::new(Kind::Database, format!("{what}: no answer within {:?}", target.timeout())).hint(
+                    "the server accepts connections but does not answer: check that it is PostgreSQL and healthy",
+                ),
+                retry_plain: false,
+            })
+        }) {
+            Ok(session) => return Ok(session),
+            Err(failure) => {
+                let retry = failure.retry_plain;
+                outcome.get_or_insert(failure.error);
+                if !retry {
+                    break;
+                }
+            }
+        }
+    }
+    Err(outcome.unwrap_or_else(|| Error::new(Kind::Database, what)))
+}
+
+struct Failure {
+    error: Error,
+    /// libpq's `prefer` tries without TLS when the handshake, or pg_hba.conf's `hostnossl`, refuses.
+    retry_plain: bool,
+}
+
+async fn open(config: &Config, mode: Tls, target: &Target, what: &str) -> std::result::Result<Session, Failure> {
+    let failed = |e: tokio_postgres::Error| {
+        let refused = e.code().is_some_and(|c| c.code() == "28000");
+        Failure {
+            retry_plain: mode == Tls::Prefer && (refused || tls_error(&e).is_some()),
+            error: open_error(what, target, e),
+        }
+    };
+    let what_owned = what.to_owned();
+    let end = Arc::new(Mutex::new(None));
+    if mode == Tls::Disable {
+        let (client, mut connection) = config.connect(NoTls).await.map_err(failed)?;
+        let task = tokio::spawn(keep(end.clone(), async move { ((&mut connection).await, connection) }));
+        return Ok(Session { client, task, end, what: what_owned });
+    }
+    let tls = tls::client_config(target).map_err(|error| Failure { error, retry_plain: false })?;
+    let (client, mut connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(failed)?;
+    let task = tokio::spawn(keep(end.clone(), async move { ((&mut connection).await, connection) }));
+    Ok(Session { client, task, end, what: what_owned })
+}
+
+/// Runs a connection and keeps how it ended. The connection itself is dropped last: its clients see "closed" only once
+/// the reason can be read.
+async fn keep<C>(
+    end: Arc<Mutex<Option<Error>>>,
+    connection: impl Future<Output = (std::result::Result<(), tokio_postgres::Error>, C)>,
+) {
+    let (result, connection) = connection.await;
+    if let Err(e) = result {
+        let said = if e.is_closed() {
+            Error::new(Kind::Database, "the server closed the connection unexpectedly")
+                .hint("see the server's log: it was restarted, ran out of memory, or a proxy cut the connection")
+        } else {
+            error("the connection broke", e)
+        };
+        *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    }
+    drop(connection);
+}
+
+/// Finds an error of type `T` among the causes, also where it is wrapped into an I/O error.
+fn cause<'a, T: std::error::Error + 'static>(e: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(e);
+    while let Some(e) = next {
+        if let Some(found) = e.downcast_ref::<T>() {
+            return Some(found);
+        }
+        if let Some(inner) = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+            && let Some(found) = cause::<T>(inner)
+        {
+            return Some(found);
+        }
+        next = e.source();
+    }
+    None
+}
+
+fn tls_error(e: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    cause::<rustls::Error>(e)
+}
+
+fn open_error(what: &str, target: &Target, e: tokio_postgres::Error) -> Error {
+    if let Some(tls) = tls_error(&e) {
+        return Error::new(Kind::Database, format!("{what}: {tls}")).hint(tls::hint(tls, target));
+    }
+    let text = e.source().map(ToString::to_string).unwrap_or_default();
+    if text == "server does not support TLS" {
+        return Error::new(
+            Kind::Database,
+            format!("{what}: the server does not offer TLS, which sslmode={} asks for", target.sslmode.name()),
+        )
+        .hint("switch TLS on in the server, or use sslmode=prefer if the network between is trusted");
+    }
+    if text == "password missing" {
+        return Error::new(Kind::Database, format!("{what}: the server asks for a password and none is given"))
+            .hint("put it into the URL, PGPASSWORD or .pgpass");
+    }
+    if text.contains("channel binding") {
+        return Error::new(Kind::Database, format!("{what}: {text}")).hint(
+            "channel_binding=require needs TLS and a scram-sha-256 password; use channel_binding=prefer otherwise",
+        );
+    }
+    if let Some(io) = cause::<std::io::Error>(&e) {
+        let hint = match io.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied if target.is_socket() => {
+                "check the socket folder given as host, and the port"
+            }
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
+                "the server hung up: it may be starting, or something other than PostgreSQL listens there"
+            }
+            _ => unreachable_hint(&target.host, io),
+        };
+        return error(what, e).hint(hint);
+    }
+    error(what, e)
+}
+
+/// Turns a failure of tokio-postgres into ours (`Kind::Database`): what was being done, the server's message, detail
+/// and SQLSTATE, and the server's hint or a better one.
+pub fn error(what: &str, e: tokio_postgres::Error) -> Error {
+    let Some(db) = e.as_db_error() else {
+        return Error::new(Kind::Database, what).because(e);
+    };
+    let code = db.code().code();
+    let mut message = format!("{what}: {} (SQLSTATE {code})", db.message());
+    for extra in [db.detail(), db.where_()].into_iter().flatten() {
+        message.push_str(": ");
+        message.push_str(extra);
+    }
+    let error = Error::new(Kind::Database, message);
+    let ours = match code {
+        "28P01" => "check user and password; characters like / : @ % in a URL's password are percent-encoded",
+        "28000" => "the server's pg_hba.conf admits no such connection: check user, database, sslmode and the address",
+        "3D000" => "check the database name at the end of the URL",
+        "53300" => "free some connections or lower --jobs",
+        "57P03" => "the server is starting or shutting down: try again in a moment",
+        "57P01" | "57P02" => "the server, or an administrator, ended the connection: see the server's log",
+        "40001" if db.message().contains("recovery") => {
+            "the standby had to cancel the backup to go on replaying: back up from the primary, or raise max_standby_streaming_delay"
+        }
+        "55P03" => "another session holds a stronger lock: try again when no migration is running",
+        "42501" => "grant the backup's role what it lacks: GRANT pg_read_all_data TO role (PostgreSQL 14 and later)",
+        _ => {
+            return match db.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
+        }
+    };
+    error.hint(ours)
+}
+
+/// The bytes of a text-like value or bytea as the server sent them: names need not be valid UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Raw(pub Vec<u8>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Raw(raw.to_vec()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::BYTEA, Type::CHAR, Type::UNKNOWN].contains(ty)
+    }
+}
+
+/// The statements that give a session the settings under which rows are read, for a server of this major version:
+/// those of pg_dump, and what makes the text of a row depend on the row alone. Run them in autocommit, before any
+/// transaction: the `SELECT`s among them would otherwise take its snapshot. `lc_monetary` is not among them.
+pub fn session_settings(major: u32) -> String {
+    let mut sql = String::from(
+        "SELECT pg_catalog.set_config('search_path', '', false);\n\
+         SET DateStyle = 'ISO';\n\
+         SET IntervalStyle = 'postgres';\n\
+         SET extra_float_digits = 3;\n\
+         SET synchronize_seqscans = off;\n\
+         SET statement_timeout = 0;\n\
+         SET lock_timeout = 0;\n\
+         SET idle_in_transaction_session_timeout = 0;\n\
+         SET row_security = off;\n\
+         SET standard_conforming_strings = on;\n\
+         SET quote_all_identifiers = off;\n\
+         SET TimeZone = 'UTC';\n\
+         SET bytea_output = 'hex';\n\
+         SET max_parallel_workers_per_gather = 0;\n\
+         SET jit = off;\n",
+    );
+    if major >= 14 {
+        sql.push_str("SET idle_session_timeout = 0;\n");
+    }
+    if major >= 17 {
+        sql.push_str("SET transaction_timeout = 0;\n");
+    }
+    // Came with minor releases (12.20, 13.16, 14.13, 15.8, 16.4), so the server is asked.
+    sql.push_str(
+        "SELECT pg_catalog.set_config(name, 'view, foreign-table', false) FROM pg_catalog.pg_settings \
+         WHERE name = 'restrict_nonsystem_relation_kind';\n",
+    );
+    sql
+}

@@ -2,4 +2,5 @@
 
 pub mod connect;
 pub mod conninfo;
+pub mod tls;
 pub mod tools;

@@ -1,0 +1,172 @@
+//! TLS with libpq's meaning of `sslmode` and `sslrootcert`.
+
+use crate::error::{Error, Kind, Result};
+use crate::postgres::conninfo::{SslMode, Target};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is checked of the server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Nothing,
+    Chain,
+    ChainAndName,
+}
+
+/// The TLS client for a target. Fails (`Kind::Usage`) when a certificate, key or root cannot be read, or when a
+/// verifying mode has no roots.
+pub fn client_config(target: &Target) -> Result<ClientConfig> {
+    let check = match (target.sslmode, &target.sslrootcert) {
+        (SslMode::VerifyFull, _) => Check::ChainAndName,
+        (SslMode::VerifyCa, _) | (SslMode::Require, Some(_)) => Check::Chain,
+        _ => Check::Nothing,
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match check {
+        Check::Nothing => Arc::new(Verifier { check, chain: None, provider: provider.clone() }),
+        _ => {
+            let roots = roots(target)?;
+            let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|e| usage(format!("the root certificates of sslmode={}", target.sslmode.name())).because(e))?;
+            Arc::new(Verifier { check, chain: Some(chain), provider: provider.clone() })
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| usage("no TLS version is usable").because(e))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let (Some(cert), key) = (&target.sslcert, &target.sslkey) else { return Ok(builder.with_no_client_auth()) };
+    let key = key.as_ref().ok_or_else(|| {
+        usage(format!("the client certificate {} has no key", cert.display())).hint("name its key with sslkey=")
+    })?;
+    let chain = certificates(cert, "sslcert")?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| {
+        usage(format!("sslkey {} holds no private key in PEM", key.display()))
+            .because(e)
+            .hint("an encrypted key is decrypted with `openssl pkey -in KEY -out KEY.plain`")
+    })?;
+    builder
+        .with_client_auth_cert(chain, private)
+        .map_err(|e| usage(format!("sslcert {} does not go with sslkey {}", cert.display(), key.display())).because(e))
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let read = CertificateDer::pem_file_iter(path).and_then(|c| c.collect::<std::result::Result<Vec<_>, _>>());
+    match read {
+        Ok(certs) if !certs.is_empty() => Ok(certs),
+        Ok(_) => Err(usage(format!("{what} {} holds no certificate in PEM", path.display()))),
+        Err(e) => Err(usage(format!("{what} {} cannot be read", path.display())).because(e)),
+    }
+}
+
+fn roots(target: &Target) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    match target.sslrootcert.as_deref() {
+        None => {
+            return Err(usage(format!("sslmode={} needs root certificates", target.sslmode.name())).hint(
+                "add sslrootcert=system for the system's roots (with sslmode=verify-full), or sslrootcert=/path/to/ca.pem",
+            ));
+        }
+        Some("system") => {
+            let found = rustls_native_certs::load_native_certs();
+            store.add_parsable_certificates(found.certs);
+            if store.is_empty() {
+                return Err(usage("sslrootcert=system finds no root certificates on this machine")
+                    .hint("install the package ca-certificates, or name a file with sslrootcert=/path/to/ca.pem"));
+            }
+        }
+        Some(path) => {
+            let (added, _) = store.add_parsable_certificates(certificates(Path::new(path), "sslrootcert")?);
+            if added == 0 {
+                return Err(usage(format!("sslrootcert {path} holds no usable root certificate")));
+            }
+        }
+    }
+    Ok(store)
+}
+
+/// Checks as much of the certificate as the mode asks for; the handshake's signature is checked in every mode, as
+/// SCRAM channel binding rests on it.
+#[derive(Debug)]
+struct Verifier {
+    check: Check,
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // webpki looks at the name after the chain, so this error alone says that the chain is good.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.check == Check::Chain => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What to do about a failed handshake.
+pub(crate) fn hint(e: &rustls::Error, target: &Target) -> String {
+    use rustls::Error as E;
+    match e {
+        E::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            format!(
+                "the certificate is not made out to {}: connect by the name it holds, or use sslmode=verify-ca",
+                target.host
+            )
+        }
+        E::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the server's certificate is not signed by these roots: name the server's CA with sslrootcert=".to_owned()
+        }
+        E::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "the server's certificate has expired: renew it".to_owned()
+        }
+        E::AlertReceived(_) => {
+            "the server refused the handshake: it may ask for a client certificate (sslcert=, sslkey=)".to_owned()
+        }
+        _ => "check the server's certificate and sslrootcert".to_owned(),
+    }
+}
