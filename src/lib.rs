@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod preflight;
 pub mod progress;
 pub mod report;
+pub mod scratch;
 pub mod secret;
 pub mod store;
 pub mod verify;

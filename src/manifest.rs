@@ -152,8 +152,10 @@ pub struct Table {
     pub fingerprint: String,
     /// The stored file, below the backup's folder; absent for tables that pg_dump wrote.
     pub file: Option<String>,
-    /// The pieces of the file.
+    /// The pieces of the file. Their frames and the terminator tile the file without a gap.
     pub chunks: Vec<Chunk>,
+    /// The last frame, which holds COPY's end marker.
+    pub terminator: Option<Frame>,
 }
 
 /// A piece of a table, read by one connection.

@@ -1,1 +1,12 @@
-//! Rows from the source to the store.
+//! Rows from the source to the store: one snapshot, many connections, ranges of tables, frames, parts.
+
+pub mod catalog;
+pub mod copy;
+pub mod fingerprint;
+pub mod frame;
+pub mod pattern;
+pub mod pg_dump;
+pub mod plan;
+pub mod sink;
+pub mod snapshot;
+pub mod worker;

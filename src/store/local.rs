@@ -1,1 +1,330 @@
-//! The local folder backend.
+//! The local folder backend: a key is a path below the root.
+//!
+//! Whatever is being written lies in `.<name>.partial-<random>` beside its final place, is flushed to disk, and then renamed:
+//! a crash leaves a partial file, which no listing shows, but never half an object.
+
+use super::{ObjectInfo, Parts, Reader, Store, Upload, check_key, check_prefix, check_range, too_short};
+use crate::error::{Error, Kind, Result};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind},
+    ops::Range,
+    os::unix::fs::{DirBuilderExt, FileExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tempfile::NamedTempFile;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+const PARTIAL: &str = ".partial-";
+
+/// Bytes per read.
+const READ_SIZE: usize = 256 * 1024;
+
+/// Backups in a local folder.
+#[derive(Clone, Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// Opens a folder, and creates it (for its owner alone) when it is missing.
+    pub async fn open(root: &Path) -> Result<Self> {
+        let root = root.to_path_buf();
+        blocking(move || {
+            let root = std::path::absolute(&root).map_err(|e| failed(format!("cannot open {}", root.display()), e))?;
+            create_folders(&root).map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
+            Ok(Self { root })
+        })
+        .await
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf> {
+        check_key(key)?;
+        if key.rsplit('/').next().is_some_and(is_partial) {
+            return Err(Error::new(Kind::Store, format!("object key {key:?} looks like an unfinished write")));
+        }
+        Ok(self.root.join(key))
+    }
+
+    async fn write(&self, key: &str, body: Bytes, replace: bool) -> Result<()> {
+        let (path, root) = (self.path(key)?, self.root.clone());
+        blocking(move || {
+            let cannot = |e| failed(format!("cannot write {}", path.display()), e);
+            let temp = new_partial(&root, &path).map_err(cannot)?;
+            temp.as_file().write_all_at(&body, 0).map_err(cannot)?;
+            publish(temp, &path, replace)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn uri(&self, key: &str) -> String {
+        self.root.join(key).display().to_string()
+    }
+
+    async fn put(&self, key: &str, body: Bytes) -> Result<()> {
+        self.write(key, body, true).await
+    }
+
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<()> {
+        self.write(key, body, false).await
+    }
+
+    async fn create_upload(&self, key: &str) -> Result<Arc<dyn Upload>> {
+        let (path, root) = (self.path(key)?, self.root.clone());
+        blocking(move || {
+            let cannot = |e| failed(format!("cannot write {}", path.display()), e);
+            let temp = new_partial(&root, &path).map_err(cannot)?;
+            let file = Arc::new(temp.as_file().try_clone().map_err(cannot)?);
+            let parts = Mutex::new(Parts::new());
+            Ok(Arc::new(LocalUpload { root, path, file, temp: Mutex::new(Some(temp)), parts }) as Arc<dyn Upload>)
+        })
+        .await
+    }
+
+    async fn open(&self, key: &str, range: Option<Range<u64>>) -> Result<Reader> {
+        let path = self.path(key)?;
+        let name = path.display().to_string();
+        let cannot = |e| failed(format!("cannot read {name}"), e);
+        let mut file = tokio::fs::File::open(&path).await.map_err(cannot)?;
+        let meta = file.metadata().await.map_err(cannot)?;
+        if !meta.is_file() {
+            return Err(Error::new(Kind::NotFound, format!("{name} is not a file")));
+        }
+        let size = meta.len();
+        let range = range.unwrap_or(0..size);
+        check_range(&name, &range)?;
+        if range.end > size {
+            return Err(too_short(&name, Some(size), &range));
+        }
+        file.seek(io::SeekFrom::Start(range.start)).await.map_err(cannot)?;
+        let stream = stream::try_unfold((file, range.end - range.start), move |(mut file, left)| {
+            let (name, range) = (name.clone(), range.clone());
+            async move {
+                if left == 0 {
+                    return Ok(None);
+                }
+                let mut chunk = BytesMut::with_capacity(READ_SIZE.min(usize::try_from(left).unwrap_or(READ_SIZE)));
+                let read = (&mut file).take(left).read_buf(&mut chunk).await;
+                match read.map_err(|e| failed(format!("cannot read {name}"), e))? {
+                    // The file was cut while it was being read.
+                    0 => Err(too_short(&name, None, &range)),
+                    n => Ok(Some((chunk.freeze(), (file, left - n as u64)))),
+                }
+            }
+        });
+        Ok(Reader { size, stream: Box::pin(stream) })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
+        check_prefix(prefix)?;
+        let (root, prefix) = (self.root.clone(), prefix.to_owned());
+        blocking(move || {
+            // A root that is gone (an unmounted disk) must not look like a place without backups.
+            fs::metadata(&root).map_err(|e| failed(format!("cannot list {}", root.display()), e))?;
+            let mut found = Vec::new();
+            let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            walk(&root, folder, &prefix, &mut found)?;
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        let (path, root) = (self.path(key)?, self.root.clone());
+        blocking(move || {
+            match fs::remove_file(&path) {
+                Err(e) if !is_absent(&e) => return Err(failed(format!("cannot delete {}", path.display()), e)),
+                _ => remove_empty_parents(&root, &path),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A file in the making. It is removed when it is dropped unfinished.
+#[derive(Debug)]
+struct LocalUpload {
+    root: PathBuf,
+    path: PathBuf,
+    file: Arc<File>,
+    temp: Mutex<Option<NamedTempFile>>,
+    parts: Mutex<Parts<()>>,
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn put_part(&self, number: u32, offset: u64, body: Bytes) -> Result<()> {
+        let name = self.path.display().to_string();
+        Parts::<()>::check_number(&name, number)?;
+        if lock(&self.temp).is_none() {
+            return Err(Error::new(Kind::Store, format!("cannot write part {number} of {name}: the upload has ended")));
+        }
+        let (file, len) = (self.file.clone(), body.len() as u64);
+        blocking(move || file.write_all_at(&body, offset).map_err(|e| failed(format!("cannot write {name}"), e)))
+            .await?;
+        lock(&self.parts).0.insert(number, (offset, len, ()));
+        Ok(())
+    }
+
+    async fn complete(&self) -> Result<()> {
+        let name = self.path.display().to_string();
+        let total = lock(&self.parts).total(&name)?;
+        let Some(temp) = lock(&self.temp).take() else {
+            return Err(Error::new(Kind::Store, format!("cannot complete {name}: the upload has ended")));
+        };
+        let path = self.path.clone();
+        blocking(move || {
+            // A part that was sent twice may have been longer the first time.
+            temp.as_file().set_len(total).map_err(|e| failed(format!("cannot write {name}"), e))?;
+            publish(temp, &path, true)
+        })
+        .await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        let Some(temp) = lock(&self.temp).take() else { return Ok(()) };
+        let (root, path) = (self.root.clone(), self.path.clone());
+        blocking(move || {
+            match temp.close() {
+                Err(e) if !is_absent(&e) => {
+                    return Err(failed(format!("cannot remove the unfinished {}", path.display()), e));
+                }
+                _ => remove_empty_parents(&root, &path),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(Kind::Store, "file access was cut off").because(e))?
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An I/O failure with the cure, where there is one.
+fn failed(what: String, e: io::Error) -> Error {
+    let kind = e.kind();
+    let error = match kind {
+        ErrorKind::NotFound => Error::new(Kind::NotFound, what),
+        ErrorKind::AlreadyExists => Error::new(Kind::Exists, what),
+        _ => Error::new(Kind::Store, what),
+    };
+    let error = match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            error.hint("the disk is full: free some space, or name a larger disk by --destination")
+        }
+        ErrorKind::PermissionDenied => error
+            .hint("give the user that runs savepoint the right to read and write there, or name another --destination"),
+        ErrorKind::ReadOnlyFilesystem => error.hint("the disk is mounted read-only: name another --destination"),
+        _ => error,
+    };
+    error.because(e)
+}
+
+fn is_partial(name: &str) -> bool {
+    name.starts_with('.') && name.contains(PARTIAL)
+}
+
+/// True when a path leads to nothing: also where a file stands in place of one of its folders.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Creates a folder with its parents, so that it outlives a power cut.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<_> = folder.ancestors().take_while(|f| !f.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for parent in missing.iter().filter_map(|f| f.parent()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// A new file (mode 0600) beside the place that it will be renamed to.
+fn new_partial(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().unwrap_or(root);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".{name}{PARTIAL}");
+    let mut tries = 0;
+    loop {
+        let made = create_folders(folder)
+            .and_then(|()| tempfile::Builder::new().prefix(&prefix).suffix("").tempfile_in(folder));
+        match made {
+            // A delete beside us may just have removed the folder because it was empty.
+            Err(e) if e.kind() == ErrorKind::NotFound && tries < 5 => tries += 1,
+            made => return made,
+        }
+    }
+}
+
+/// Flushes a finished file and gives it its name.
+fn publish(temp: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
+    let cannot = |e| failed(format!("cannot write {}", path.display()), e);
+    temp.as_file().sync_all().map_err(cannot)?;
+    let renamed = if replace { temp.persist(path) } else { temp.persist_noclobber(path) };
+    renamed.map_err(|e| match e.error.kind() {
+        ErrorKind::AlreadyExists => Error::new(Kind::Exists, format!("{} exists already", path.display())),
+        _ => cannot(e.error),
+    })?;
+    let folder = path.parent().unwrap_or(path);
+    File::open(folder).and_then(|f| f.sync_all()).map_err(cannot)
+}
+
+/// Removes the folders above a removed file that are empty now, up to the root. A folder that cannot be removed stays.
+fn remove_empty_parents(root: &Path, path: &Path) {
+    for folder in path.ancestors().skip(1).take_while(|f| *f != root && f.starts_with(root)) {
+        // A file in place of the folder, or a folder that was not there, is no reason to stop either.
+        match fs::remove_dir(folder) {
+            Err(e) if !is_absent(&e) => break,
+            _ => {}
+        }
+    }
+}
+
+/// Collects the files below `folder` (relative to the root, empty for the root itself) whose key begins with `prefix`.
+fn walk(root: &Path, folder: &str, prefix: &str, found: &mut Vec<ObjectInfo>) -> Result<()> {
+    let path = root.join(folder);
+    let cannot = |e| failed(format!("cannot list {}", path.display()), e);
+    let entries = match fs::read_dir(&path) {
+        // Never there, or deleted meanwhile.
+        Err(e) if is_absent(&e) => return Ok(()),
+        entries => entries.map_err(cannot)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(cannot)?;
+        let name = entry.file_name();
+        // What is not UTF-8 was not written by us.
+        let Some(name) = name.to_str().filter(|n| !is_partial(n)) else { continue };
+        let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let meta = match entry.metadata() {
+            Err(e) if is_absent(&e) => continue,
+            meta => meta.map_err(cannot)?,
+        };
+        if meta.is_dir() && (key.starts_with(prefix) || prefix.starts_with(&format!("{key}/"))) {
+            walk(root, &key, prefix, found)?;
+        } else if meta.is_file() && key.starts_with(prefix) {
+            let modified = OffsetDateTime::from(meta.modified().map_err(cannot)?);
+            found.push(ObjectInfo { key, size: meta.len(), modified });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The COPY statements that read rows, from the source and from the restored copy alike, and write them back.
+
+use crate::manifest::Table;
+
+/// Pages `[from, to)` of a heap; no `to`: to the end.
+pub type Pages = (u32, Option<u32>);
+
+/// An identifier in double quotes.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `"schema"."table"`.
+pub fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote(schema), quote(name))
+}
+
+fn columns(table: &Table) -> String {
+    table.columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(", ")
+}
+
+/// Reads the table's rows, or those of some pages, in the given encoding (the archive's).
+pub fn copy_out(table: &Table, pages: Option<Pages>, encoding: &str) -> String {
+    let name = qualified(&table.schema, &table.name);
+    let columns = columns(table);
+    let only = if table.with_children { "" } else { "ONLY " };
+    let what = match (pages, &table.condition) {
+        (Some((from, to)), _) => {
+            // With no upper bound for the last range, rows that stand behind the size seen at planning are read as well.
+            let upper = to.map_or(String::new(), |to| format!(" AND ctid < '({to},0)'::pg_catalog.tid"));
+            format!("(SELECT {columns} FROM {only}{name} WHERE ctid >= '({from},0)'::pg_catalog.tid{upper})")
+        }
+        (None, Some(condition)) => format!("(SELECT {columns} FROM {name} {condition})"),
+        (None, None) if table.with_children => format!("(SELECT {columns} FROM {name})"),
+        (None, None) if columns.is_empty() => name,
+        // COPY of a table reads that table only, never its children.
+        (None, None) => format!("{name} ({columns})"),
+    };
+    format!("COPY {what} TO STDOUT WITH (ENCODING '{encoding}')")
+}
+
+/// Writes rows into the table.
+pub fn copy_in(table: &Table, encoding: &str) -> String {
+    let columns = columns(table);
+    let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
+    format!("COPY {}{list} FROM STDIN WITH (ENCODING '{encoding}')", qualified(&table.schema, &table.name))
+}
+
+/// Cuts a heap into ranges of about `chunk_bytes` of `bytes` (TOAST included), at most `most` of them; the last one is open-ended.
+/// `None` when one range would do.
+pub fn cut(bytes: u64, pages: u32, chunk_bytes: u64, most: u32) -> Option<Vec<Pages>> {
+    let count = bytes.div_ceil(chunk_bytes).min(u64::from(most)).min(u64::from(pages)) as u32;
+    if count < 2 {
+        return None;
+    }
+    let step = pages.div_ceil(count);
+    let mut ranges: Vec<Pages> =
+        (0..pages).step_by(step as usize).map(|from| (from, Some(from.saturating_add(step)))).collect();
+    if let Some(last) = ranges.last_mut() {
+        last.1 = None;
+    }
+    Some(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_tile_the_heap_and_the_last_is_open() {
+        for (bytes, pages, chunk, most) in
+            [(100 << 20, 12_800, 32 << 20, 4096), (1 << 40, 10, 32 << 20, 4096), (1 << 40, u32::MAX, 32 << 20, 4096), (65, 3, 32, 9)]
+        {
+            let ranges = cut(bytes, pages, chunk, most).unwrap();
+            assert!(ranges.len() >= 2 && ranges.len() <= most as usize);
+            assert_eq!(ranges[0].0, 0);
+            assert!(ranges.windows(2).all(|w| w[0].1 == Some(w[1].0)), "{ranges:?}");
+            assert_eq!(ranges.last().unwrap().1, None);
+            assert!(ranges.last().unwrap().0 < pages);
+        }
+        assert_eq!(cut(1000, 1, 32 << 20, 4096), None);
+        assert_eq!(cut(0, 0, 32 << 20, 4096), None);
+        assert_eq!(cut(1 << 40, 1, 32 << 20, 4096), None, "one page of heap cannot be cut, however large its TOAST");
+    }
+}

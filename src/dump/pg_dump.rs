@@ -1,0 +1,282 @@
+//! Running pg_dump for everything but the rows that we take over, and reading what it left.
+
+use super::frame;
+use super::plan::Plan;
+use crate::{
+    archive::toc::Toc,
+    config::{Compression, Filter},
+    error::{self, Error, Kind, Result},
+    manifest::{LargeObject, Sequence},
+    postgres::{
+        conninfo::Target,
+        tools::{Run, Stdout, Tools},
+    },
+    progress::{Event, Progress},
+};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    io::Read,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// How long pg_dump waits for a lock. Our own ACCESS SHARE locks stand, so it can only queue behind an ALTER that waits for us: a
+/// deadlock that no one would break.
+const LOCK_WAIT: &str = "--lock-wait-timeout=20s";
+
+/// What pg_dump wrote.
+pub struct Dumped {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its table of contents, without our tables' data.
+    pub toc: Toc,
+    /// Names of its other files, sorted.
+    pub files: Vec<String>,
+}
+
+/// An argument `--flag=pattern` in the database's encoding.
+fn flag(flag: &str, value: &[u8]) -> OsString {
+    OsString::from_vec([flag.as_bytes(), b"=", value].concat())
+}
+
+/// `--exclude-table-data` for exactly this table.
+fn exactly(schema: &[u8], name: &[u8]) -> Vec<u8> {
+    let quote = |raw: &[u8]| {
+        let mut quoted = vec![b'"'];
+        for &byte in raw {
+            quoted.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+        }
+        quoted.push(b'"');
+        quoted
+    };
+    [quote(schema), quote(name)].join(&b'.')
+}
+
+/// Undoes `quote_ident` on `schema.name`.
+fn unquote(sql_name: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut pieces = vec![Vec::new()];
+    let mut quoted = false;
+    let mut bytes = sql_name.iter().peekable();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'"' if quoted && bytes.peek() == Some(&&b'"') => {
+                bytes.next();
+                pieces.last_mut()?.push(b'"');
+            }
+            b'"' => quoted = !quoted,
+            b'.' if !quoted => pieces.push(Vec::new()),
+            byte => pieces.last_mut()?.push(byte),
+        }
+    }
+    let name = pieces.pop()?;
+    Some((pieces.pop()?, name))
+}
+
+/// Options that say what is taken, for pg_dump.
+pub fn filter_args(filter: &Filter) -> Vec<OsString> {
+    let mut args = Vec::new();
+    for (name, patterns) in [
+        ("--schema", &filter.schemas),
+        ("--exclude-schema", &filter.exclude_schemas),
+        ("--table", &filter.tables),
+        ("--exclude-table", &filter.exclude_tables),
+        ("--exclude-table-data", &filter.exclude_table_data),
+    ] {
+        args.extend(patterns.iter().map(|p| flag(name, p.as_bytes())));
+    }
+    if filter.schema_only {
+        args.push("--schema-only".into());
+    }
+    args
+}
+
+/// Runs pg_dump in the exported snapshot into `<folder>`, which must not exist yet.
+pub async fn run(
+    tools: &Tools,
+    target: &Target,
+    snapshot: &str,
+    filter: &Filter,
+    plan: &Plan,
+    compression: Compression,
+    folder: &Path,
+    progress: Arc<dyn Progress>,
+) -> Result<Dumped> {
+    let mut run = Run::new(&tools.pg_dump)
+        .args(["--format=directory", "--no-sync", LOCK_WAIT])
+        .arg(format!("--snapshot={snapshot}"))
+        // Its own files are gzipped whatever we use: pg_dump 19rc1 writes empty large objects in zstd that it cannot restore.
+        .arg(if compression == Compression::None { "--compress=0" } else { "--compress=6" })
+        .arg(flag("--file", folder.as_os_str().as_encoded_bytes()))
+        // The database's name comes by the environment; keepalives have no variable of their own.
+        .args(["--dbname", "keepalives=1 keepalives_idle=30 keepalives_interval=10 keepalives_count=6"])
+        .args(filter_args(filter))
+        .stdout(Stdout::Null)
+        .target(target)
+        .on_line(Arc::new(move |line: &str| progress.event(Event::Detail(line))));
+    for table in &plan.streams {
+        let raw = &table.relation.raw_sql_name;
+        let (schema, name) = unquote(raw).ok_or_else(|| {
+            Error::new(Kind::Database, format!("table {} has a name that cannot be read", table.relation.label()))
+        })?;
+        run = run.arg(flag("--exclude-table-data", &exactly(&schema, &name)));
+    }
+    run.output().await.map_err(|e| {
+        if e.message().contains("canceling statement due to lock timeout") || e.message().contains("lock timeout") {
+            e.hint("another session holds or waits for an exclusive lock on a table: take the backup while no migration runs")
+        } else if e.message().contains("invalid snapshot identifier") {
+            e.hint("pg_dump reached another server than we did: name one host, not a balanced address or a pool of replicas")
+        } else {
+            e
+        }
+    })?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(error::io(format!("cannot read {}", folder.display())))? {
+        let entry = entry.map_err(error::io(format!("cannot read {}", folder.display())))?;
+        files.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    files.retain(|f| f != "toc.dat");
+    files.sort();
+    let path = folder.join("toc.dat");
+    let bytes = std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?;
+    Ok(Dumped { folder: folder.to_owned(), toc: Toc::parse(&bytes)?, files })
+}
+
+impl Dumped {
+    /// OIDs of the tables whose rows pg_dump wrote.
+    pub fn rows_written(&self) -> BTreeSet<u32> {
+        self.toc.entries.iter().filter(|e| e.kind() == "TABLE DATA").filter_map(|e| e.oid()).collect()
+    }
+
+    /// Makes sure that together we took exactly what the archive names: no table between two stools.
+    pub fn check_against(&self, plan: &Plan) -> Result<()> {
+        let written = self.rows_written();
+        let streamed: BTreeSet<u32> = plan.streams.iter().map(|t| t.relation.oid).collect();
+        let hole = |what: &str, oid: u32| {
+            let name = plan.streams.iter().map(|t| &t.relation).chain(&plan.pg_dump).find(|r| r.oid == oid);
+            let name = name.map_or_else(|| format!("with OID {oid}"), |r| r.label());
+            Err(Error::new(Kind::Archive, format!("table {name} {what}"))
+                .hint("run it again; if it happens again, report it with the table's definition"))
+        };
+        for table in self.toc.tables() {
+            let ours = streamed.contains(&table.oid);
+            if ours && written.contains(&table.oid) {
+                return hole("was written by pg_dump although we took it over", table.oid);
+            }
+        }
+        let named: BTreeSet<u32> = self.toc.tables().iter().map(|t| t.oid).collect();
+        for &oid in &plan.expected {
+            if !named.contains(&oid) {
+                return hole("is not in pg_dump's table of contents", oid);
+            }
+            if !streamed.contains(&oid) && !written.contains(&oid) {
+                return hole("has rows that nobody took", oid);
+            }
+        }
+        let known: BTreeSet<u32> = plan.pg_dump.iter().map(|r| r.oid).collect();
+        match written.iter().find(|oid| !known.contains(oid)) {
+            Some(&oid) => hole("was written by pg_dump, but was not in the snapshot's list", oid),
+            None => Ok(()),
+        }
+    }
+
+    /// The values that the archive sets sequences to.
+    pub fn sequences(&self) -> Result<Vec<Sequence>> {
+        let mut sequences = self.toc.sequences()?;
+        sequences.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        Ok(sequences)
+    }
+
+    /// Size and SHA-256 of each large object's content, by OID, from the files that pg_dump wrote.
+    pub fn large_object_contents(&self) -> Result<BTreeMap<u32, (u64, String)>> {
+        let mut found = BTreeMap::new();
+        for list in self.toc.large_objects().lists {
+            let text = String::from_utf8_lossy(&self.content(&list)?).into_owned();
+            for line in text.lines() {
+                let Some((oid, name)) = line.split_once(' ') else { continue };
+                let oid = oid.parse().map_err(|e| Error::new(Kind::Archive, format!("{list} names no OID: {line}")).because(e))?;
+                found.insert(oid, self.digest(name)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn stored_name(&self, name: &str) -> Result<&str> {
+        let found = self.files.iter().find(|f| *f == name || f.strip_suffix(".gz") == Some(name));
+        found.map(String::as_str).ok_or_else(|| Error::new(Kind::Archive, format!("pg_dump did not write {name}")))
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let name = self.stored_name(name)?;
+        let path = self.folder.join(name);
+        let failed = error::io(format!("cannot read {}", path.display()));
+        let file = std::io::BufReader::with_capacity(256 << 10, std::fs::File::open(&path).map_err(failed)?);
+        Ok(match Compression::of_file(name) {
+            Compression::Gzip(_) => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+            _ => Box::new(file),
+        })
+    }
+
+    fn content(&self, name: &str) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.open(name)?.read_to_end(&mut content).map_err(frame::damaged)?;
+        Ok(content)
+    }
+
+    fn digest(&self, name: &str) -> Result<(u64, String)> {
+        let (mut reader, mut sha, mut size) = (self.open(name)?, Sha256::new(), 0);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match reader.read(&mut buffer).map_err(frame::damaged)? {
+                0 => return Ok((size, hex::encode(sha.finalize()))),
+                n => {
+                    sha.update(&buffer[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+    }
+
+    /// A file's bytes as they are to be stored.
+    pub fn read(&self, name: &str) -> Result<Bytes> {
+        let path = self.folder.join(name);
+        Ok(std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?.into())
+    }
+}
+
+/// Joins the catalog's view of the large objects with their contents; they must be the same ones.
+pub fn large_objects(
+    catalog: Vec<super::catalog::LargeObjectMeta>,
+    mut contents: BTreeMap<u32, (u64, String)>,
+) -> Result<Vec<LargeObject>> {
+    let mut all = Vec::new();
+    for meta in catalog {
+        let Some((size, sha256)) = contents.remove(&meta.oid) else {
+            let what = format!("large object {} is in the snapshot, but pg_dump did not write it", meta.oid);
+            return Err(Error::new(Kind::Archive, what));
+        };
+        all.push(LargeObject { oid: meta.oid, owner: meta.owner, acl: meta.acl, size, sha256 });
+    }
+    match contents.keys().next() {
+        Some(oid) => Err(Error::new(Kind::Archive, format!("pg_dump wrote large object {oid}, which is not in the snapshot"))),
+        None => Ok(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_quoting_both_ways() {
+        for (schema, name) in [("public", "users"), ("We\"ird", "a.b"), ("x y", "caf\u{e9}\n"), ("\"", "\"\"")] {
+            let sql = format!("{}.{}", super::super::copy::quote(schema), super::super::copy::quote(name));
+            assert_eq!(unquote(sql.as_bytes()).unwrap(), (schema.as_bytes().to_vec(), name.as_bytes().to_vec()));
+            assert_eq!(exactly(schema.as_bytes(), name.as_bytes()), sql.as_bytes());
+        }
+        assert_eq!(unquote(b"public.users").unwrap(), (b"public".to_vec(), b"users".to_vec()));
+    }
+}

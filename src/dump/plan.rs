@@ -1,0 +1,150 @@
+//! Which tables we take over, in which pieces, and what pg_dump keeps. Pure.
+
+use super::{
+    catalog::{Relation, Size},
+    copy::{self, Pages},
+};
+use std::collections::{BTreeSet, HashMap};
+
+/// Bytes of heap and TOAST that one connection reads at a time.
+pub const CHUNK_BYTES: u64 = 32 << 20;
+
+/// The most pieces that a table is cut into; larger tables get larger pieces.
+const MOST_CHUNKS: u32 = 4096;
+
+/// The most tables that we take over: pg_dump needs quadratic time for its list of exclusions.
+const MOST_TABLES: usize = 2_000;
+
+/// A table that we take over.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// The table.
+    pub relation: Relation,
+    /// Its size.
+    pub size: Size,
+    /// The pieces it is read in; `None` as the only one: whole.
+    pub chunks: Vec<Option<Pages>>,
+}
+
+/// What is taken, by whom, and what is not.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Tables that we take over, largest first.
+    pub streams: Vec<TablePlan>,
+    /// Tables whose rows pg_dump writes, if it writes any (it alone knows which tables of an extension it takes).
+    pub pg_dump: Vec<Relation>,
+    /// What is left out, and why.
+    pub left_out: Vec<String>,
+    /// Tables whose rows cannot be compared, and why.
+    pub unproven: Vec<String>,
+    /// Tables of the filter that must have rows in the archive's TOC, by OID.
+    pub expected: BTreeSet<u32>,
+}
+
+impl Plan {
+    /// Bytes of heap and TOAST of everything that we take over.
+    pub fn bytes(&self) -> u64 {
+        self.streams.iter().map(|t| t.size.bytes).sum()
+    }
+}
+
+/// Decides. `major`: of the source; `standby`: the source is one.
+pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, standby: bool) -> Plan {
+    let mut plan = Plan::default();
+    let mut untaken = 0_u64;
+    for relation in relations.iter().filter(|r| r.plain) {
+        let label = relation.label();
+        if relation.extension_member {
+            plan.pg_dump.push(relation.clone());
+        } else if !relation.taken {
+            untaken += 1;
+        } else if !relation.rows_taken {
+            plan.left_out.push(format!("rows of {label}: left out by the filter"));
+        } else if standby && relation.unlogged {
+            plan.left_out.push(format!("rows of {label}: an unlogged table has none on a standby"));
+        } else {
+            plan.expected.insert(relation.oid);
+            if !relation.utf8 {
+                plan.unproven.push(format!("rows of {label}: its name is no UTF-8, so only pg_dump could read it"));
+                plan.pg_dump.push(relation.clone());
+            } else if relation.load_via_root.is_some() {
+                plan.pg_dump.push(relation.clone());
+            } else {
+                let size = sizes.get(&relation.oid).copied().unwrap_or_default();
+                let cuttable = major >= 14 && relation.heap && !relation.columns.is_empty();
+                let ranges = cuttable.then(|| copy::cut(size.bytes, size.pages, CHUNK_BYTES, MOST_CHUNKS)).flatten();
+                let chunks = ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect());
+                plan.streams.push(TablePlan { relation: relation.clone(), size, chunks });
+            }
+        }
+    }
+    if untaken > 0 {
+        plan.left_out.push(format!("{untaken} tables: left out by the filter"));
+    }
+    plan.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
+    let small = plan.streams.split_off(plan.streams.len().min(MOST_TABLES));
+    plan.pg_dump.extend(small.into_iter().map(|t| t.relation));
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(oid: u32) -> Relation {
+        Relation {
+            oid,
+            schema: "s".into(),
+            name: format!("t{oid}"),
+            sql_name: format!("s.t{oid}"),
+            raw_sql_name: format!("s.t{oid}").into(),
+            columns: vec!["a".into()],
+            column_list: "a".into(),
+            raw_column_list: b"a".to_vec(),
+            utf8: true,
+            plain: true,
+            unlogged: false,
+            heap: true,
+            filenode_seen: oid,
+            filenode_now: Some(oid),
+            taken: true,
+            rows_taken: true,
+            extension_member: false,
+            condition: None,
+            load_via_root: None,
+            readable: true,
+            filtered: false,
+        }
+    }
+
+    #[test]
+    fn odd_tables_are_left_to_pg_dump_and_the_rest_is_taken_largest_first() {
+        let mut relations: Vec<Relation> = (1..=8).map(relation).collect();
+        relations[0].extension_member = true;
+        relations[1].load_via_root = Some(99);
+        relations[2].utf8 = false;
+        relations[3].rows_taken = false;
+        relations[4].plain = false;
+        relations[5].unlogged = true;
+        let size = |bytes| Size { bytes, pages: (bytes / 8192) as u32, rows_estimate: 0 };
+        let sizes = HashMap::from([(6, size(8192)), (7, size(8192)), (8, size(1 << 30))]);
+        let on_primary = plan(&relations, &sizes, 17, false);
+        assert_eq!(on_primary.streams.iter().map(|t| t.relation.oid).collect::<Vec<_>>(), [8, 6, 7]);
+        assert_eq!(on_primary.streams[0].chunks.len(), 32);
+        assert_eq!(on_primary.pg_dump.iter().map(|r| r.oid).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((on_primary.left_out.len(), on_primary.unproven.len()), (1, 1));
+        let on_standby = plan(&relations, &sizes, 17, true);
+        assert_eq!(on_standby.streams.iter().map(|t| t.relation.oid).collect::<Vec<_>>(), [8, 7]);
+        assert_eq!(plan(&relations, &sizes, 13, false).streams[0].chunks, [None], "13 has no TID range scan");
+    }
+
+    #[test]
+    fn above_two_thousand_tables_the_small_ones_are_left_to_pg_dump() {
+        let relations: Vec<Relation> = (1..=2_500).map(relation).collect();
+        let sizes = (1..=2_500).map(|oid| (oid, Size { bytes: u64::from(oid), pages: 1, rows_estimate: 0 })).collect();
+        let plan = plan(&relations, &sizes, 17, false);
+        assert_eq!((plan.streams.len(), plan.pg_dump.len()), (2_000, 500));
+        assert!(plan.streams.iter().all(|t| t.size.bytes > 500));
+        assert_eq!(plan.expected.len(), 2_500);
+    }
+}

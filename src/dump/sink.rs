@@ -1,0 +1,200 @@
+//! One stored file in the making: frames come from many workers, parts go to the store.
+
+use super::frame;
+use crate::{
+    config::Compression,
+    error::{Error, Kind, Result},
+    manifest::{File, Frame},
+    progress::{Event, Progress},
+    store::{MAX_PARTS, MIN_PART, Store, Upload},
+};
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+};
+
+/// The smallest part that we send, in bytes.
+const BASE_PART: u64 = 8 << 20;
+
+/// Bytes that one permit of the run's semaphore stands for.
+const PERMIT_BYTES: usize = 1 << 20;
+
+/// What bounds the memory of all uploads of a run together.
+#[derive(Clone, Debug)]
+pub struct InFlight(Arc<Semaphore>, u32);
+
+impl InFlight {
+    /// At most this many bytes are handed to the store and not yet acknowledged. A part larger than that goes alone.
+    pub fn new(bytes: usize) -> Self {
+        let permits = (bytes / PERMIT_BYTES).max(1) as u32;
+        Self(Arc::new(Semaphore::new(permits as usize)), permits)
+    }
+
+    async fn take(&self, bytes: usize) -> Result<tokio::sync::OwnedSemaphorePermit> {
+        let permits = (bytes.div_ceil(PERMIT_BYTES) as u32).clamp(1, self.1);
+        let taken = self.0.clone().acquire_many_owned(permits).await;
+        taken.map_err(|_| Error::new(Kind::Interrupted, "the run was interrupted"))
+    }
+}
+
+/// The size of part `number` (from 1) in bytes for a file planned at `expected` bytes. It doubles every 2,000 parts, so that a file may
+/// outgrow its plan almost sevenfold before [`MAX_PARTS`] binds.
+fn part_bytes(expected: u64, number: u32) -> u64 {
+    let base = BASE_PART.max(expected.div_ceil(u64::from(MAX_PARTS) * 9 / 10));
+    base << ((number - 1) / 2_000)
+}
+
+/// One stored file in the making.
+pub struct Sink {
+    key: String,
+    path: String,
+    store: Arc<dyn Store>,
+    compression: Compression,
+    expected: u64,
+    in_flight: InFlight,
+    progress: Arc<dyn Progress>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    buffer: BytesMut,
+    offset: u64,
+    sent: u64,
+    parts: u32,
+    sha: Sha256,
+    upload: Option<Arc<dyn Upload>>,
+    uploads: JoinSet<Result<()>>,
+}
+
+impl Sink {
+    /// A sink for `<folder><path>`; nothing is sent before the first part is full. `expected`: planned size in bytes.
+    pub fn new(
+        store: Arc<dyn Store>,
+        folder: &str,
+        path: String,
+        compression: Compression,
+        expected: u64,
+        in_flight: InFlight,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let key = format!("{folder}{path}");
+        Self { key, path, store, compression, expected, in_flight, progress, state: Mutex::default() }
+    }
+
+    /// Appends one frame. Its place in the file and the file's hash are settled here, under the lock; a part that is
+    /// full then goes to the store outside of it.
+    pub async fn append(&self, frame: &[u8]) -> Result<Frame> {
+        let mut state = self.state.lock().await;
+        let placed = self.place(&mut state, frame);
+        let size = part_bytes(self.expected, state.parts + 1);
+        if state.buffer.len() as u64 >= size {
+            debug_assert!(size >= MIN_PART);
+            self.send(&mut state).await?;
+        }
+        Ok(placed)
+    }
+
+    fn place(&self, state: &mut State, frame: &[u8]) -> Frame {
+        let placed =
+            Frame { offset: state.offset, length: frame.len() as u64, sha256: hex::encode(Sha256::digest(frame)) };
+        state.sha.update(frame);
+        state.buffer.extend_from_slice(frame);
+        state.offset += frame.len() as u64;
+        placed
+    }
+
+    /// Hands the buffer to the store as the next part. Waits for memory while it holds the sink's lock: the other workers
+    /// of this table would have to wait for the same memory.
+    async fn send(&self, state: &mut State) -> Result<()> {
+        while let Some(done) = state.uploads.try_join_next() {
+            flatten(done)?;
+        }
+        if state.parts == MAX_PARTS {
+            let what = format!("{} is larger than {MAX_PARTS} parts of S3 can hold", self.store.uri(&self.key));
+            return Err(Error::new(Kind::Store, what).hint("choose a stronger compression, or split the table"));
+        }
+        let upload = match &state.upload {
+            Some(upload) => upload.clone(),
+            None => state.upload.insert(self.store.create_upload(&self.key).await?).clone(),
+        };
+        let permit = self.in_flight.take(state.buffer.len()).await?;
+        let body = state.buffer.split().freeze();
+        let (number, offset) = (state.parts + 1, state.sent);
+        state.parts = number;
+        state.sent += body.len() as u64;
+        let progress = self.progress.clone();
+        state.uploads.spawn(async move {
+            let bytes = body.len() as u64;
+            upload.put_part(number, offset, body).await?;
+            drop(permit);
+            progress.event(Event::Stored(bytes));
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Appends the terminator, sends what is left and makes the file visible.
+    pub async fn finish(&self) -> Result<(File, Frame)> {
+        let end = frame::terminator(self.compression)?;
+        let mut state = self.state.lock().await;
+        let terminator = self.place(&mut state, &end);
+        let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
+        let file = File { path: self.path.clone(), size: state.offset, sha256 };
+        if state.upload.is_none() {
+            let body: Bytes = state.buffer.split().freeze();
+            let bytes = body.len() as u64;
+            let _permit = self.in_flight.take(body.len()).await?;
+            self.store.put(&self.key, body).await?;
+            self.progress.event(Event::Stored(bytes));
+            return Ok((file, terminator));
+        }
+        self.send(&mut state).await?;
+        while let Some(done) = state.uploads.join_next().await {
+            flatten(done)?;
+        }
+        if let Some(upload) = &state.upload {
+            upload.complete().await?;
+        }
+        state.upload = None;
+        Ok((file, terminator))
+    }
+
+    /// Drops what was sent. The key of the file, for a caller that also removes finished files.
+    pub async fn abort(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.uploads.shutdown().await;
+        match state.upload.take() {
+            Some(upload) => upload.abort().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The file's key in the store.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+fn flatten(done: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    done.map_err(|e| Error::new(Kind::Store, "an upload task failed").because(e))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_respect_both_limits_of_s3() {
+        for expected in [0, 1 << 30, 70 << 30, 1 << 40, 5 << 40] {
+            let total: u64 = (1..=MAX_PARTS).map(|n| part_bytes(expected, n)).sum();
+            assert!(part_bytes(expected, 1) >= MIN_PART);
+            assert!(total >= expected.saturating_mul(5), "{expected} bytes planned, {total} possible");
+        }
+        assert_eq!(part_bytes(0, 1), 8 << 20);
+        assert_eq!(part_bytes(0, 2_001), 16 << 20);
+    }
+}

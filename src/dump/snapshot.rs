@@ -1,0 +1,159 @@
+//! One moment of the source, held open for every connection: lock first, snapshot second.
+
+use super::catalog::{self, Relation, Size};
+use crate::{
+    config::Filter,
+    error::{Error, Kind, Result},
+    postgres::{
+        connect::{self, Session},
+        conninfo::Target,
+    },
+    progress::{Event, Progress},
+};
+use std::collections::{HashMap, HashSet};
+use time::OffsetDateTime;
+use tokio_postgres::error::SqlState;
+
+/// How often the list of tables may change under us before we give up.
+const ATTEMPTS: u32 = 20;
+
+/// How long one LOCK TABLE may wait.
+const LOCK_TIMEOUT: &str = "60s";
+
+/// Tables per LOCK statement.
+const LOCK_BATCH: usize = 500;
+
+/// An exported snapshot and the session that keeps it alive, with every readable table locked against changes of its structure.
+pub struct Snapshot {
+    /// The exporting session; its transaction stays open as long as the snapshot is needed.
+    pub session: Session,
+    /// The name that `SET TRANSACTION SNAPSHOT` takes.
+    pub id: String,
+    /// When it was taken, by this machine's clock.
+    pub taken_at: OffsetDateTime,
+    /// Every table outside the system schemas, as the snapshot shows it.
+    pub relations: Vec<Relation>,
+    /// Sizes of the plain tables.
+    pub sizes: HashMap<u32, Size>,
+}
+
+/// Opens a session with the settings under which rows are read (see `docs/format.md`, "Fingerprint").
+pub async fn reading_session(target: &Target, major: u32, encoding: &str) -> Result<Session> {
+    let session = connect::connect(target, "savepoint").await?;
+    let settings = connect::session_settings(major);
+    session.batch_execute(&settings).await.map_err(|e| connect::error("cannot prepare the session", e))?;
+    if encoding == "SQL_ASCII" {
+        // The server refuses to send bytes that are no UTF-8 to a UTF8 client; as SQL_ASCII they pass unchanged.
+        let set = session.batch_execute("SET client_encoding TO 'SQL_ASCII'").await;
+        set.map_err(|e| connect::error("cannot prepare the session", e))?;
+    }
+    Ok(session)
+}
+
+/// Begins the transaction in which rows are read, in an exported snapshot.
+pub async fn import(session: &Session, id: &str) -> Result<()> {
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
+    session.batch_execute(&begin).await.map_err(|e| {
+        let error = connect::error("cannot join the snapshot", e);
+        match error.hint_text() {
+            Some(_) => error,
+            None => error.hint("every connection must reach the same server: name one host, not a balanced address or a pool of replicas"),
+        }
+    })
+}
+
+fn lockable(relation: &Relation) -> bool {
+    relation.taken && relation.readable && relation.utf8
+}
+
+async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_postgres::Error> {
+    for batch in relations.chunks(LOCK_BATCH) {
+        let names = batch.iter().map(|r| format!("ONLY {}", r.sql_name)).collect::<Vec<_>>().join(", ");
+        session.batch_execute(&format!("LOCK TABLE {names} IN ACCESS SHARE MODE")).await?;
+    }
+    Ok(())
+}
+
+async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
+    // Patterns without a schema are matched with the role's own search_path, as pg_dump does.
+    let path = |sql: &'static str| async move {
+        session.batch_execute(sql).await.map_err(|e| connect::error("cannot set the search_path", e))
+    };
+    path("RESET search_path").await?;
+    let relations = catalog::relations(session, filter).await?;
+    path("SELECT pg_catalog.set_config('search_path', '', false)").await?;
+    Ok(relations)
+}
+
+/// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
+/// rows that it says: a TRUNCATE or a rewriting ALTER that commits between snapshot and lock would make a table read as empty.
+pub async fn take(target: &Target, major: u32, encoding: &str, filter: &Filter, progress: &dyn Progress) -> Result<Snapshot> {
+    let session = reading_session(target, major, encoding).await?;
+    let run = |sql: String| {
+        let session = &session;
+        async move { session.batch_execute(&sql).await.map_err(|e| connect::error("cannot take a snapshot", e)) }
+    };
+    run(format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
+    let mut reason = String::new();
+    for _ in 0..ATTEMPTS {
+        let before = list(&session, filter).await?;
+        run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into()).await?;
+        let wanted: Vec<&Relation> = before.iter().filter(|r| lockable(r)).collect();
+        // LOCK takes no snapshot, so the one exported below is younger than every lock.
+        if let Err(e) = lock(&session, &wanted).await {
+            reason = again(&session, e).await?;
+            continue;
+        }
+        let exported = session.simple_query("SELECT pg_catalog.pg_export_snapshot()").await;
+        let exported = exported.map_err(|e| connect::error("cannot export a snapshot", e))?;
+        let taken_at = OffsetDateTime::now_utc();
+        let id = exported.iter().find_map(|m| match m {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
+        // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
+        let locked: HashSet<u32> = wanted.iter().map(|r| r.oid).collect();
+        let seen = list(&session, filter).await?;
+        let newcomers: Vec<&Relation> = seen.iter().filter(|r| lockable(r) && !locked.contains(&r.oid)).collect();
+        if !newcomers.is_empty() {
+            if let Err(e) = lock(&session, &newcomers).await {
+                reason = again(&session, e).await?;
+                continue;
+            }
+        }
+        let relations = if newcomers.is_empty() { seen } else { list(&session, filter).await? };
+        let changed = relations.iter().find(|r| lockable(r) && r.plain && r.filenode_now != Some(r.filenode_seen));
+        if let Some(changed) = changed {
+            reason = format!("table {} was truncated or rewritten", changed.label());
+            progress.event(Event::Detail(&format!("{reason} while the snapshot was taken, starting over")));
+            run("ROLLBACK".into()).await?;
+            continue;
+        }
+        let plain: Vec<u32> = relations.iter().filter(|r| lockable(r) && r.plain).map(|r| r.oid).collect();
+        let sizes = catalog::sizes(&session, &plain).await?;
+        run("SET lock_timeout TO 0".into()).await?;
+        return Ok(Snapshot { session, id, taken_at, relations, sizes });
+    }
+    Err(Error::new(Kind::Database, format!("no quiet moment for a snapshot in {ATTEMPTS} attempts; the last time, {reason}"))
+        .hint("take the backup while no migration runs"))
+}
+
+/// After a failed LOCK: rolls back, and says why to start over, or fails.
+async fn again(session: &Session, e: tokio_postgres::Error) -> Result<String> {
+    let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::WRONG_OBJECT_TYPE, SqlState::T_R_DEADLOCK_DETECTED];
+    match e.code() {
+        Some(code) if gone.contains(code) => {
+            let reason = connect::error("a table went away", e).one_line();
+            session.batch_execute("ROLLBACK").await.map_err(|e| connect::error("cannot start over", e))?;
+            Ok(reason)
+        }
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(connect::error("cannot lock the tables", e).hint(format!(
+            "another session has held an exclusive lock for {LOCK_TIMEOUT}: see pg_stat_activity and pg_blocking_pids(), and take the \
+             backup when the migration has ended"
+        ))),
+        Some(&SqlState::OUT_OF_MEMORY) => Err(connect::error("cannot lock the tables", e)
+            .hint("raise max_locks_per_transaction on the server, or take fewer tables with schemas or exclude-schemas")),
+        _ => Err(connect::error("cannot lock the tables", e)),
+    }
+}

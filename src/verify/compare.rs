@@ -1,0 +1,384 @@
+//! The restored copy against the manifest: rows, sequences, large objects, materialized views, schema.
+
+use super::restore::{self, Restore};
+use crate::{
+    archive::{
+        schema,
+        toc::Toc,
+    },
+    config::VerifyLevel,
+    dump::{catalog, copy, fingerprint::Fingerprint, snapshot, worker::parse_sum},
+    error::{Error, Kind, Result},
+    manifest::{Compared, LargeObject, Manifest, Sequence, Table},
+    postgres::{
+        connect::{self, Session},
+        conninfo::Target,
+        tools::{Run, Stdout, Tools},
+    },
+    progress::{Event, Progress},
+};
+use futures_util::{TryStreamExt, pin_mut};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
+
+/// Bytes of a large object that are read at a time.
+const LARGE_OBJECT_STEP: u64 = 8 << 20;
+
+/// Bytes of heap and TOAST that one connection reads back at a time.
+const CHUNK_BYTES: u64 = 64 << 20;
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// What was compared.
+    pub compared: Compared,
+    /// What differs, one line per object.
+    pub differences: Vec<String>,
+    /// What could not be proven, and why.
+    pub unproven: Vec<String>,
+}
+
+/// Compares the restored database with the manifest.
+pub async fn compare(restore: &Restore, manifest: &Manifest, level: VerifyLevel) -> Result<Comparison> {
+    let mut found = Comparison::default();
+    tables(restore, manifest, level, &mut found).await?;
+    let session = snapshot::reading_session(&restore.target, restore.major, &restore.encoding).await?;
+    sequences(&session, &manifest.sequences, &mut found).await?;
+    large_objects(&session, &manifest.large_objects, &mut found).await?;
+    matviews(&session, manifest, &mut found).await?;
+    Ok(found)
+}
+
+fn plural(n: u64, one: &str) -> String {
+    if n == 1 { format!("{n} {one}") } else { format!("{n} {one}s") }
+}
+
+/// One line that says how a table differs; `None` when it does not.
+fn difference(table: &Table, is: Fingerprint, content: bool) -> Result<Option<String>> {
+    let mut words = Vec::new();
+    if is.rows < table.rows {
+        words.push(format!("{} fewer", plural(table.rows - is.rows, "row")));
+    } else if is.rows > table.rows {
+        words.push(format!("{} more", plural(is.rows - table.rows, "row")));
+    }
+    if content && is.sum != parse_sum(&table.fingerprint)? {
+        words.push("content differs".into());
+    }
+    Ok((!words.is_empty()).then(|| format!("table {}.{}: {}", table.schema, table.name, words.join(", "))))
+}
+
+async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, found: &mut Comparison) -> Result<()> {
+    let content = level == VerifyLevel::Content;
+    let session = snapshot::reading_session(&restore.target, restore.major, &restore.encoding).await?;
+    // OIDs differ between the servers, so sizes are looked up by name.
+    let rows = session
+        .query(
+            "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, pg_catalog.pg_table_size(c.oid),
+                    pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8,
+                    coalesce(am.amname = 'heap', false)
+               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam WHERE c.relkind IN ('r', 'p')",
+            &[],
+        )
+        .await
+        .map_err(|e| connect::error("cannot list the restored tables", e))?;
+    let mut sizes: HashMap<(String, String), (u64, u32, bool)> = HashMap::new();
+    for row in rows {
+        // A table whose name is no UTF-8 is not in the manifest either.
+        let (Ok(schema), Ok(name)) = (row.try_get::<_, String>(0), row.try_get::<_, String>(1)) else { continue };
+        let pages = row.get::<_, i64>(3).clamp(0, i64::from(u32::MAX)) as u32;
+        sizes.insert((schema, name), (row.get::<_, i64>(2).max(0) as u64, pages, row.get(4)));
+    }
+    let (sender, tasks) = mpsc::unbounded_channel();
+    let mut order: Vec<(u64, usize)> = Vec::new();
+    for (n, table) in manifest.tables.iter().enumerate() {
+        match sizes.get(&(table.schema.clone(), table.name.clone())) {
+            Some(&(bytes, ..)) => order.push((bytes, n)),
+            None => found.differences.push(format!("table {}.{}: missing in the restored copy", table.schema, table.name)),
+        }
+    }
+    order.sort_unstable_by_key(|&(bytes, n)| (std::cmp::Reverse(bytes), n));
+    for &(_, n) in &order {
+        let table = &manifest.tables[n];
+        let (bytes, pages, heap) = sizes[&(table.schema.clone(), table.name.clone())];
+        let plain = heap && !table.with_children && table.condition.is_none() && !table.columns.is_empty();
+        let ranges = (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
+        for pages in ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect()) {
+            let _ = sender.send((n, pages));
+        }
+    }
+    drop(sender);
+    let tasks = Arc::new(Mutex::new(tasks));
+    let all: Arc<Vec<Table>> = Arc::new(manifest.tables.clone());
+    let sums = Arc::new(Mutex::new(vec![Ok(Fingerprint::default()); all.len()]));
+    let mut workers = JoinSet::new();
+    for _ in 0..restore.jobs {
+        let (this, tasks, all, sums) = (restore.clone(), tasks.clone(), all.clone(), sums.clone());
+        workers.spawn(async move {
+            let session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
+            loop {
+                let next = tasks.lock().await.recv().await;
+                let Some((n, pages)) = next else { return Ok::<(), Error>(()) };
+                let read = if content {
+                    fingerprint(&session, &all[n], pages, &this.encoding, &*this.progress).await
+                } else {
+                    count(&session, &all[n]).await
+                };
+                if session.is_closed() {
+                    read?;
+                    return Ok(());
+                }
+                let mut sums = sums.lock().await;
+                match (&mut sums[n], read) {
+                    (Ok(sum), Ok(more)) => sum.merge(more),
+                    (slot, Err(e)) => *slot = Err(e.one_line()),
+                    (Err(_), Ok(_)) => {}
+                }
+            }
+        });
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended.map_err(|e| Error::new(Kind::Throwaway, "a comparing task failed").because(e))??;
+    }
+    let sums = sums.lock().await;
+    for (_, n) in order {
+        let table = &all[n];
+        found.compared.tables += 1;
+        match &sums[n] {
+            Ok(sum) => {
+                found.compared.rows += sum.rows;
+                found.differences.extend(difference(table, *sum, content)?);
+            }
+            Err(e) => found.differences.push(format!("table {}.{}: cannot be read: {e}", table.schema, table.name)),
+        }
+    }
+    Ok(())
+}
+
+async fn fingerprint(
+    session: &Session,
+    table: &Table,
+    pages: Option<copy::Pages>,
+    encoding: &str,
+    progress: &dyn Progress,
+) -> Result<Fingerprint> {
+    let failed = |e| connect::error("read back", e);
+    let rows = session.copy_out(&copy::copy_out(table, pages, encoding)).await.map_err(failed)?;
+    pin_mut!(rows);
+    let (mut sum, mut told) = (Fingerprint::default(), 0);
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        sum.add_row(&row);
+        if sum.bytes - told > 1 << 20 {
+            progress.event(Event::Compared(sum.bytes - told));
+            told = sum.bytes;
+        }
+    }
+    progress.event(Event::Compared(sum.bytes - told));
+    Ok(sum)
+}
+
+async fn count(session: &Session, table: &Table) -> Result<Fingerprint> {
+    let only = if table.with_children { "" } else { "ONLY " };
+    let condition = table.condition.as_deref().unwrap_or_default();
+    let sql = format!("SELECT count(*) FROM {only}{} {condition}", copy::qualified(&table.schema, &table.name));
+    let row = session.query_one(&sql, &[]).await.map_err(|e| connect::error("count", e))?;
+    Ok(Fingerprint { rows: row.get::<_, i64>(0) as u64, ..Fingerprint::default() })
+}
+
+async fn sequences(session: &Session, expected: &[Sequence], found: &mut Comparison) -> Result<()> {
+    for batch in expected.chunks(200) {
+        // One query for many; a sequence that is missing would fail them all, so existence is asked first.
+        let mut selects = Vec::new();
+        for (n, s) in batch.iter().enumerate() {
+            let name = copy::qualified(&s.schema, &s.name);
+            let there = session.query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&name]).await;
+            if there.map_err(|e| connect::error("cannot look up a sequence", e))?.get(0) {
+                selects.push(format!("SELECT {n}::pg_catalog.int4, last_value, is_called FROM {name}"));
+            }
+        }
+        let mut is: BTreeMap<i32, (i64, bool)> = BTreeMap::new();
+        if !selects.is_empty() {
+            let rows = session.query(&selects.join(" UNION ALL "), &[]).await;
+            for row in rows.map_err(|e| connect::error("cannot read the restored sequences", e))? {
+                is.insert(row.get(0), (row.get(1), row.get(2)));
+            }
+        }
+        for (n, s) in batch.iter().enumerate() {
+            found.compared.sequences += 1;
+            let state = |(value, called): (i64, bool)| format!("{value}{}", if called { "" } else { " (not yet called)" });
+            match is.get(&(n as i32)) {
+                None => found.differences.push(format!("sequence {}.{}: missing in the restored copy", s.schema, s.name)),
+                Some(&now) if now != (s.last_value, s.is_called) => found.differences.push(format!(
+                    "sequence {}.{}: stands at {}, should be at {}",
+                    s.schema,
+                    s.name,
+                    state(now),
+                    state((s.last_value, s.is_called))
+                )),
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn large_objects(session: &Session, expected: &[LargeObject], found: &mut Comparison) -> Result<()> {
+    let now: BTreeMap<u32, catalog::LargeObjectMeta> =
+        catalog::large_objects(session).await?.into_iter().map(|m| (m.oid, m)).collect();
+    for object in expected {
+        found.compared.large_objects += 1;
+        let Some(meta) = now.get(&object.oid) else {
+            found.differences.push(format!("large object {}: missing in the restored copy", object.oid));
+            continue;
+        };
+        let mut words = Vec::new();
+        if meta.owner != object.owner {
+            words.push(format!("owner is {}, was {}", meta.owner, object.owner));
+        }
+        if meta.acl != object.acl {
+            words.push("privileges differ".into());
+        }
+        let (mut sha, mut size) = (Sha256::new(), 0_u64);
+        loop {
+            let (offset, step) = (size as i64, LARGE_OBJECT_STEP as i32);
+            let row = session.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&object.oid, &offset, &step]).await;
+            let row = row.map_err(|e| connect::error(&format!("cannot read large object {}", object.oid), e))?;
+            let bytes: &[u8] = row.get(0);
+            sha.update(bytes);
+            size += bytes.len() as u64;
+            if (bytes.len() as u64) < LARGE_OBJECT_STEP {
+                break;
+            }
+        }
+        if size != object.size {
+            words.push(format!("{size} bytes, was {}", object.size));
+        } else if hex::encode(sha.finalize()) != object.sha256 {
+            words.push("content differs".into());
+        }
+        if !words.is_empty() {
+            found.differences.push(format!("large object {}: {}", object.oid, words.join(", ")));
+        }
+    }
+    let expected: std::collections::BTreeSet<u32> = expected.iter().map(|o| o.oid).collect();
+    let more = now.keys().filter(|oid| !expected.contains(oid));
+    found.differences.extend(more.map(|oid| format!("large object {oid}: only in the restored copy")));
+    Ok(())
+}
+
+async fn matviews(session: &Session, manifest: &Manifest, found: &mut Comparison) -> Result<()> {
+    let now = catalog::matviews(session, &crate::config::Filter::default()).await?;
+    for expected in &manifest.matviews {
+        found.compared.matviews += 1;
+        let label = format!("materialized view {}.{}", expected.schema, expected.name);
+        match now.iter().find(|m| m.schema == expected.schema && m.name == expected.name) {
+            None => found.differences.push(format!("{label}: missing in the restored copy")),
+            Some(m) if m.populated != expected.populated => {
+                let state = |populated| if populated { "populated" } else { "not populated" };
+                found.differences.push(format!("{label}: {}, was {}", state(m.populated), state(expected.populated)));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The table of contents of a database's schema.
+async fn schema_of(tools: &Tools, target: &Target, folder: &Path, progress: Arc<dyn Progress>) -> Result<Toc> {
+    let mut file = std::ffi::OsString::from("--file=");
+    file.push(folder);
+    Run::new(&tools.pg_dump)
+        .args(["--format=directory", "--schema-only", "--no-sync", "--compress=0"])
+        .arg(file)
+        .target(target)
+        .stdout(Stdout::Null)
+        .on_line(Arc::new(move |line: &str| progress.event(Event::Detail(line))))
+        .output()
+        .await?;
+    restore::read_toc(&folder.join("toc.dat"))
+}
+
+/// Compares the schema of the restored copy with the stored table of contents, entry by entry. `canonical` creates one more empty
+/// database: PostgreSQL prints some expressions differently once it has read its own print, so what differs is compared again with
+/// what the stored schema becomes there. `schemas` were created by us and are no difference.
+pub async fn schemas<F>(restore: &Restore, schemas: &[String], scratch: &Path, canonical: F, found: &mut Comparison) -> Result<()>
+where
+    F: AsyncFnOnce() -> Result<Target>,
+{
+    let stored = restore::read_toc(&restore.toc_path())?;
+    let restored = schema_of(&restore.tools, &restore.target, &scratch.join("schema-restored"), restore.progress.clone()).await?;
+    found.compared.schema_entries = schema::count(&stored) as u64;
+    let ours = |d: &schema::Difference| {
+        d.key.desc.as_deref() == Some(b"SCHEMA") && schemas.iter().any(|s| d.key.tag.as_deref() == Some(s.as_bytes()))
+    };
+    let mut differences = schema::differences(&stored, &restored);
+    differences.retain(|d| !ours(d));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let target = canonical().await?;
+    let session = connect::connect(&target, "savepoint proof").await?;
+    for schema in schemas {
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
+        session.batch_execute(&sql).await.map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
+    }
+    let args = ["--schema-only".into()];
+    // What cannot be restored there could not be restored before either, and stands among the differences already.
+    restore::pg_restore(&restore.tools, &target, &restore.files, &args, restore.progress.clone()).await?;
+    let expected = schema_of(&restore.tools, &target, &scratch.join("schema-expected"), restore.progress.clone()).await?;
+    let still: std::collections::HashSet<schema::Key> =
+        schema::differences(&expected, &restored).into_iter().map(|d| d.key).collect();
+    let before = differences.len();
+    // Only another print of the same definition can be excused, never a missing object or another owner.
+    differences.retain(|d| still.contains(&d.key) || d.what != "definition differs");
+    if before > differences.len() {
+        let n = before - differences.len();
+        restore.progress.event(Event::Detail(&format!(
+            "{n} definitions are printed differently after a restore, as PostgreSQL does; equal after the same round"
+        )));
+    }
+    found.differences.extend(differences.into_iter().map(|d| format!("{}: {}", d.object, d.what)));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_the_table_and_what_differs() {
+        let mut was = Fingerprint::default();
+        ["1\ta\n", "2\tb\n", "3\tc\n"].iter().for_each(|r| was.add_row(r.as_bytes()));
+        let table = Table {
+            schema: "public".into(),
+            name: "orders".into(),
+            oid: 1,
+            columns: vec!["id".into()],
+            condition: None,
+            with_children: false,
+            taken_by: crate::manifest::TakenBy::Streams,
+            rows: was.rows,
+            bytes: was.bytes,
+            fingerprint: was.hex(),
+            file: None,
+            chunks: vec![],
+            terminator: None,
+        };
+        assert_eq!(difference(&table, was, true).unwrap(), None);
+        let mut fewer = Fingerprint::default();
+        fewer.add_row(b"1\ta\n");
+        let line = |f, content| difference(&table, f, content).unwrap().unwrap();
+        assert_eq!(line(fewer, true), "table public.orders: 2 rows fewer, content differs");
+        assert_eq!(line(fewer, false), "table public.orders: 2 rows fewer");
+        let mut changed = was;
+        changed.sum ^= 1;
+        assert_eq!(line(changed, true), "table public.orders: content differs");
+        assert_eq!(difference(&table, changed, false).unwrap(), None, "rows alone do not see it");
+        let mut more = was;
+        more.add_row(b"4\td\n");
+        assert_eq!(line(more, true), "table public.orders: 1 row more, content differs");
+    }
+}

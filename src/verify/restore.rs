@@ -1,0 +1,329 @@
+//! The stored archive into the throwaway database: pg_restore for everything odd, our own COPY streams for the rows.
+
+use super::readback::{self, Frames};
+use crate::{
+    archive::toc::Toc,
+    config::Compression,
+    dump::{copy, frame, snapshot},
+    error::{self, Error, Kind, Result},
+    manifest::{File, Table},
+    postgres::{
+        connect::{self, Session},
+        conninfo::Target,
+        tools::{Run, Stdout, Tools},
+    },
+    progress::{Event, Progress},
+    store::Store,
+};
+use bytes::Bytes;
+use futures_util::{SinkExt, pin_mut};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
+
+/// Stored bytes that one COPY takes.
+const GROUP_BYTES: u64 = 16 << 20;
+
+/// Text is handed to the server in pieces of this size.
+const TEXT_BYTES: usize = 256 << 10;
+
+/// What a restore works with.
+#[derive(Clone)]
+pub struct Restore {
+    /// Where the backup lies.
+    pub store: Arc<dyn Store>,
+    /// The backup's folder in it, with a slash at its end.
+    pub folder: String,
+    /// Programs of the source's major.
+    pub tools: Tools,
+    /// The source's major.
+    pub major: u32,
+    /// The archive's encoding.
+    pub encoding: String,
+    /// The throwaway database.
+    pub target: Target,
+    /// A folder for the files that pg_restore reads; exists and is empty.
+    pub files: PathBuf,
+    /// Connections.
+    pub jobs: usize,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// A table that is stored, and its file.
+pub type Stored = (Arc<Table>, Arc<File>);
+
+/// Frames of one table that go into one COPY.
+struct Group {
+    table: Arc<Table>,
+    file: Arc<File>,
+    frames: Vec<crate::manifest::Frame>,
+    /// The last frame is the terminator: checked, not restored.
+    ends: bool,
+}
+
+/// What a restore found. An empty list of problems says that every step succeeded, not that the copy is equal.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What went wrong, one line per object.
+    pub problems: Vec<String>,
+    /// Files whose bytes were checked.
+    pub files: u64,
+}
+
+impl Restore {
+    /// The local copy of the stored table of contents.
+    pub fn toc_path(&self) -> PathBuf {
+        self.files.join("toc.dat")
+    }
+
+    fn local(&self, file: &File) -> PathBuf {
+        self.files.join(file.path.strip_prefix("archive/").unwrap_or(&file.path))
+    }
+
+    /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `schemas` are created first
+    /// (a dump of single tables does not hold their schemas).
+    pub async fn run(&self, own: &[File], schemas: &[String], tables: mpsc::UnboundedReceiver<Stored>) -> Result<Restored> {
+        let mut restored = Restored::default();
+        for file in own {
+            match readback::whole(&self.store, &self.folder, file, Some(&self.local(file))).await {
+                Ok(()) => restored.files += 1,
+                Err(e) if of_the_archive(&e) => restored.problems.push(e.one_line()),
+                Err(e) => return Err(e),
+            }
+        }
+        if !restored.problems.is_empty() {
+            // Without these files nothing can be restored; say what else is damaged all the same.
+            restored.problems.extend(self.check_only(tables, &mut restored.files).await?);
+            return Ok(restored);
+        }
+        let toc = read_toc(&self.toc_path())?;
+        let session = connect::connect(&self.target, "savepoint proof").await?;
+        for schema in schemas {
+            let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
+            session.batch_execute(&sql).await.map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
+        }
+        drop(session);
+        restored.problems.extend(self.pg_restore(&["--section=pre-data".into()]).await?);
+        let (problems, files) = self.rows(tables).await?;
+        restored.problems.extend(problems);
+        restored.files += files;
+        if let Some(list) = self.list_without_streams(&toc)? {
+            let mut use_list = std::ffi::OsString::from("--use-list=");
+            use_list.push(&list);
+            restored.problems.extend(self.pg_restore(&["--section=data".into(), use_list]).await?);
+        }
+        let jobs = format!("--jobs={}", self.jobs);
+        restored.problems.extend(self.pg_restore(&["--section=post-data".into(), jobs.into()]).await?);
+        Ok(restored)
+    }
+
+    /// Runs pg_restore on the local files. An object that cannot be restored is a line of the answer.
+    async fn pg_restore(&self, args: &[std::ffi::OsString]) -> Result<Vec<String>> {
+        pg_restore(&self.tools, &self.target, &self.files, args, self.progress.clone()).await
+    }
+
+    /// A list file with everything but the tables that we restore by our own streams; `None` when pg_restore has nothing to do.
+    fn list_without_streams(&self, toc: &Toc) -> Result<Option<PathBuf>> {
+        let ours = |e: &crate::archive::toc::Entry| {
+            e.kind() == "TABLE DATA" && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
+        };
+        if !toc.entries.iter().any(|e| e.section == crate::archive::toc::section::DATA && !ours(e)) {
+            return Ok(None);
+        }
+        let path = self.files.join("data.list");
+        let list: String = toc.entries.iter().filter(|e| !ours(e)).map(|e| format!("{};\n", e.dump_id)).collect();
+        std::fs::write(&path, list).map_err(error::io(format!("cannot write {}", path.display())))?;
+        Ok(Some(path))
+    }
+
+    /// Restores the rows of tables as they arrive, over many connections.
+    async fn rows(&self, mut tables: mpsc::UnboundedReceiver<Stored>) -> Result<(Vec<String>, u64)> {
+        let (sender, groups) = mpsc::unbounded_channel();
+        let groups = Arc::new(Mutex::new(groups));
+        let problems = Arc::new(Mutex::new(Vec::new()));
+        let rows: Arc<Mutex<BTreeMap<u32, u64>>> = Arc::default();
+        let mut workers = JoinSet::new();
+        for _ in 0..self.jobs {
+            let (this, groups, problems, rows) = (self.clone(), groups.clone(), problems.clone(), rows.clone());
+            workers.spawn(async move {
+                let session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
+                loop {
+                    let next = groups.lock().await.recv().await;
+                    let Some(group) = next else { return Ok(()) };
+                    match this.group(&session, &group).await {
+                        Ok(restored) => *rows.lock().await.entry(group.table.oid).or_default() += restored,
+                        Err(e) if session.is_closed() => return Err(e),
+                        Err(e) => problems.lock().await.push(e.one_line()),
+                    }
+                }
+            });
+        }
+        let mut expected = Vec::new();
+        let mut files = 0;
+        while let Some((table, file)) = tables.recv().await {
+            match readback::tiles(&table, &file) {
+                Ok(frames) => {
+                    files += 1;
+                    for group in groups_of(&table, &file, frames) {
+                        // The workers hold the receiver until the sender is dropped, or have failed, which counts below.
+                        let _ = sender.send(group);
+                    }
+                    expected.push(table);
+                }
+                Err(e) => problems.lock().await.push(e.one_line()),
+            }
+        }
+        drop(sender);
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(|e| Error::new(Kind::Throwaway, "a restoring task failed").because(e))??;
+        }
+        let mut problems = std::mem::take(&mut *problems.lock().await);
+        let rows = rows.lock().await;
+        for table in expected {
+            let restored = rows.get(&table.oid).copied().unwrap_or_default();
+            if restored != table.rows && problems.is_empty() {
+                problems.push(format!(
+                    "table {}.{}: {restored} rows restored, {} were dumped",
+                    table.schema, table.name, table.rows
+                ));
+            }
+        }
+        Ok((problems, files))
+    }
+
+    /// One COPY: read back, check, decompress, send. Returns the rows that the server took.
+    async fn group(&self, session: &Session, group: &Group) -> Result<u64> {
+        let (table, file) = (&group.table, &group.file);
+        let label = format!("table {}.{}", table.schema, table.name);
+        let compression = Compression::of_file(&file.path);
+        let mut frames = Frames::open(&self.store, &self.folder, file, &group.frames).await?;
+        let mut left = group.frames.len() - usize::from(group.ends);
+        let failed = |e| connect::error(&format!("{label}: cannot be restored"), e);
+        let mut rows = 0;
+        if left > 0 {
+            let into = session.copy_in::<_, Bytes>(&copy::copy_in(table, &self.encoding)).await.map_err(failed)?;
+            pin_mut!(into);
+            while left > 0 {
+                let Some(bytes) = frames.next().await? else { break };
+                left -= 1;
+                let mut text = frame::open_frame(compression, bytes)?;
+                loop {
+                    let mut piece = Vec::with_capacity(TEXT_BYTES);
+                    let read = text.by_ref().take(TEXT_BYTES as u64).read_to_end(&mut piece);
+                    let read = read.map_err(|e| frame::damaged(e).context(&file.path))?;
+                    if read == 0 {
+                        break;
+                    }
+                    into.send(piece.into()).await.map_err(failed)?;
+                    self.progress.event(Event::Restored(read as u64));
+                }
+            }
+            rows = into.finish().await.map_err(failed)?;
+        }
+        if group.ends {
+            self.check_terminator(&mut frames, file, compression).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn check_terminator(&self, frames: &mut Frames<'_>, file: &File, compression: Compression) -> Result<()> {
+        let Some(bytes) = frames.next().await? else { return Ok(()) };
+        let mut text = Vec::new();
+        frame::open_frame(compression, bytes)?.read_to_end(&mut text).map_err(|e| frame::damaged(e).context(&file.path))?;
+        if text != frame::TERMINATOR {
+            return Err(Error::new(Kind::Archive, format!("stored file {}: it does not end as COPY data must", file.path)));
+        }
+        Ok(())
+    }
+
+    /// Checks the files of tables without restoring them.
+    async fn check_only(&self, mut tables: mpsc::UnboundedReceiver<Stored>, files: &mut u64) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        while let Some((_, file)) = tables.recv().await {
+            match readback::whole(&self.store, &self.folder, &file, None).await {
+                Ok(()) => *files += 1,
+                Err(e) if of_the_archive(&e) => problems.push(e.one_line()),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// Whether an error says something about the stored files, not about the way to them.
+pub fn of_the_archive(e: &Error) -> bool {
+    matches!(e.kind(), Kind::Archive | Kind::NotFound)
+}
+
+/// Parses a local `toc.dat`.
+pub fn read_toc(path: &Path) -> Result<Toc> {
+    Toc::parse(&std::fs::read(path).map_err(error::io(format!("cannot read {}", path.display())))?)
+}
+
+/// Runs pg_restore on a local archive into `target`; what it could not restore is a line of the answer.
+pub async fn pg_restore(
+    tools: &Tools,
+    target: &Target,
+    archive: &Path,
+    args: &[std::ffi::OsString],
+    progress: Arc<dyn Progress>,
+) -> Result<Vec<String>> {
+    // A name with "=" in it would be read as a connection string.
+    let dbname = format!("dbname='{}'", target.dbname.replace('\\', "\\\\").replace('\'', "\\'"));
+    let output = Run::new(&tools.pg_restore)
+        .args(["--format=directory", "--no-tablespaces", "--no-subscriptions", "--dbname"])
+        .arg(dbname)
+        .args(args.iter().cloned())
+        .arg(archive)
+        .target(target)
+        .stdout(Stdout::Null)
+        .on_line(Arc::new(move |line: &str| progress.event(Event::Detail(line))))
+        .output_any_status()
+        .await?;
+    if output.status.success() {
+        return Ok(Vec::new());
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut about = String::new();
+    for line in &output.stderr_lines {
+        let line = line.strip_prefix("pg_restore: ").unwrap_or(line);
+        if let Some(entry) = line.strip_prefix("from TOC entry ") {
+            about = entry.split_once("; ").map_or(entry, |(_, rest)| rest).to_owned();
+        } else if let Some(error) = line.strip_prefix("error: ") {
+            let what = error.strip_prefix("could not execute query: ERROR:  ").unwrap_or(error);
+            let about = if about.is_empty() { String::new() } else { format!("entry {about}: ") };
+            lines.push(format!("{about}pg_restore: {what}"));
+        }
+    }
+    if lines.is_empty() {
+        lines.push(output.error("pg_restore").one_line());
+    }
+    Ok(lines)
+}
+
+/// Cuts a file's frames into groups for one COPY each.
+fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::Frame>) -> Vec<Group> {
+    let mut groups: Vec<Vec<crate::manifest::Frame>> = Vec::new();
+    let mut size = u64::MAX;
+    for frame in frames {
+        if size.saturating_add(frame.length) > GROUP_BYTES {
+            groups.push(Vec::new());
+            size = 0;
+        }
+        size += frame.length;
+        if let Some(group) = groups.last_mut() {
+            group.push(frame);
+        }
+    }
+    let last = groups.len().saturating_sub(1);
+    let group = |(n, frames)| Group { table: table.clone(), file: file.clone(), frames, ends: n == last };
+    groups.into_iter().enumerate().map(group).collect()
+}
