@@ -240,16 +240,6 @@ pub const DEFAULT_ZSTD_LEVEL: i32 = 2;
 /// gzip's level where none is named.
 pub const DEFAULT_GZIP_LEVEL: u32 = 4;
 
-impl std::fmt::Display for Compression {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Compression::None => f.write_str("none"),
-            Compression::Gzip(level) => write!(f, "gzip:{level}"),
-            Compression::Zstd(level) => write!(f, "zstd:{level}"),
-        }
-    }
-}
-
 /// Validates the options of a backup. `env` looks a variable up; it is asked for `DATABASE_URL`, the `PG*` variables (see
 /// [`conninfo::parse`]), `GITHUB_*` and `PATH`.
 ///
@@ -330,7 +320,8 @@ fn given(text: Option<&String>) -> Option<&str> {
     text.map(|t| t.trim()).filter(|t| !t.is_empty())
 }
 
-fn flag(name: &str, text: &str) -> Result<bool> {
+/// Reads a yes or no; empty is no.
+pub(crate) fn flag(name: &str, text: &str) -> Result<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "" | "false" | "no" | "off" | "0" => Ok(false),
