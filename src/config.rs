@@ -1,8 +1,13 @@
 //! The validated configuration. Nothing past this module reads the environment or the command line.
 
-use crate::{postgres::conninfo::Target, secret::Secret};
+use crate::{
+    cli::BackupArgs,
+    error::{Error, Kind, Result},
+    postgres::conninfo::{self, Target},
+    secret::Secret,
+};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything a backup needs to know.
 #[derive(Clone, Debug)]
@@ -202,4 +207,527 @@ pub struct RunContext {
     pub workflow: Option<String>,
     /// Link to the run.
     pub run_url: Option<String>,
+}
+
+/// What the options say, validated.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// What the backup needs.
+    pub config: BackupConfig,
+    /// Slack, when it is to be told.
+    pub slack: Option<SlackConfig>,
+    /// How the result is shown.
+    pub output: Output,
+    /// What the user should know about the options.
+    pub notices: Vec<String>,
+}
+
+/// How the result is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Print a plan and touch nothing.
+    pub dry_run: bool,
+    /// Print one JSON object.
+    pub json: bool,
+    /// No progress and no notices.
+    pub quiet: bool,
+    /// Show details.
+    pub verbose: bool,
+}
+
+/// zstd's level where none is named: the fastest that still beats gzip's usual ratio.
+pub const DEFAULT_ZSTD_LEVEL: i32 = 2;
+/// gzip's level where none is named.
+pub const DEFAULT_GZIP_LEVEL: u32 = 4;
+
+/// Validates the options of a backup. `env` looks a variable up; it is asked for `DATABASE_URL`, the `PG*` variables (see
+/// [`conninfo::parse`]), `GITHUB_*` and `PATH`.
+///
+/// # Errors
+/// [`Kind::Usage`], naming the option and the cure, never a secret.
+pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let mut notices = Vec::new();
+    let output = Output {
+        dry_run: flag("dry-run", &raw.dry_run)?,
+        json: flag("json", &raw.json)?,
+        quiet: flag("quiet", &raw.quiet)?,
+        verbose: flag("verbose", &raw.verbose)?,
+    };
+    let verify = choice::<VerifyLevel>("verify", &raw.verify)?;
+    let base = if raw.in_action { env("GITHUB_WORKSPACE").map(PathBuf::from) } else { None }.unwrap_or_default();
+
+    let url = raw.database_url.as_ref().map(|url| url.expose().to_owned()).filter(|url| !url.is_empty());
+    let url = url.or_else(|| env("DATABASE_URL")).unwrap_or_default();
+    let (source, said) = conninfo::parse(url.trim(), &env).map_err(|e| e.context("option database-url"))?;
+    notices.extend(said);
+    let verify_url = match raw.verify_url.as_ref().map(Secret::expose).filter(|url| !url.is_empty()) {
+        None => None,
+        Some(url) => {
+            // The source's variables must not leak into another server's address.
+            let own = |name: &str| if name.starts_with("PG") && name != "PGPASSFILE" { None } else { env(name) };
+            let (target, said) = conninfo::parse(url, &own).map_err(|e| e.context("option verify-url"))?;
+            notices.extend(said);
+            if (&target.host, target.port) == (&source.host, source.port) {
+                notices.push("verify-url is the source's own server: the throwaway database is created there".into());
+            }
+            Some(target)
+        }
+    };
+    let path = |text: &str| base.join(text);
+    let config = BackupConfig {
+        source,
+        destination: destination(raw, &base, verify, &mut notices)?,
+        kind: kind(raw.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
+        jobs: number("jobs", &raw.jobs, 1..=64)?,
+        compression: compression(&raw.compression)?,
+        filter: Filter {
+            schemas: list("schemas", &raw.schemas)?,
+            exclude_schemas: list("exclude-schemas", &raw.exclude_schemas)?,
+            tables: list("tables", &raw.tables)?,
+            exclude_tables: list("exclude-tables", &raw.exclude_tables)?,
+            exclude_table_data: list("exclude-table-data", &raw.exclude_table_data)?,
+            schema_only: flag("schema-only", &raw.schema_only)?,
+        },
+        verify,
+        verify_url,
+        pg_bin_dirs: pg_bin_dirs(raw.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(path), env("PATH")),
+        scratch_dir: given(raw.scratch_dir.as_ref()).map(path),
+        redact_host: flag("redact-host", &raw.redact_host)?,
+        context: context(&env),
+    };
+    let slack = slack(raw)?;
+    Ok(Parsed { config, slack, output, notices })
+}
+
+fn slack(raw: &BackupArgs) -> Result<Option<SlackConfig>> {
+    let notify_on = choice::<NotifyOn>("notify-on", &raw.notify_on)?;
+    let Some(url) = raw.slack_webhook_url.as_ref().filter(|url| !url.expose().is_empty()) else { return Ok(None) };
+    let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
+    if wrong || url.expose().contains(char::is_whitespace) {
+        return Err(usage("option slack-webhook-url: not a URL (its value is not shown)")
+            .hint("copy it from the Slack app's page \"Incoming Webhooks\": https://hooks.slack.com/services/…"));
+    }
+    Ok(Some(SlackConfig { webhook_url: url.clone(), notify_on }))
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+/// A value that is there: trimmed, not empty.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(|t| t.trim()).filter(|t| !t.is_empty())
+}
+
+/// Reads a yes or no; empty is no.
+pub(crate) fn flag(name: &str, text: &str) -> Result<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "" | "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(usage(format!("option {name}: {text:?} is neither true nor false")).hint("use true or false")),
+    }
+}
+
+fn choice<T: clap::ValueEnum>(name: &str, text: &str) -> Result<T> {
+    T::from_str(text.trim(), true).map_err(|_| {
+        let names: Vec<String> =
+            T::value_variants().iter().filter_map(|v| v.to_possible_value().map(|p| p.get_name().to_owned())).collect();
+        usage(format!("option {name}: {text:?} is not known")).hint(format!("use one of {}", names.join(", ")))
+    })
+}
+
+fn number(name: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
+    text.trim().parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
+        usage(format!("option {name}: {text:?} is not a number from {} to {}", range.start(), range.end()))
+            .hint(format!("for example {name} 4"))
+    })
+}
+
+/// Splits at commas and line breaks; text inside double quotes is kept whole, as pg_dump's patterns quote names.
+fn list(name: &str, values: &[String]) -> Result<Vec<String>> {
+    let mut items = Vec::new();
+    for value in values {
+        let (mut item, mut quoted) = (String::new(), false);
+        for c in value.chars().chain(['\n']) {
+            match c {
+                ',' | '\n' | '\r' if !quoted => {
+                    let whole = item.trim();
+                    if !whole.is_empty() {
+                        items.push(whole.to_owned());
+                    }
+                    item.clear();
+                }
+                _ => {
+                    quoted ^= c == '"';
+                    item.push(c);
+                }
+            }
+        }
+        if quoted {
+            return Err(usage(format!("option {name}: a double quote is not closed in {value:?}"))
+                .hint("write names that need quotes as \"my schema\".\"my table\""));
+        }
+    }
+    Ok(items)
+}
+
+fn kind(text: Option<&str>, event: Option<&str>) -> Result<BackupKind> {
+    match text.map(str::trim).filter(|t| !t.is_empty()) {
+        None => Ok(match event {
+            Some("schedule") => BackupKind::Scheduled,
+            Some(_) => BackupKind::Snapshot,
+            None => BackupKind::Manual,
+        }),
+        Some("snapshot") => Ok(BackupKind::Snapshot),
+        Some("scheduled") => Ok(BackupKind::Scheduled),
+        Some("manual") => Ok(BackupKind::Manual),
+        Some(other) => {
+            Err(usage(format!("option kind: {other:?} is not known")).hint("use one of snapshot, scheduled, manual"))
+        }
+    }
+}
+
+fn compression(text: &str) -> Result<CompressionChoice> {
+    let text = text.trim().to_ascii_lowercase();
+    let (name, level) = match text.split_once(':') {
+        Some((name, level)) => (name, Some(level)),
+        None => (text.as_str(), None),
+    };
+    let wrong = || {
+        usage(format!("option compression: {text:?} is not known"))
+            .hint("use auto, zstd, zstd:1 to zstd:19, gzip, gzip:1 to gzip:9, or none")
+    };
+    let level = |default: i32, most: i32| match level {
+        None => Ok(default),
+        Some(level) => level.parse().ok().filter(|l| (1..=most).contains(l)).ok_or_else(wrong),
+    };
+    match name {
+        "" | "auto" if !text.contains(':') => Ok(CompressionChoice::Auto),
+        "none" if !text.contains(':') => Ok(CompressionChoice::Named(Compression::None)),
+        "zstd" => Ok(CompressionChoice::Named(Compression::Zstd(level(DEFAULT_ZSTD_LEVEL, 19)?))),
+        "gzip" => {
+            Ok(CompressionChoice::Named(Compression::Gzip(level(DEFAULT_GZIP_LEVEL.cast_signed(), 9)?.unsigned_abs())))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn destination(raw: &BackupArgs, base: &Path, verify: VerifyLevel, notices: &mut Vec<String>) -> Result<Destination> {
+    let bad = |what: &str, cure: &str| usage(format!("option destination: {what}")).hint(cure);
+    let Some(text) = given(raw.destination.as_ref()) else {
+        return Err(bad("not set", "set destination to s3://bucket/prefix or to a folder such as ./backups"));
+    };
+    if text.contains(char::is_control) {
+        return Err(bad("the address holds a control character", "use s3://bucket/prefix"));
+    }
+    if let Some(rest) = text.strip_prefix("s3://") {
+        return s3(raw, rest, verify).map(Destination::S3);
+    }
+    let path = if let Some(rest) = text.strip_prefix("file://") {
+        let decoded = percent_encoding::percent_decode_str(rest.strip_prefix("localhost").unwrap_or(rest))
+            .decode_utf8()
+            .map_err(|_| bad("the file URL is no valid UTF-8", "give the folder's path itself"))?;
+        if !decoded.starts_with('/') {
+            return Err(bad("a file URL names an absolute path", "write file:///path, with three slashes"));
+        }
+        decoded.into_owned()
+    } else if let Some((scheme, _)) = text.split_once("://") {
+        // The rest of the address may hold a key: only the scheme is shown.
+        return Err(match scheme {
+            "http" | "https" => bad(
+                "a web address is no destination",
+                "use destination s3://bucket/prefix, and s3-endpoint for the address of an S3 clone",
+            ),
+            "gs" => bad(
+                "gs:// is not spoken",
+                "use Google's S3 interface: destination s3://bucket/prefix, s3-endpoint https://storage.googleapis.com",
+            ),
+            _ => bad(
+                &format!("the scheme {scheme}:// is not known"),
+                "use s3://bucket/prefix or a folder such as ./backups",
+            ),
+        });
+    } else if text == "." || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
+        text.to_owned()
+    } else {
+        return Err(bad(
+            &format!("{text:?} may be a bucket or a folder"),
+            &format!("write s3://{text} for a bucket, ./{text} for a folder"),
+        ));
+    };
+    let s3_only = [
+        ("s3-endpoint", &raw.s3_endpoint),
+        ("s3-region", &raw.s3_region),
+        ("s3-storage-class", &raw.s3_storage_class),
+        ("s3-sse", &raw.s3_sse),
+        ("s3-kms-key-id", &raw.s3_kms_key_id),
+    ];
+    for (name, value) in s3_only {
+        if given(value.as_ref()).is_some() {
+            notices.push(format!("{name} has no effect: the destination is a folder"));
+        }
+    }
+    Ok(Destination::Local(base.join(path)))
+}
+
+fn s3(raw: &BackupArgs, rest: &str, verify: VerifyLevel) -> Result<S3Options> {
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let bucket_fits = !bucket.is_empty() && bucket.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if !bucket_fits {
+        // Credentials in front of an @ must not be shown.
+        let shown = bucket.rsplit('@').next().unwrap_or_default();
+        return Err(usage(format!("option destination: {shown:?} is no plain bucket name")).hint(
+            "write s3://bucket/prefix; credentials and the region stand elsewhere (AWS_* variables, s3-region)",
+        ));
+    }
+    let prefix = prefix.trim_matches('/');
+    if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(usage(format!("option destination: the prefix {prefix:?} has an empty part or dots for a part"))
+            .hint("write s3://bucket/prefix"));
+    }
+    let endpoint = given(raw.s3_endpoint.as_ref()).map(|e| e.trim_end_matches('/').to_owned());
+    if let Some(endpoint) = &endpoint {
+        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+        if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace)) {
+            return Err(usage("option s3-endpoint: not a plain web address")
+                .hint("write https://host or http://host:port, without credentials"));
+        }
+    }
+    let path_style = given(raw.s3_path_style.as_ref()).map(|text| flag("s3-path-style", text)).transpose()?;
+    let storage_class = given(raw.s3_storage_class.as_ref()).map(str::to_ascii_uppercase);
+    if let Some(class @ ("GLACIER" | "DEEP_ARCHIVE")) = storage_class.as_deref()
+        && verify != VerifyLevel::None
+    {
+        return Err(usage(format!(
+            "option s3-storage-class: {class} cannot be read back at once, so nothing can be proven"
+        ))
+        .hint("use GLACIER_IR, or a lifecycle rule that moves backups later, or verify none"));
+    }
+    let sse = match given(raw.s3_sse.as_ref()) {
+        None => None,
+        Some(text) if text.eq_ignore_ascii_case("AES256") => Some("AES256".to_owned()),
+        Some(text) if text.eq_ignore_ascii_case("aws:kms") => Some("aws:kms".to_owned()),
+        Some(other) => {
+            return Err(usage(format!("option s3-sse: {other:?} is not known")).hint("use AES256 or aws:kms"));
+        }
+    };
+    let kms_key_id = given(raw.s3_kms_key_id.as_ref()).map(str::to_owned);
+    if kms_key_id.is_some() && sse.as_deref() != Some("aws:kms") {
+        return Err(usage("option s3-kms-key-id: a key is used with aws:kms only").hint("set s3-sse to aws:kms"));
+    }
+    Ok(S3Options {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        endpoint,
+        region: given(raw.s3_region.as_ref()).map(str::to_owned),
+        path_style,
+        storage_class,
+        sse,
+        kms_key_id,
+        checksums: choice("s3-checksums", &raw.s3_checksums)?,
+    })
+}
+
+/// As named, then `PATH`, then Debian's `/usr/lib/postgresql/<major>/bin` in order of the major.
+fn pg_bin_dirs(named: impl Iterator<Item = PathBuf>, path: Option<String>) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = named.collect();
+    dirs.extend(std::env::split_paths(&path.unwrap_or_default()).filter(|dir| dir.is_absolute()));
+    let mut installed: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    installed.sort();
+    dirs.extend(installed.into_iter().map(|(_, dir)| dir));
+    dirs
+}
+
+/// Source of the variables:
+/// <https://docs.github.com/en/actions/reference/workflows-and-actions/variables#default-environment-variables>.
+fn context(env: &dyn Fn(&str) -> Option<String>) -> RunContext {
+    let run_url = || {
+        let (server, repository) = (env("GITHUB_SERVER_URL")?, env("GITHUB_REPOSITORY")?);
+        let run = env("GITHUB_RUN_ID")?;
+        let attempt = env("GITHUB_RUN_ATTEMPT").filter(|a| a != "1").map(|a| format!("/attempts/{a}"));
+        Some(format!("{server}/{repository}/actions/runs/{run}{}", attempt.unwrap_or_default()))
+    };
+    RunContext {
+        repository: env("GITHUB_REPOSITORY"),
+        commit: env("GITHUB_SHA"),
+        git_ref: env("GITHUB_REF_NAME").or_else(|| env("GITHUB_REF")),
+        actor: env("GITHUB_ACTOR"),
+        event: env("GITHUB_EVENT_NAME"),
+        workflow: env("GITHUB_WORKFLOW"),
+        run_url: run_url(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Command};
+
+    fn parsed_in(argv: &[&str], env: &[(&str, &str)]) -> Result<Parsed> {
+        let argv = std::iter::once("savepoint").chain(argv.iter().copied()).map(Into::into).collect();
+        let env = |key: &str| env.iter().find(|(k, _)| *k == key).map(|(_, v)| v.to_string());
+        match cli::parse(argv, &env).expect("clap takes it") {
+            Command::Backup(args) => backup(&args, &env),
+            Command::Check(args) => backup(&args.backup, &env),
+            Command::Action(args) => backup(&args.check.backup, &env),
+        }
+    }
+
+    fn parsed(options: &[&str]) -> Result<Parsed> {
+        let mut argv = vec!["backup", "--database-url", "postgresql://u:s3cret@db/app"];
+        if !options.iter().any(|o| o.starts_with("--destination")) {
+            argv.extend(["--destination", "s3://bucket/pre/fix/"]);
+        }
+        argv.extend(options);
+        parsed_in(&argv, &[])
+    }
+
+    #[test]
+    fn defaults() {
+        let p = parsed(&[]).expect("is valid");
+        assert_eq!((p.config.jobs, p.config.kind, p.config.verify), (4, BackupKind::Manual, VerifyLevel::Content));
+        assert_eq!(p.config.compression, CompressionChoice::Auto);
+        assert!(p.config.filter.is_everything());
+        assert!(p.slack.is_none() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
+        assert_eq!(p.output, Output::default());
+        let Destination::S3(s3) = p.config.destination else { panic!("{:?}", p.config.destination) };
+        let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
+        assert_eq!(s3, expected);
+    }
+
+    #[test]
+    fn the_kind_follows_the_event() {
+        for (event, kind) in [("schedule", BackupKind::Scheduled), ("push", BackupKind::Snapshot)] {
+            let env = [("GITHUB_EVENT_NAME", event), ("DATABASE_URL", "postgresql://u@h/d")];
+            let p = parsed_in(&["backup", "--destination=/tmp"], &env).expect("is valid");
+            assert_eq!(p.config.kind, kind);
+        }
+        assert_eq!(parsed(&["--kind", "scheduled"]).expect("is valid").config.kind, BackupKind::Scheduled);
+    }
+
+    #[test]
+    fn the_database_comes_from_the_option_the_url_or_the_pg_variables() {
+        let env = [("DATABASE_URL", "postgresql://u@second/d\n"), ("PGHOST", "third"), ("PGUSER", "u")];
+        let host = |argv: &[&str], env: &[(&str, &str)]| {
+            let argv: Vec<&str> = ["backup", "--destination=/tmp"].iter().chain(argv).copied().collect();
+            parsed_in(&argv, env).expect("is valid").config.source.host
+        };
+        assert_eq!(host(&["--database-url=postgresql://u@first/d"], &env), "first");
+        assert_eq!(host(&[], &env), "second");
+        assert_eq!(host(&[], &env[1..]), "third");
+        let error = parsed_in(&["backup", "--destination=/tmp"], &[("USER", "u")]).expect_err("names no database");
+        assert_eq!(error.kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn the_sources_variables_stay_out_of_verify_url() {
+        let env = [("PGPASSWORD", "s3cret"), ("PGHOST", "db"), ("PGUSER", "u"), ("PGDATABASE", "d")];
+        let argv = ["backup", "--destination=/tmp", "--verify-url=postgresql://v@other/postgres"];
+        let p = parsed_in(&argv, &env).expect("is valid");
+        assert!(p.config.source.password.is_some());
+        assert_eq!(p.config.verify_url.expect("is set").password, None);
+    }
+
+    #[test]
+    fn destinations() {
+        let local = |text: &str| match parsed(&["--destination", text]).expect("is valid").config.destination {
+            Destination::Local(path) => path,
+            Destination::S3(s3) => panic!("{s3:?}"),
+        };
+        assert_eq!(local("/a/b"), Path::new("/a/b"));
+        assert_eq!(local("./a"), Path::new("./a"));
+        assert_eq!(local("file:///a%20b"), Path::new("/a b"));
+        let env = [("GITHUB_WORKSPACE", "/ws"), ("INPUT_DESTINATION", "./a"), ("DATABASE_URL", "postgresql://u@h/d")];
+        match parsed_in(&["action"], &env).expect("is valid").config.destination {
+            Destination::Local(path) => assert_eq!(path, Path::new("/ws/./a")),
+            Destination::S3(s3) => panic!("{s3:?}"),
+        }
+    }
+
+    #[test]
+    fn lists_split_at_commas_and_lines_but_not_in_quotes() {
+        let p = parsed(&["--tables", "a, b\nc\r\n\n\"x,y\".\"z\"\"\n\"", "--tables=d"]).expect("is valid");
+        assert_eq!(p.config.filter.tables, ["a", "b", "c", "\"x,y\".\"z\"\"\n\"", "d"]);
+        assert!(!p.config.filter.is_everything());
+    }
+
+    #[test]
+    fn compression_levels() {
+        use CompressionChoice::Named;
+        for (text, expected) in [
+            ("auto", CompressionChoice::Auto),
+            ("none", Named(Compression::None)),
+            ("zstd", Named(Compression::Zstd(DEFAULT_ZSTD_LEVEL))),
+            ("ZSTD:19", Named(Compression::Zstd(19))),
+            ("gzip", Named(Compression::Gzip(DEFAULT_GZIP_LEVEL))),
+            ("gzip:9", Named(Compression::Gzip(9))),
+        ] {
+            assert_eq!(compression(text).expect(text), expected);
+        }
+    }
+
+    #[test]
+    fn the_context_comes_from_the_runner() {
+        let env = [
+            ("GITHUB_REPOSITORY", "acme/shop"),
+            ("GITHUB_SERVER_URL", "https://github.com"),
+            ("GITHUB_RUN_ID", "7"),
+            ("GITHUB_RUN_ATTEMPT", "2"),
+            ("GITHUB_REF_NAME", "main"),
+        ];
+        let found = context(&|key| env.iter().find(|(k, _)| *k == key).map(|(_, v)| v.to_string()));
+        assert_eq!(found.run_url.as_deref(), Some("https://github.com/acme/shop/actions/runs/7/attempts/2"));
+        assert_eq!(found.git_ref.as_deref(), Some("main"));
+        assert_eq!(found.commit, None);
+    }
+
+    /// Each wrong option with its message and cure, as people see it.
+    #[test]
+    fn errors_name_the_option_and_the_cure_and_no_secret() {
+        let wrong: &[&[&str]] = &[
+            &["--jobs=0"],
+            &["--jobs=many"],
+            &["--compression=zstd:20"],
+            &["--compression=lz4"],
+            &["--compression=none:1"],
+            &["--kind=nightly"],
+            &["--verify=all"],
+            &["--dry-run=maybe"],
+            &["--tables=\"a"],
+            &["--destination=my-bucket"],
+            &["--destination=my-bucket/prefix"],
+            &["--destination="],
+            &["--destination=https://bucket.s3.amazonaws.com/?key=s3cret"],
+            &["--destination=gs://bucket"],
+            &["--destination=ftp://host"],
+            &["--destination=file://host/x"],
+            &["--destination=s3://"],
+            &["--destination=s3://key:s3cret@bucket"],
+            &["--destination=s3://bucket/a//b"],
+            &["--s3-endpoint=minio:9000"],
+            &["--s3-endpoint=https://key:s3cret@minio"],
+            &["--s3-sse=aes"],
+            &["--s3-kms-key-id=alias/x"],
+            &["--s3-checksums=md5"],
+            &["--s3-storage-class=deep_archive"],
+            &["--slack-webhook-url=hooks.slack.com/s3cret"],
+            &["--notify-on=never"],
+            &["--verify-url=mysql://u:s3cret@h/d"],
+        ];
+        let mut shown = String::new();
+        for options in wrong {
+            let error = parsed(options).expect_err(options[0]);
+            assert_eq!(error.kind(), Kind::Usage, "{options:?}");
+            let hint = error.hint_text().expect("has a cure");
+            shown.push_str(&format!("{error}\n  hint: {hint}\n"));
+        }
+        assert!(!shown.contains("s3cret@") && !shown.contains("=s3cret"), "{shown}");
+        insta::assert_snapshot!("option_errors", shown);
+    }
 }

@@ -3,9 +3,11 @@
 //!
 //! The modules stand in the order in which the data flows: [`cli`] and [`config`] say what to do, [`postgres`] talks
 //! to the source, [`dump`] moves its rows into a [`store`] as a standard [`archive`], [`manifest`] is the commit
-//! point, [`verify`] proves what was stored, [`backup`] orchestrates all of it, and [`report`] tells people.
+//! point, [`verify`] proves what was stored, [`backup`] orchestrates all of it, and [`report`] and [`notify`] tell people. [`app`]
+//! joins all of this to the command line.
 
 pub mod action;
+pub mod app;
 pub mod archive;
 pub mod backup;
 pub mod cli;
@@ -13,6 +15,7 @@ pub mod config;
 pub mod dump;
 pub mod error;
 pub mod manifest;
+pub mod notify;
 pub mod postgres;
 pub mod preflight;
 pub mod progress;

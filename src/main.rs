@@ -1,2 +1,58 @@
 //! The command line: parse, run, render the error, exit code.
-fn main() {}
+
+use savepoint::{app, cli};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&format!("error: no threads to work with: {e}\n"), 1),
+    };
+    let code = runtime.block_on(async {
+        // Before all else: as the first process of a container, signals have no default action.
+        match interrupts() {
+            Ok(cancel) => run(cancel).await,
+            Err(e) => fail(&format!("error: signals cannot be caught: {e}\n"), 1),
+        }
+    });
+    // A thread that still waits for a file or a name must not hold the exit up.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cancel: CancellationToken) -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let env = |name: &str| std::env::var(name).ok();
+    match cli::parse(argv.clone(), &env) {
+        Ok(command) => app::run(command, &env, cancel).await.into(),
+        Err(error) if error.use_stderr() => fail(&cli::safe_message(&error, &argv), 2),
+        // Not an error: help or the version was asked for.
+        Err(help) => {
+            let _ = help.print();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A token that INT and TERM cancel.
+fn interrupts() -> io::Result<CancellationToken> {
+    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = CancellationToken::new();
+    let token = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        token.cancel();
+    });
+    Ok(cancel)
+}
+
+fn fail(text: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    code.into()
+}

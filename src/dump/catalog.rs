@@ -93,7 +93,8 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
     let encoding = "pg_catalog.getdatabaseencoding()";
     let columns = "FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
                    AND a.attgenerated = ''";
-    let list = format!("SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) {columns}");
+    let list =
+        format!("SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) {columns}");
     let name = "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)";
     let sql = format!(
         "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, {name},
@@ -195,12 +196,21 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
 /// Facts about the server and the database. `host` and `snapshot` are filled in by the caller.
 pub async fn source(client: &Client) -> Result<Source> {
     let major: u32 = {
-        let rows = query(client, "the server's version", "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4").await?;
+        let rows = query(
+            client,
+            "the server's version",
+            "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
+        )
+        .await?;
         let number: i32 = rows.first().map(|r| r.get(0)).unwrap_or_default();
         (number / 10_000) as u32
     };
     // Columns of pg_database by major: datlocprovider from 15, daticulocale 15 and 16, datlocale from 17.
-    let provider = if major >= 15 { "CASE d.datlocprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' ELSE 'builtin' END" } else { "'libc'" };
+    let provider = if major >= 15 {
+        "CASE d.datlocprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' ELSE 'builtin' END"
+    } else {
+        "'libc'"
+    };
     let locale = match major {
         17.. => "d.datlocale",
         15 | 16 => "d.daticulocale",
@@ -217,7 +227,8 @@ pub async fn source(client: &Client) -> Result<Source> {
            FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     );
     let rows = query(client, "facts about the database", &sql).await?;
-    let row = rows.first().ok_or_else(|| Error::new(Kind::Database, "the server does not list the current database"))?;
+    let row =
+        rows.first().ok_or_else(|| Error::new(Kind::Database, "the server does not list the current database"))?;
     Ok(Source {
         host: String::new(),
         port: 0,
@@ -261,7 +272,9 @@ pub async fn matviews(client: &Client, filter: &Filter) -> Result<Vec<Matview>> 
     );
     let rows = query(client, "the materialized views", &sql).await?;
     let text = |r: &Row, column| Ok::<_, Error>(String::from_utf8_lossy(&raw(r, column)?).into_owned());
-    rows.iter().map(|r| Ok(Matview { schema: text(r, 0)?, name: text(r, 1)?, populated: get(r, "populated")? })).collect()
+    rows.iter()
+        .map(|r| Ok(Matview { schema: text(r, 0)?, name: text(r, 1)?, populated: get(r, "populated")? }))
+        .collect()
 }
 
 /// All roles but the predefined ones.
@@ -290,5 +303,7 @@ pub async fn large_objects(client: &Client) -> Result<Vec<LargeObjectMeta>> {
                         ARRAY(SELECT a::pg_catalog.text FROM pg_catalog.unnest(m.lomacl) a ORDER BY 1) END AS acl
                  FROM pg_catalog.pg_largeobject_metadata m ORDER BY m.oid";
     let rows = query(client, "the large objects", sql).await?;
-    rows.iter().map(|r| Ok(LargeObjectMeta { oid: get(r, "oid")?, owner: get(r, "owner")?, acl: get(r, "acl")? })).collect()
+    rows.iter()
+        .map(|r| Ok(LargeObjectMeta { oid: get(r, "oid")?, owner: get(r, "owner")?, acl: get(r, "acl")? }))
+        .collect()
 }

@@ -68,9 +68,12 @@ mod tests {
 
     #[test]
     fn ranges_tile_the_heap_and_the_last_is_open() {
-        for (bytes, pages, chunk, most) in
-            [(100 << 20, 12_800, 32 << 20, 4096), (1 << 40, 10, 32 << 20, 4096), (1 << 40, u32::MAX, 32 << 20, 4096), (65, 3, 32, 9)]
-        {
+        for (bytes, pages, chunk, most) in [
+            (100 << 20, 12_800, 32 << 20, 4096),
+            (1 << 40, 10, 32 << 20, 4096),
+            (1 << 40, u32::MAX, 32 << 20, 4096),
+            (65, 3, 32, 9),
+        ] {
             let ranges = cut(bytes, pages, chunk, most).unwrap();
             assert!(ranges.len() >= 2 && ranges.len() <= most as usize);
             assert_eq!(ranges[0].0, 0);

@@ -129,7 +129,9 @@ mod tests {
             ..Filter::default()
         };
         let (taken, rows) = conditions(&filter).unwrap();
-        assert!(taken.contains("^(t)$") && !taken.contains("^(b)$") && taken.contains("AND NOT") && taken.contains("^(x)$"));
+        assert!(
+            taken.contains("^(t)$") && !taken.contains("^(b)$") && taken.contains("AND NOT") && taken.contains("^(x)$")
+        );
         assert_eq!(rows, "(NOT false AND true)");
         assert_eq!(conditions(&Filter::default()).unwrap().0, "(true AND NOT false AND NOT false)");
     }

@@ -197,7 +197,9 @@ impl Dumped {
             let text = String::from_utf8_lossy(&self.content(&list)?).into_owned();
             for line in text.lines() {
                 let Some((oid, name)) = line.split_once(' ') else { continue };
-                let oid = oid.parse().map_err(|e| Error::new(Kind::Archive, format!("{list} names no OID: {line}")).because(e))?;
+                let oid = oid
+                    .parse()
+                    .map_err(|e| Error::new(Kind::Archive, format!("{list} names no OID: {line}")).because(e))?;
                 found.insert(oid, self.digest(name)?);
             }
         }
@@ -261,7 +263,9 @@ pub fn large_objects(
         all.push(LargeObject { oid: meta.oid, owner: meta.owner, acl: meta.acl, size, sha256 });
     }
     match contents.keys().next() {
-        Some(oid) => Err(Error::new(Kind::Archive, format!("pg_dump wrote large object {oid}, which is not in the snapshot"))),
+        Some(oid) => {
+            Err(Error::new(Kind::Archive, format!("pg_dump wrote large object {oid}, which is not in the snapshot")))
+        }
         None => Ok(all),
     }
 }

@@ -87,7 +87,13 @@ async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
 
 /// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
 /// rows that it says: a TRUNCATE or a rewriting ALTER that commits between snapshot and lock would make a table read as empty.
-pub async fn take(target: &Target, major: u32, encoding: &str, filter: &Filter, progress: &dyn Progress) -> Result<Snapshot> {
+pub async fn take(
+    target: &Target,
+    major: u32,
+    encoding: &str,
+    filter: &Filter,
+    progress: &dyn Progress,
+) -> Result<Snapshot> {
     let session = reading_session(target, major, encoding).await?;
     let run = |sql: String| {
         let session = &session;
@@ -135,13 +141,21 @@ pub async fn take(target: &Target, major: u32, encoding: &str, filter: &Filter, 
         run("SET lock_timeout TO 0".into()).await?;
         return Ok(Snapshot { session, id, taken_at, relations, sizes });
     }
-    Err(Error::new(Kind::Database, format!("no quiet moment for a snapshot in {ATTEMPTS} attempts; the last time, {reason}"))
-        .hint("take the backup while no migration runs"))
+    Err(Error::new(
+        Kind::Database,
+        format!("no quiet moment for a snapshot in {ATTEMPTS} attempts; the last time, {reason}"),
+    )
+    .hint("take the backup while no migration runs"))
 }
 
 /// After a failed LOCK: rolls back, and says why to start over, or fails.
 async fn again(session: &Session, e: tokio_postgres::Error) -> Result<String> {
-    let gone = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::WRONG_OBJECT_TYPE, SqlState::T_R_DEADLOCK_DETECTED];
+    let gone = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::INVALID_SCHEMA_NAME,
+        SqlState::WRONG_OBJECT_TYPE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
     match e.code() {
         Some(code) if gone.contains(code) => {
             let reason = connect::error("a table went away", e).one_line();

@@ -263,6 +263,5 @@ async fn finish_piece(engine: &Engine, job: &TableJob, chunk: Chunk) -> Result<(
 
 /// A fingerprint's sum from its 32 hex digits.
 pub fn parse_sum(hex: &str) -> Result<u128> {
-    u128::from_str_radix(hex, 16)
-        .map_err(|e| Error::new(Kind::Archive, format!("{hex} is no fingerprint")).because(e))
+    u128::from_str_radix(hex, 16).map_err(|e| Error::new(Kind::Archive, format!("{hex} is no fingerprint")).because(e))
 }

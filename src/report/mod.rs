@@ -5,8 +5,18 @@ use crate::{
     manifest::{Extension, Manifest, Proof, TakenBy},
     progress::Phase,
 };
+use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
 use std::time::Duration;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod format;
+pub mod json;
+pub mod progress;
+pub mod slack;
+pub mod summary;
+pub mod terminal;
 
 /// How a backup ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,9 +91,92 @@ pub struct Report {
     pub phases: Vec<(String, f64)>,
     /// Git and CI context.
     pub context: RunContext,
+    /// Endpoint of an S3 clone, which the restore commands need.
+    pub s3_endpoint: Option<String>,
 }
 
 impl Report {
+    /// How it ended, in a few words, beginning with the database's name.
+    pub fn headline(&self) -> String {
+        let verdict = match (self.outcome, self.verify) {
+            (Outcome::Proven, VerifyLevel::Content | VerifyLevel::None) => "backup stored and proven",
+            (Outcome::Proven, VerifyLevel::Rows) => "backup stored, row counts proven",
+            (Outcome::Proven, VerifyLevel::Archive) => "backup stored, its files read back; not restored",
+            (Outcome::Stored, _) => "backup stored, not proven",
+            (Outcome::ProofFailed, _) => "backup stored, but its proof failed",
+            (Outcome::Failed, _) => "backup failed, nothing stored",
+        };
+        format!("{}: {verdict}", format::clean(&self.database))
+    }
+
+    /// The commands that restore the backup without this program; none without a backup.
+    pub fn restore_commands(&self) -> Vec<String> {
+        let Some(backup) = &self.backup else { return Vec::new() };
+        let archive = format!("{}/archive", format::clean(backup.uri.trim_end_matches('/')));
+        let restore = |folder: &str| format!("pg_restore -d \"$TARGET\" -j4 {folder}");
+        if !archive.starts_with("s3://") {
+            return vec![restore(&shell_word(&archive))];
+        }
+        let endpoint = self.s3_endpoint.as_deref().map(|e| format!("--endpoint-url {} ", shell_word(e)));
+        let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
+        vec![copy, restore("./archive")]
+    }
+
+    /// What was taken and where it lies, as names and values; values may hold text from the database.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = Vec::new();
+        let Some(backup) = &self.backup else {
+            facts.push(("source", self.source.clone()));
+            facts.push(("destination", self.destination.clone()));
+            facts.push(("time", seconds(self.seconds)));
+            return facts;
+        };
+        let manifest = &backup.manifest;
+        let totals = &manifest.totals;
+        let ratio = format::ratio(totals.bytes, totals.stored_bytes).map(|r| format!("{r}, ")).unwrap_or_default();
+        facts.push(("backup", manifest.id.clone()));
+        facts.push(("taken", format!("{} ({})", manifest.taken_at, self.kind.name())));
+        facts.push(("source", format!("{}, PostgreSQL {}", self.source, manifest.source.server_version)));
+        facts.push(("stored", backup.uri.clone()));
+        facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
+        let (taken, stored) = (bytes(totals.bytes), bytes(totals.stored_bytes));
+        facts.push(("size", format!("{taken}, stored as {stored} ({ratio}{})", manifest.options.compression)));
+        facts.push(("time", seconds(self.seconds)));
+        facts
+    }
+
+    /// What the proof compared, in one line; absent when none ran.
+    pub fn proof_line(&self) -> Option<String> {
+        let proof = self.proof.as_ref()?;
+        let compared = &proof.compared;
+        let mut parts = vec![counted(compared.files, "file")];
+        if compared.tables > 0 {
+            // Without a restore no row was compared, and none must be claimed.
+            parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
+        }
+        for (number, noun) in [
+            (compared.sequences, "sequence"),
+            (compared.large_objects, "large object"),
+            (compared.matviews, "materialized view"),
+        ] {
+            if number > 0 {
+                parts.push(counted(number, noun));
+            }
+        }
+        match compared.schema_entries {
+            0 => {}
+            1 => parts.push("1 schema entry".into()),
+            n => parts.push(format!("{} schema entries", count(n))),
+        }
+        let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
+        let verdict = match proof.differences.len() {
+            _ if proof.passed => "passed, all equal".to_owned(),
+            0 => "failed".to_owned(),
+            n => format!("failed, {}", counted(n as u64, "difference")),
+        };
+        Some(format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default()))
+    }
+
     /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, else the failure's own.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {

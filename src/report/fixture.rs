@@ -1,0 +1,270 @@
+//! Reports for the tests of the renderers: one per way a run can end.
+
+use super::*;
+use crate::{
+    config::Filter,
+    manifest::{Compared, File, Options, ProofServer, Source, Table, Totals},
+};
+use std::collections::BTreeMap;
+
+/// Every report with its name.
+pub fn all() -> Vec<(&'static str, Report)> {
+    vec![
+        ("proven", proven()),
+        ("stored", stored()),
+        ("proof_failed", proof_failed()),
+        ("failed", failed()),
+        ("hostile", hostile()),
+    ]
+}
+
+fn table(name: &str, rows: u64, bytes: u64) -> Table {
+    Table {
+        schema: "public".into(),
+        name: name.into(),
+        oid: 16_400,
+        columns: vec!["id".into()],
+        condition: None,
+        with_children: false,
+        taken_by: TakenBy::Streams,
+        rows,
+        bytes,
+        fingerprint: "00".repeat(16),
+        file: Some("archive/3001.dat.zst".into()),
+        chunks: Vec::new(),
+        terminator: None,
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        format: 1,
+        id: "20261122T030000Z-snapshot-1a2b3c4".into(),
+        kind: BackupKind::Snapshot,
+        tool_version: "0.1.0".into(),
+        taken_at: "2026-11-22T03:00:00Z".into(),
+        stored_at: "2026-11-22T03:00:31Z".into(),
+        source: Source {
+            host: "db.example.com".into(),
+            port: 5432,
+            database: "app".into(),
+            user: "backup".into(),
+            server_version: "17.5".into(),
+            major: 17,
+            encoding: "UTF8".into(),
+            locale_provider: "libc".into(),
+            collate: "C.UTF-8".into(),
+            ctype: "C.UTF-8".into(),
+            locale: None,
+            lc_monetary: "C.UTF-8".into(),
+            database_bytes: 2_500_000_000,
+            snapshot: "00000003-0000001B-1".into(),
+            bootstrap_role: "postgres".into(),
+            standby: false,
+        },
+        context: RunContext::default(),
+        options: Options {
+            jobs: 4,
+            compression: "zstd:2".into(),
+            filter: Filter::default(),
+            verify: VerifyLevel::Content,
+            pg_dump: "pg_dump (PostgreSQL) 17.5".into(),
+        },
+        left_out: vec!["rows of public.sessions: exclude-table-data".into()],
+        files: vec![File { path: "archive/toc.dat".into(), size: 40_000, sha256: "ab".repeat(32) }],
+        tables: vec![table("orders", 1_200_000, 1_400_000_000), table("users", 34_567, 99_000_000)],
+        sequences: Vec::new(),
+        large_objects: Vec::new(),
+        matviews: Vec::new(),
+        extensions: Vec::new(),
+        roles: Vec::new(),
+        schema_digest: "cd".repeat(32),
+        totals: Totals { tables: 2, rows: 1_234_567, bytes: 1_499_000_000, stored_bytes: 412_000_000 },
+        timings: BTreeMap::new(),
+    }
+}
+
+/// Stored and proven, in Actions.
+pub fn proven() -> Report {
+    let uri = "s3://backups/prod/app/2026/11/22/20261122T030000Z-snapshot-1a2b3c4/";
+    Report {
+        outcome: Outcome::Proven,
+        database: "app".into(),
+        source: "postgresql://backup@db.example.com:5432/app".into(),
+        destination: "s3://backups/prod".into(),
+        kind: BackupKind::Snapshot,
+        verify: VerifyLevel::Content,
+        backup: Some(StoredBackup {
+            uri: uri.into(),
+            manifest_uri: format!("{uri}manifest.json"),
+            proof_uri: Some(format!("{uri}proofs/20261122T030058Z.json")),
+            manifest: manifest(),
+        }),
+        proof: Some(Proof {
+            format: 1,
+            backup_id: manifest().id,
+            tool_version: "0.1.0".into(),
+            level: VerifyLevel::Content,
+            passed: true,
+            started_at: "2026-11-22T03:00:10Z".into(),
+            finished_at: "2026-11-22T03:00:58Z".into(),
+            server: Some(ProofServer { kind: "built-in".into(), version: "17.5".into() }),
+            compared: Compared {
+                files: 5,
+                tables: 2,
+                rows: 1_234_567,
+                sequences: 2,
+                large_objects: 0,
+                matviews: 1,
+                schema_entries: 41,
+            },
+            differences: Vec::new(),
+            unproven: vec!["matview public.totals: only that it is populated".into()],
+            timings: BTreeMap::new(),
+        }),
+        failure: None,
+        warnings: Vec::new(),
+        notices: vec!["the URL's parameter connection_limit is for an ORM and was dropped".into()],
+        started_at: "2026-11-22T02:59:58Z".into(),
+        seconds: 62.4,
+        phases: vec![
+            ("preflight".into(), 0.62),
+            ("plan".into(), 0.213),
+            ("dump".into(), 29.4),
+            ("commit".into(), 0.8),
+            ("restore".into(), 41.0),
+            ("compare".into(), 18.1),
+        ],
+        context: RunContext {
+            repository: Some("acme/shop".into()),
+            commit: Some("1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".into()),
+            git_ref: Some("main".into()),
+            actor: Some("ada".into()),
+            event: Some("push".into()),
+            workflow: Some("deploy".into()),
+            run_url: Some("https://github.com/acme/shop/actions/runs/7".into()),
+        },
+        s3_endpoint: None,
+    }
+}
+
+/// Stored in an S3 clone without a proof.
+pub fn stored() -> Report {
+    Report {
+        outcome: Outcome::Stored,
+        verify: VerifyLevel::None,
+        proof: None,
+        phases: vec![("preflight".into(), 0.62), ("plan".into(), 0.213), ("dump".into(), 29.4), ("commit".into(), 0.8)],
+        seconds: 31.0,
+        s3_endpoint: Some("https://account.r2.cloudflarestorage.com".into()),
+        ..proven()
+    }
+}
+
+/// Stored in a folder, and the restored copy differs.
+pub fn proof_failed() -> Report {
+    let mut report = proven();
+    report.outcome = Outcome::ProofFailed;
+    report.context = RunContext::default();
+    if let Some(backup) = &mut report.backup {
+        backup.uri = "/var/backups/my app/20261122T030000Z-snapshot-1a2b3c4".into();
+    }
+    if let Some(proof) = &mut report.proof {
+        proof.passed = false;
+        proof.differences = vec![
+            "table public.orders: 3 rows fewer, content differs".into(),
+            "sequence public.orders_id_seq: last value 41, expected 44".into(),
+        ];
+    }
+    report.warnings = vec!["could not remove the throwaway folder /tmp/savepoint-x: busy".into()];
+    report
+}
+
+/// Refused before anything was written.
+pub fn failed() -> Report {
+    Report {
+        outcome: Outcome::Failed,
+        backup: None,
+        proof: None,
+        failure: Some(Failure {
+            phase: "preflight".into(),
+            message: "ep-cool-pooler.neon.tech is a transaction pooler".into(),
+            hint: Some("use the direct address ep-cool.neon.tech in database-url".into()),
+            exit_code: 1,
+        }),
+        phases: vec![("preflight".into(), 0.04)],
+        seconds: 0.05,
+        ..proven()
+    }
+}
+
+/// Strings from a database that try to be something else.
+pub fn hostile() -> Report {
+    const BAD: &str =
+        "x\n::error::owned\r\n## <b>`hi`</b> | <!channel> @all [a](http://e) ##[group]z \u{1b}[2J ``` $(id)'";
+    let mut report = proof_failed();
+    report.database = BAD.into();
+    report.source = format!("postgresql://u@h/{BAD}");
+    report.failure =
+        Some(Failure { phase: "compare".into(), message: BAD.into(), hint: Some(BAD.into()), exit_code: 3 });
+    report.warnings = vec![BAD.into()];
+    if let Some(backup) = &mut report.backup {
+        backup.uri = format!("s3://bucket/{BAD}/id/");
+        backup.manifest.left_out = vec![BAD.into()];
+        if let Some(table) = backup.manifest.tables.first_mut() {
+            table.name = BAD.into();
+        }
+    }
+    if let Some(proof) = &mut report.proof {
+        proof.differences = vec![format!("table public.{BAD}: content differs")];
+        proof.unproven = vec![BAD.into()];
+    }
+    report
+}
+
+/// A plan, with preflight questions of every status.
+pub fn plan() -> PlanReport {
+    let check = |name: &str, status, detail: &str, hint: Option<&str>| Check {
+        name: name.into(),
+        status,
+        detail: detail.into(),
+        hint: hint.map(Into::into),
+    };
+    let table = |name: &str, bytes, rows_estimate, chunks, taken_by| PlanTable {
+        schema: "public".into(),
+        name: name.into(),
+        bytes,
+        rows_estimate,
+        chunks,
+        taken_by,
+    };
+    PlanReport {
+        database: "app".into(),
+        source: "postgresql://backup@db.example.com:5432/app".into(),
+        server_version: "17.5".into(),
+        uri: "s3://backups/prod/app/2026/11/22/20261122T030000Z-snapshot-1a2b3c4/".into(),
+        tools: vec![
+            ("pg_dump".into(), "/usr/lib/postgresql/17/bin/pg_dump".into()),
+            ("pg_restore".into(), "/usr/lib/postgresql/17/bin/pg_restore".into()),
+        ],
+        compression: "zstd:2".into(),
+        jobs: 4,
+        tables: vec![
+            table("orders", 2_100_000_000, 1_200_000, 63, TakenBy::Streams),
+            table("by_enum", 8_192, -1, 1, TakenBy::PgDump),
+        ],
+        extensions: vec![Extension { name: "pg_trgm".into(), version: "1.6".into(), schema: "public".into() }],
+        left_out: vec!["rows of public.sessions: exclude-table-data".into()],
+        checks: vec![
+            check("pooler", Status::Ok, "direct connection", None),
+            check(
+                "privileges",
+                Status::Failed,
+                "public.secrets cannot be read",
+                Some("GRANT SELECT ON public.secrets TO backup"),
+            ),
+            check("disk", Status::Warning, "1.0 GiB free", Some("set scratch-dir")),
+            check("store", Status::Skipped, "not asked", None),
+        ],
+    }
+}

@@ -1,0 +1,157 @@
+//! A Slack message: Block Kit JSON within Slack's limits
+//! (<https://docs.slack.dev/reference/block-kit/blocks/section-block/>: header 150 characters, a section's text 3,000,
+//! a field 2,000, ten fields).
+
+use super::{
+    Outcome, Report,
+    format::{clip, seconds},
+};
+use serde_json::{Value, json};
+
+/// As many differences as a message is good for.
+const DIFFERENCES: usize = 5;
+
+/// The message about a backup.
+pub fn message(report: &Report) -> Value {
+    let sign = match report.outcome {
+        Outcome::Proven => "✅",
+        Outcome::Stored => "⚠️",
+        Outcome::ProofFailed | Outcome::Failed => "❌",
+    };
+    let headline = format!("{sign} {}", report.headline());
+    let mut blocks = vec![json!({
+        "type": "header", "text": { "type": "plain_text", "text": clip(&headline, 150), "emoji": false }
+    })];
+    if let Some(failure) = &report.failure {
+        let mut text = format!("*Failed in {}:* {}", escape(&failure.phase, 50), escape(&failure.message, 350));
+        if let Some(hint) = &failure.hint {
+            text.push_str(&format!("\n*Hint:* {}", escape(hint, 150)));
+        }
+        blocks.push(section(text));
+    }
+    let fields: Vec<Value> = report
+        .facts()
+        .iter()
+        .filter(|(name, _)| *name != "backup" && *name != "time")
+        .map(|(name, value)| (*name, value.clone()))
+        .chain([("time", time(report))])
+        .take(10)
+        .map(|(name, value)| json!({ "type": "mrkdwn", "text": format!("*{name}*\n{}", escape(&value, 350)) }))
+        .collect();
+    blocks.push(json!({ "type": "section", "fields": fields }));
+    if let Some(proof) = report.proof_line() {
+        blocks.push(section(format!("*Proof* {}", escape(&proof, 500))));
+    }
+    if let Some(proof) = report.proof.as_ref().filter(|p| !p.differences.is_empty()) {
+        let mut text: String =
+            proof.differences.iter().take(DIFFERENCES).map(|d| format!("• {}\n", escape(d, 100))).collect();
+        if proof.differences.len() > DIFFERENCES {
+            text.push_str(&format!("… and {} more", proof.differences.len() - DIFFERENCES));
+        }
+        blocks.push(section(text));
+    }
+    let commands = report.restore_commands();
+    if !commands.is_empty() {
+        // A backtick would end the block; no command of ours needs one.
+        let code: Vec<String> = commands.iter().map(|c| escape(&c.replace('`', "'"), 1500)).collect();
+        let code = code.join("\n");
+        // Half a command is worse than none.
+        if code.chars().count() < 2900 {
+            blocks.push(section(format!("*Restore*\n```{code}```")));
+        }
+    }
+    if !report.warnings.is_empty() {
+        let text: String = report.warnings.iter().take(3).map(|w| format!("⚠️ {}\n", escape(w, 150))).collect();
+        blocks.push(section(text));
+    }
+    let context = context(report);
+    if !context.is_empty() {
+        blocks.push(json!({
+            "type": "context", "elements": [{ "type": "mrkdwn", "text": context }]
+        }));
+    }
+    json!({ "text": escape(&headline, 300), "blocks": blocks })
+}
+
+/// The message that `savepoint check --post` sends.
+pub fn test_message(database: &str) -> Value {
+    json!({ "text": format!("savepoint check: messages about {} arrive here", escape(database, 300)) })
+}
+
+fn time(report: &Report) -> String {
+    let dump = report.phases.iter().find(|(name, _)| name == "dump").map(|(_, t)| format!(", dump {}", seconds(*t)));
+    format!("{}{}", seconds(report.seconds), dump.unwrap_or_default())
+}
+
+fn context(report: &Report) -> String {
+    let c = &report.context;
+    let mut parts = Vec::new();
+    if let Some(repository) = &c.repository {
+        let commit = c.commit.as_deref().map(|sha| format!(" @ {}", escape(sha, 7).trim_end_matches('…')));
+        parts.push(format!("{}{}", escape(repository, 150), commit.unwrap_or_default()));
+    }
+    parts.extend(c.git_ref.iter().map(|r| escape(r, 100)));
+    // Only a plain web address can be put between the signs of a link.
+    let plain = |url: &&String| url.starts_with("http") && !url.contains(['<', '>', '|', ' ', '\n']);
+    parts.extend(c.run_url.iter().filter(plain).map(|url| format!("<{}|open the run>", escape(url, 300))));
+    parts.join(" · ")
+}
+
+fn section(text: String) -> Value {
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
+}
+
+/// Text that stays text (<https://docs.slack.dev/messaging/formatting-message-text/#escaping>), on one line, cut to
+/// `limit` characters before the escapes lengthen it, at most fivefold.
+fn escape(text: &str, limit: usize) -> String {
+    clip(text, limit).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture, *};
+
+    /// Panics where a text is longer than Slack takes.
+    fn check_limits(message: &Value) {
+        let length = |v: &Value| v.as_str().map_or(0, |s| s.chars().count());
+        let blocks = message["blocks"].as_array().expect("has blocks");
+        assert!(blocks.len() <= 50);
+        for block in blocks {
+            let most = if block["type"] == "header" { 150 } else { 3000 };
+            assert!(length(&block["text"]["text"]) <= most, "{block}");
+            let fields = block["fields"].as_array().cloned().unwrap_or_default();
+            assert!(fields.len() <= 10 && fields.iter().all(|f| length(&f["text"]) <= 2000), "{block}");
+        }
+    }
+
+    #[test]
+    fn messages_as_people_see_them() {
+        for (name, report) in fixture::all() {
+            let message = message(&report);
+            check_limits(&message);
+            insta::assert_json_snapshot!(format!("slack_{name}"), message);
+        }
+    }
+
+    #[test]
+    fn the_longest_names_stay_within_the_limits() {
+        let mut report = fixture::proof_failed();
+        let long = "<&>".repeat(5000);
+        report.database = long.clone();
+        report.source = long.clone();
+        report.warnings = vec![long.clone(); 20];
+        report.context.repository = Some(long.clone());
+        report.failure = fixture::failed().failure.map(|mut f| {
+            f.message = long.clone();
+            f.hint = Some(long.clone());
+            f
+        });
+        if let Some(backup) = &mut report.backup {
+            backup.uri = format!("s3://{long}");
+        }
+        if let Some(proof) = &mut report.proof {
+            proof.differences = vec![long; 100];
+        }
+        check_limits(&message(&report));
+    }
+}
