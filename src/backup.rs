@@ -183,6 +183,10 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         database: config.source.dbname.clone(),
         source: source_label(config),
         destination: destination_label(&config.destination),
+        s3_endpoint: match &config.destination {
+            Destination::S3(s3) => s3.endpoint.clone(),
+            Destination::Local(_) => None,
+        },
         kind: config.kind,
         verify: config.verify,
         backup,

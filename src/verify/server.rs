@@ -114,7 +114,8 @@ impl Server {
         };
         let session = self.session().await?;
         self.made_databases.push(name.clone());
-        let notes = cluster::create_database(&session, source, &name).await?;
+        let mut notes = cluster::create_database(&session, source, &name).await?;
+        notes.extend(self.cluster.iter().flat_map(|c| c.notes().iter().cloned()));
         Ok((self.maintenance.with_dbname(&name), notes))
     }
 
