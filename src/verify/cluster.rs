@@ -107,13 +107,16 @@ impl Cluster {
         }
         let output = run(command).await?;
         if !output.status.success() {
-            return Err(Error::new(
+            let why = tail(&output.stderr);
+            let error = Error::new(
                 Kind::Throwaway,
-                format!("initdb of the throwaway server failed ({}): {}", output.status, tail(&output.stderr)),
-            )
-            .hint(
-                "the server's user must be able to enter the scratch folder and to write there: --scratch-dir moves it",
-            ));
+                format!("initdb of the throwaway server failed ({}): {why}", output.status),
+            );
+            return Err(if why.contains("ermission denied") {
+                error.hint("the server's user must be able to enter the scratch folder: --scratch-dir moves it")
+            } else {
+                error
+            });
         }
         let config = data.join("postgresql.conf");
         let settings = settings(&options, &cluster.socket, memory_limit(), scratch::free_space(&folder)?);

@@ -20,7 +20,7 @@ fn options(tools: &Tools, folder: PathBuf) -> ClusterOptions<'_> {
     ClusterOptions {
         tools,
         folder,
-        superuser: "Boot \"strap".into(),
+        superuser: "Boot strap".into(),
         lc_monetary: "C".into(),
         locales: vec![],
         jobs: 2,
@@ -52,12 +52,17 @@ fn processes_in(folder: &Path) -> Vec<u32> {
 /// Inodes of the TCP sockets that a process holds.
 fn tcp_sockets(pid: u32) -> Vec<String> {
     let tables = ["tcp", "tcp6"].map(|t| fs::read_to_string(format!("/proc/net/{t}")).unwrap_or_default());
-    let tcp: Vec<String> =
-        tables.iter().flat_map(|t| t.lines().skip(1)).filter_map(|l| Some(l.split_whitespace().nth(9)?.to_owned())).collect();
+    let tcp: Vec<String> = tables
+        .iter()
+        .flat_map(|t| t.lines().skip(1))
+        .filter_map(|l| Some(l.split_whitespace().nth(9)?.to_owned()))
+        .collect();
     fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .flatten()
-        .filter_map(|f| fs::read_link(f.path()).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned))
+        .filter_map(|f| {
+            fs::read_link(f.path()).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned)
+        })
         .filter(|inode| tcp.contains(inode))
         .collect()
 }
@@ -81,7 +86,7 @@ async fn a_server_of_each_major_comes_and_goes() {
         assert_eq!(setting("server_version_num").await[..2], tools.major.to_string());
         assert_eq!((setting("fsync").await.as_str(), setting("autovacuum").await.as_str()), ("off", "off"));
         assert_eq!(setting("dynamic_shared_memory_type").await, "mmap");
-        assert_eq!(value(&client, "SELECT rolname::text FROM pg_roles WHERE oid = 10").await, "Boot \"strap");
+        assert_eq!(value(&client, "SELECT rolname::text FROM pg_roles WHERE oid = 10").await, "Boot strap");
         assert!(cluster.notes().is_empty());
         // A backend that is busy must not outlive the server.
         tokio::spawn(async move { client.batch_execute("SELECT count(*) FROM generate_series(1, 1e12)").await });
@@ -132,7 +137,9 @@ async fn a_server_that_cannot_start_says_why_and_leaves_nothing() {
         assert!(!folder.exists());
     }
     let none = Tools { initdb: None, ..tools.clone() };
-    assert!(Cluster::create(options(&none, folder.clone())).await.unwrap_err().hint_text().unwrap().contains("install"));
+    assert!(
+        Cluster::create(options(&none, folder.clone())).await.unwrap_err().hint_text().unwrap().contains("install")
+    );
 }
 
 fn source(major: u32, encoding: &str, provider: &str, collate: &str, locale: Option<&str>) -> Source {
@@ -168,7 +175,10 @@ async fn databases_get_the_locale_of_their_source() {
             assert!(create_database(&client, &builtin, "builtin").await.unwrap().is_empty());
         }
         let german = connect(&cluster, "Ge\"rman").await;
-        assert_eq!(value(&german, "SELECT string_agg(x, '' ORDER BY x) FROM unnest('{z,ä,B,a}'::text[]) x").await, "aäBz");
+        assert_eq!(
+            value(&german, "SELECT string_agg(x, '' ORDER BY x) FROM unnest('{z,ä,B,a}'::text[]) x").await,
+            "aäBz"
+        );
         assert_eq!(value(&german, "SELECT 1234.5::money::text").await, "1.234,50 €");
 
         let unknown = source(tools.major, "UTF8", "libc", "xx_YY.UTF-8", None);
@@ -180,7 +190,9 @@ async fn databases_get_the_locale_of_their_source() {
         let sql = "SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = 'latin'";
         assert_eq!(value(&client, sql).await, "LATIN1");
         // What has nothing to do with locales is no reason for another try.
-        assert!(create_database(&client, &exact[0].1, "plain").await.unwrap_err().one_line().contains("already exists"));
+        assert!(
+            create_database(&client, &exact[0].1, "plain").await.unwrap_err().one_line().contains("already exists")
+        );
         cluster.stop().await.unwrap();
     }
 }

@@ -19,7 +19,8 @@ use std::{
 
 /// The installations to test with, the oldest first.
 pub fn installations() -> Vec<Tools> {
-    let base = PathBuf::from(std::env::var_os("SAVEPOINT_TEST_PG").expect("SAVEPOINT_TEST_PG: a folder with <major>/bin"));
+    let base =
+        PathBuf::from(std::env::var_os("SAVEPOINT_TEST_PG").expect("SAVEPOINT_TEST_PG: a folder with <major>/bin"));
     let found: Vec<Tools> = (14..=18)
         .filter_map(|major| {
             let dir = base.join(major.to_string()).join("bin");
@@ -213,7 +214,10 @@ fn splice_restore_compare(tools: &Tools, cluster: &Cluster, base: &Path) {
     objects.sort();
     let expected = [(500001, "postgres"), (500002, "app_owner"), (500003, "postgres")].map(|(o, r)| (o, r.to_owned()));
     assert_eq!(objects, expected, "{major}");
-    assert!(!large.lists.is_empty() && large.lists.iter().all(|l| base.join("full").join(l).is_file()), "{major}: {large:?}");
+    assert!(
+        !large.lists.is_empty() && large.lists.iter().all(|l| base.join("full").join(l).is_file()),
+        "{major}: {large:?}"
+    );
     assert_eq!(full.encoding().as_deref(), Some("UTF8"));
 
     // (c) The restored copy has the same schema.
@@ -261,9 +265,10 @@ fn splice_restore_compare(tools: &Tools, cluster: &Cluster, base: &Path) {
     assert!(found.len() <= 13, "{major}: {found:#?}");
     assert_ne!(digest(&changed), digest(&again));
 
-    let all: Vec<String> = ["app_owner", "app_reader", "Odd \"Role's", "in_policy", "in_mapping", "in_defaults", "unrelated_role"]
-        .map(str::to_owned)
-        .into();
+    let all: Vec<String> =
+        ["app_owner", "app_reader", "Odd \"Role's", "in_policy", "in_mapping", "in_defaults", "unrelated_role"]
+            .map(str::to_owned)
+            .into();
     assert_eq!(role_names(&full, &all), all[..6]);
 
     damage(&fs::read(base.join("full/toc.dat")).unwrap());
