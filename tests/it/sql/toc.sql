@@ -106,10 +106,10 @@ INSERT INTO odd.parent VALUES (1);
 INSERT INTO odd.child VALUES (2, 'x', 3);
 INSERT INTO odd.late VALUES (7, 8, 'y');
 
-CREATE TABLE odd.events (id int, at date, kind text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE odd.events (id int, at date, kind text, PRIMARY KEY (id, at, kind)) PARTITION BY RANGE (at);
 CREATE TABLE odd.events_1 PARTITION OF odd.events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 CREATE TABLE odd.events_2 PARTITION OF odd.events FOR VALUES FROM ('2026-02-01') TO ('2026-03-01') PARTITION BY LIST (kind);
-CREATE TABLE odd.events_2a PARTITION OF odd.events_2 FOR VALUES IN ('a', NULL);
+CREATE TABLE odd.events_2a PARTITION OF odd.events_2 FOR VALUES IN ('a', 'b');
 CREATE TABLE odd.events_rest PARTITION OF odd.events DEFAULT;
 CREATE INDEX events_kind ON odd.events (kind);
 INSERT INTO odd.events VALUES (1, '2026-01-05', 'x'), (2, '2026-02-05', 'a'), (3, '2030-01-01', 'z');
