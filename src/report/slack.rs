@@ -87,7 +87,8 @@ fn context(report: &Report) -> String {
     let c = &report.context;
     let mut parts = Vec::new();
     if let Some(repository) = &c.repository {
-        let commit = c.commit.as_deref().map(|sha| format!(" @ {}", escape(sha, 7).trim_end_matches('…')));
+        let short = |sha: &str| format!(" @ {}", escape(&sha.chars().take(7).collect::<String>(), 7));
+        let commit = c.commit.as_deref().map(short);
         parts.push(format!("{}{}", escape(repository, 150), commit.unwrap_or_default()));
     }
     parts.extend(c.git_ref.iter().map(|r| escape(r, 100)));

@@ -64,7 +64,7 @@ pub fn plan(plan: &PlanReport) -> String {
         line(&mut out, "extensions", &extensions.join(", "));
     }
     if !plan.tables.is_empty() {
-        out.push_str("\n  size        rows (estimate)  pieces  table\n");
+        out.push_str("\n        size  rows (estimate)  pieces  table\n");
         for table in plan.tables.iter().take(LIST) {
             let rows = u64::try_from(table.rows_estimate).map_or_else(|_| "unknown".into(), count);
             let by = if table.taken_by == TakenBy::PgDump { " (by pg_dump)" } else { "" };
