@@ -1,4 +1,4 @@
-//! The throwaway server, for real: every major that SAVEPOINT_TEST_PG holds (`<folder>/<major>/bin`).
+//! The throwaway server, for real: every major of the test stack.
 
 use crate::toc::installations;
 use savepoint::{

@@ -134,6 +134,7 @@ async fn meddled(db: &str, sql: &'static str) -> Result<Report> {
     let (store, temporary) = (scratch()?, scratch()?);
     let config = BackupConfig {
         source: Target {
+            pooler_flag: false,
             host: server.dir.display().to_string(),
             hostaddr: None,
             port: server.port,

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod awkward;
+mod cluster;
 mod faults;
 mod fire;
 mod secrets;
 mod stack;
+mod store;
 mod support;
+mod tls;
+mod toc;

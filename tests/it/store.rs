@@ -1,5 +1,6 @@
 //! Every backend passes one contract; S3 errors say what is wrong and how it is cured.
 
+use crate::support::s3::{ACCESS_KEY, READER_KEY, SECRET_KEY, s3};
 use aws_sdk_s3::{
     Client,
     config::{Credentials, Region},
@@ -25,12 +26,12 @@ use tokio::{
 };
 
 const MIB: usize = 1024 * 1024;
-const ADMIN: (&str, &str) = ("testaccess", "testsecret12345");
-const READ_ONLY: (&str, &str) = ("roaccess", "rosecret12345");
+const ADMIN: (&str, &str) = (ACCESS_KEY, SECRET_KEY);
+const READ_ONLY: (&str, &str) = (READER_KEY, SECRET_KEY);
 
-/// The server under test, `None` when there is none. The one place that knows where it comes from.
-fn endpoint() -> Option<String> {
-    std::env::var("SAVEPOINT_TEST_S3").ok()
+/// The server under test.
+async fn endpoint() -> String {
+    s3().await.expect("the S3 server").endpoint.clone()
 }
 
 /// A server that knows neither conditions nor the SDK's newer checksums.
@@ -271,7 +272,7 @@ async fn a_root_that_is_a_file_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_contract() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     for checksums in [S3Checksums::Auto, S3Checksums::Required, S3Checksums::Off] {
         let options = S3Options { checksums, ..bucket(&endpoint).await };
         contract(connect(&options, ADMIN), true).await;
@@ -297,7 +298,7 @@ async fn an_old_clone_works_with_auto() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_lists_more_than_a_page() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     let options = bucket(&endpoint).await;
     let store = connect(&options, ADMIN);
     let mut sending = JoinSet::new();
@@ -314,7 +315,7 @@ async fn s3_lists_more_than_a_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_objects_carry_what_was_asked_for() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     let options =
         S3Options { sse: Some("AES256".into()), storage_class: Some("STANDARD_IA".into()), ..bucket(&endpoint).await };
     let store = connect(&options, ADMIN);
@@ -350,7 +351,7 @@ fn assert_says(e: &Error, reason: &str, cure: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_errors_name_the_cure() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     let options = bucket(&endpoint).await;
     let body = Bytes::from_static(b"x");
     connect(&options, ADMIN).put("there", body.clone()).await.unwrap();
@@ -429,7 +430,7 @@ async fn wire(endpoint: &str) -> (String, tokio::task::JoinHandle<()>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_in_the_middle_is_a_clear_error() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     let options = bucket(&endpoint).await;
     connect(&options, ADMIN).put("big", pattern(40 * MIB, 9)).await.unwrap();
 
@@ -461,7 +462,7 @@ async fn a_server_killed_in_the_middle_is_a_clear_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_survives_a_broken_connection() {
-    let Some(endpoint) = endpoint() else { return };
+    let endpoint = endpoint().await;
     let options = bucket(&endpoint).await;
     let whole = pattern(40 * MIB, 9);
     connect(&options, ADMIN).put("big", whole.clone()).await.unwrap();

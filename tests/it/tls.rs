@@ -56,10 +56,10 @@ fn certificates(dir: &Path) {
 }
 
 impl Server {
-    /// `None` when no PostgreSQL is named by `SAVEPOINT_TEST_PG` (`<dir>/<major>/bin`).
-    fn start() -> Option<Server> {
-        let root = PathBuf::from(std::env::var_os("SAVEPOINT_TEST_PG")?);
-        let bin = ["17", "18", "16", "15", "14"].map(|m| root.join(m).join("bin")).into_iter().find(|b| b.is_dir())?;
+    fn start() -> Server {
+        let root = crate::support::stack().join("pg");
+        let bin = ["17", "18", "16", "15", "14"].map(|m| root.join(m).join("bin")).into_iter().find(|b| b.is_dir());
+        let bin = bin.expect("scripts/test-stack.sh has fetched PostgreSQL");
         let dir = tempfile::tempdir().expect("a temporary folder");
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).expect("root may chown");
@@ -77,7 +77,7 @@ impl Server {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let server = Server { bin, dir, port };
         server.start_with("server");
-        Some(server)
+        server
     }
 
     fn start_with(&self, cert: &str) {
@@ -138,10 +138,7 @@ impl Drop for Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_modes_mean_what_libpq_means() {
-    let Some(server) = Server::start() else {
-        eprintln!("SAVEPOINT_TEST_PG names no PostgreSQL: skipped");
-        return;
-    };
+    let server = Server::start();
     let s = &server;
     s.works("db.test", "sslmode=prefer").await;
     s.works("anything", "sslmode=require").await;
@@ -177,10 +174,7 @@ async fn tls_modes_mean_what_libpq_means() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_say_what_the_server_said() {
-    let Some(server) = Server::start() else {
-        eprintln!("SAVEPOINT_TEST_PG names no PostgreSQL: skipped");
-        return;
-    };
+    let server = Server::start();
     let mut target = server.target("db.test", "sslmode=require");
     target.dbname = "absent".into();
     let e = connect(&target, "savepoint-test").await.expect_err("no such database");

@@ -1,4 +1,4 @@
-//! toc.dat against pg_dump and pg_restore of every major that SAVEPOINT_TEST_PG holds (`<folder>/<major>/bin`).
+//! toc.dat against pg_dump and pg_restore of every major of the test stack.
 
 use savepoint::{
     archive::{
@@ -13,14 +13,13 @@ use savepoint::{
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 /// The installations to test with, the oldest first.
 pub fn installations() -> Vec<Tools> {
-    let base =
-        PathBuf::from(std::env::var_os("SAVEPOINT_TEST_PG").expect("SAVEPOINT_TEST_PG: a folder with <major>/bin"));
+    let base = crate::support::stack().join("pg");
     let found: Vec<Tools> = (14..=18)
         .filter_map(|major| {
             let dir = base.join(major.to_string()).join("bin");
