@@ -5,7 +5,7 @@ use crate::{
         schema,
         toc::{TableData, Toc},
     },
-    config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
+    config::{BackupConfig, Compression, CompressionChoice, Destination, Filter, VerifyLevel},
     dump::{
         catalog::{self, Relation},
         pg_dump::{self, Dumped},
@@ -41,7 +41,10 @@ use std::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 use tokio::{io::AsyncReadExt, sync::mpsc};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 /// What the names of our data files begin with, before the table's OID. pg_dump's own begin with a digit.
 pub const TABLE_FILE: &str = "t";
@@ -124,6 +127,10 @@ impl Progress for Recorder {
             match event {
                 // The restore begins while the dump goes on: an error then is the dump's.
                 Event::Started(Phase::Restore) => {}
+                Event::Finished(Phase::Commit, time) => {
+                    kept.phases.insert(Phase::Commit, time);
+                    kept.phase = Some(Phase::Restore);
+                }
                 Event::Started(phase) => kept.phase = Some(phase),
                 Event::Finished(phase, time) => {
                     kept.phases.insert(phase, time);
@@ -147,6 +154,7 @@ struct Traces {
     scratch: Option<Scratch>,
     committed: Option<StoredBackup>,
     proof: Option<Proof>,
+    tracker: TaskTracker,
 }
 
 type Shared = Arc<Mutex<Traces>>;
@@ -162,8 +170,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     let traces: Shared = Arc::default();
     let worked = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted by a signal")
-            .hint("nothing half-done is left: run it again")),
+        () = cancel.cancelled() => Err(interrupted(&traces)),
         worked = work(config, recorder.clone(), traces.clone()) => worked,
     };
     let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
@@ -207,6 +214,14 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     }
 }
 
+fn interrupted(traces: &Shared) -> Error {
+    let error = Error::new(Kind::Interrupted, "interrupted by a signal");
+    match with(traces, |t| t.committed.is_some()) {
+        true => error.hint("the backup is stored, but not proven"),
+        false => error.hint("nothing half-done is left: run it again"),
+    }
+}
+
 fn source_label(config: &BackupConfig) -> String {
     match config.redact_host {
         true => format!("{} on {}", config.source.dbname, config.source.host_label(true)),
@@ -223,6 +238,10 @@ fn destination_label(destination: &Destination) -> String {
 
 /// Removes the throwaway server, this run's folder and, before the commit point, everything that was stored.
 async fn clean_up(traces: &Shared, failed: bool, limit: Duration, progress: &dyn Progress) {
+    // Tasks that were broken off end at their next breath; until then they may hold the server or store another object.
+    let ended = with(traces, |t| t.tracker.clone());
+    ended.close();
+    let _ = tokio::time::timeout(limit / 2, ended.wait()).await;
     let (server, scratch, store, folder, sinks, committed) = with(traces, |t| {
         let sinks = std::mem::take(&mut t.sinks);
         (t.server.take(), t.scratch.take(), t.store.take(), t.folder.take(), sinks, t.committed.is_some())
@@ -370,7 +389,11 @@ impl Ground<'_> {
     /// Removes what a broken-off attempt stored, lets go of its locks, and gives the migration that waited a moment to pass.
     async fn start_over(&self, e: &Error) -> Result<()> {
         self.progress.event(Event::Notice(&format!("{}; starting over", e.message())));
-        let (folder, sinks) = with(&self.traces, |t| (t.folder.take(), std::mem::take(&mut t.sinks)));
+        let (folder, sinks, tracker) =
+            with(&self.traces, |t| (t.folder.take(), std::mem::take(&mut t.sinks), t.tracker.clone()));
+        tracker.close();
+        tracker.wait().await;
+        tracker.reopen();
         if let Some(folder) = folder {
             for line in remove_stored(&*self.store, &folder, &sinks).await {
                 self.progress.event(Event::Warning(&line));
@@ -384,12 +407,14 @@ impl Ground<'_> {
     async fn take(&self, attempt: u32) -> Result<Taken> {
         let Ground { config, target, tools, store, jobs, scratch: scratch_path, proves, progress, traces, .. } = self;
         let (jobs, proves) = (*jobs, *proves);
+        let tracker = with(traces, |t| t.tracker.clone());
         let mut source = self.source.clone();
         // Plan: locks, snapshot, chunks.
         let plan_begun = Instant::now();
         progress.event(Event::Started(Phase::Plan));
-        let snapshot = snapshot::take(target, source.major, &source.encoding, &config.filter, &**progress).await?;
-        let plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
+        let mut snapshot = snapshot::take(target, source.major, &source.encoding, &config.filter, &**progress).await?;
+        let (relations, sizes) = (std::mem::take(&mut snapshot.relations), std::mem::take(&mut snapshot.sizes));
+        let mut plan = plan::plan(&relations, &sizes, source.major, source.standby);
         source.snapshot = snapshot.id.clone();
         let taken_at = snapshot.taken_at;
         let compression = compression(config.compression, source.major);
@@ -440,9 +465,10 @@ impl Ground<'_> {
             jobs,
             compression,
             progress: progress.clone(),
+            tracker: tracker.clone(),
             done,
         });
-        let reading = AbortOnDropHandle::new(tokio::spawn(worker::run(engine, snapshot.session, task_queue)));
+        let reading = AbortOnDropHandle::new(tracker.spawn(worker::run(engine, snapshot.session, task_queue)));
         let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
 
         let prover = Prover {
@@ -457,16 +483,18 @@ impl Ground<'_> {
         let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
         let (to_restore, restore_queue) = mpsc::unbounded_channel::<Stored>();
         let restoring = proves.then(|| {
-            AbortOnDropHandle::new(tokio::spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
+            AbortOnDropHandle::new(tracker.spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
         });
 
         let dumping = async {
             let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
             dumped.check_against(&plan)?;
-            for job in fingerprint_only(&dumped, &plan, &snapshot.relations) {
+            for job in fingerprint_only(&dumped, &mut plan, &relations) {
                 let _ = tasks.send(Task { job, pages: None, planned: 0 });
             }
             drop(tasks);
+            let left_out = left_out_by_pg_dump(&dumped, &plan, &sizes, filter);
+            plan.left_out.extend(left_out);
             let own = store_own_files(store, &folder, &dumped, &plan).await?;
             let roles = roles_named(&dumped.toc, all_roles);
             let _ = begin.send(Begin {
@@ -734,19 +762,59 @@ fn table_of(relation: &Relation, taken_by: TakenBy, with_children: bool) -> Tabl
 }
 
 /// Tables whose rows pg_dump wrote: read once more in the same snapshot for their fingerprint. Leaves that pg_dump loads through their
-/// root may change places in a restore, so their root is read.
-fn fingerprint_only(dumped: &Dumped, plan: &Plan, relations: &[Relation]) -> Vec<Arc<TableJob>> {
+/// root may change places in a restore, so their root is read, if all that lies below it was taken; else it is said to be unproven.
+fn fingerprint_only(dumped: &Dumped, plan: &mut Plan, relations: &[Relation]) -> Vec<Arc<TableJob>> {
     let by_oid: HashMap<u32, &Relation> = relations.iter().map(|r| (r.oid, r)).collect();
     let written = dumped.rows_written();
     let mut wanted: BTreeSet<(u32, bool)> = BTreeSet::new();
+    let mut unproven = BTreeSet::new();
     for relation in plan.pg_dump.iter().filter(|r| written.contains(&r.oid) && r.utf8) {
-        match relation.load_via_root {
-            Some(root) => wanted.insert((root, true)),
-            None => wanted.insert((relation.oid, false)),
+        let Some(root) = relation.root.filter(|_| relation.load_via_root) else {
+            wanted.insert((relation.oid, false));
+            continue;
         };
+        let leaves = relations.iter().filter(|r| r.plain && r.root == Some(root));
+        let all_taken = leaves.into_iter().all(|r| plan.expected.contains(&r.oid));
+        match by_oid.get(&root).filter(|r| all_taken && !r.has_foreign) {
+            Some(_) => {
+                wanted.insert((root, true));
+            }
+            None => {
+                unproven.insert(format!(
+                    "rows of {}: pg_dump loads them through a root that was not taken whole",
+                    relation.label()
+                ));
+            }
+        }
     }
+    plan.unproven.extend(unproven);
     let found = wanted.into_iter().filter_map(|(oid, children)| Some((by_oid.get(&oid)?, children)));
     found.map(|(r, children)| TableJob::new(table_of(r, TakenBy::PgDump, children), None, 1)).collect()
+}
+
+/// What pg_dump left out on its own account, in words.
+fn left_out_by_pg_dump(
+    dumped: &Dumped,
+    plan: &Plan,
+    sizes: &HashMap<u32, catalog::Size>,
+    filter: &Filter,
+) -> Vec<String> {
+    let written = dumped.rows_written();
+    let has_rows = |r: &&Relation| sizes.get(&r.oid).is_some_and(|s| s.pages > 0);
+    let members = plan.pg_dump.iter().filter(|r| r.extension_member && !written.contains(&r.oid)).filter(has_rows);
+    let mut lines: Vec<String> =
+        members.map(|r| format!("rows of {}: pg_dump leaves them to CREATE EXTENSION", r.label())).collect();
+    if !filter.schema_only {
+        let entries = &dumped.toc.entries;
+        let set: BTreeSet<_> =
+            entries.iter().filter(|e| e.kind() == "SEQUENCE SET").map(|e| (&e.namespace, &e.tag)).collect();
+        let without =
+            |e: &&crate::archive::toc::Entry| e.kind() == "SEQUENCE" && !set.contains(&(&e.namespace, &e.tag));
+        lines.extend(
+            entries.iter().filter(without).map(|e| format!("value of sequence {}: left out by the filter", e.name())),
+        );
+    }
+    lines
 }
 
 /// Every table that was planned must have come back.

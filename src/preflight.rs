@@ -1,7 +1,7 @@
 //! Questions that are asked before anything is written. Each has a line for people and a cure.
 
 use crate::{
-    config::{BackupConfig, Destination, VerifyLevel},
+    config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
     dump::{
         catalog,
         plan::{self, Plan},
@@ -182,6 +182,14 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
         return None;
     }
     asked.ok("connection", format!("PostgreSQL {}, database {}", source.server_version, source.database));
+    if source.major < 16 && matches!(config.compression, CompressionChoice::Named(Compression::Zstd(_))) {
+        asked.answer(
+            "compression",
+            Status::Failed,
+            format!("plain pg_restore of PostgreSQL {} cannot read zstd", source.major),
+            Some("compression: auto or gzip (zstd is read from PostgreSQL 16 on)".into()),
+        );
+    }
     let pooled = asked.take("pooler", behaves_pooled(&target, &session).await)?;
     if pooled {
         asked.answer(
@@ -215,8 +223,9 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
         asked.progress.event(Event::Notice(&line));
     }
     let scratch = asked.take("scratch", Scratch::create(config.scratch_dir.as_deref()))?;
-    if built_in {
-        asked.take("disk", disk(&scratch, &source)).map(|line| asked.ok("disk", line));
+    let large = asked.take("disk", large_object_bytes(&session).await)?;
+    if let Some(line) = asked.take("disk", disk(&scratch, if built_in { source.database_bytes } else { 0 }, large)) {
+        asked.ok("disk", line);
     }
     let mut server = None;
     if needs_server(config.verify) && !asked.failed() {
@@ -435,17 +444,21 @@ async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<
 }
 
 async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
-    let sql = "SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int8
+    // Each limit less what counts against it; a limit of -1 is none. reserved_connections exists from 16 on.
+    let sql = "SELECT least(
+                  pg_catalog.current_setting('max_connections')::pg_catalog.int8
                     - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8
-                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type IN ('client backend', 'walsender')),
-                      (SELECT rolconnlimit::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = current_user)
+                    - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int8, 0)
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+                  (SELECT nullif(rolconnlimit, -1)::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = current_user AND NOT rolsuper)
                     - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user),
-                      (SELECT rolconnlimit >= 0 FROM pg_catalog.pg_roles WHERE rolname = current_user)";
+                  (SELECT nullif(datconnlimit, -1)::pg_catalog.int8 FROM pg_catalog.pg_database
+                    WHERE datname = pg_catalog.current_database()
+                      AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()
+                        AND backend_type = 'client backend'))";
     let row = session.query_one(sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
-    let mut free: i64 = row.get(0);
-    if row.get::<_, Option<bool>>(2) == Some(true) {
-        free = free.min(row.get(1));
-    }
+    let free: i64 = row.get(0);
     // This session ends before the reading ones begin.
     let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
     if jobs < 1 {
@@ -453,21 +466,28 @@ async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
             Kind::Refused,
             format!("the server has room for {} more connections, a backup needs 3", free + 1),
         )
-        .hint("raise max_connections or the role's CONNECTION LIMIT, or end idle sessions"));
+        .hint("raise max_connections, or the CONNECTION LIMIT of the role or the database, or end idle sessions"));
     }
     Ok(jobs as usize)
 }
 
-fn disk(scratch: &Scratch, source: &Source) -> Result<String> {
+async fn large_object_bytes(session: &Session) -> Result<u64> {
+    let row = session.query_one("SELECT pg_catalog.pg_total_relation_size('pg_catalog.pg_largeobject')", &[]).await;
+    Ok(row.map_err(|e| connect::error("cannot read the size of the large objects", e))?.get::<_, i64>(0).max(0) as u64)
+}
+
+/// `copy`: bytes of the database, when the throwaway copy lies here; `large`: bytes of large objects, which pg_dump writes here and the
+/// proof reads back to here.
+fn disk(scratch: &Scratch, copy: u64, large: u64) -> Result<String> {
     let free = scratch::free_space(scratch.path())?;
     // The copy has no dead rows, but its indexes are built anew and sorted on the same disk.
-    let needed = source.database_bytes + source.database_bytes / 5 + (256 << 20);
+    let needed = copy + copy / 5 + 2 * large + (256 << 20);
     let mib = |bytes: u64| bytes >> 20;
     if free < needed {
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "{} has {} MiB free, the throwaway copy needs about {} MiB",
+                "{} has {} MiB free, the throwaway copy and pg_dump need about {} MiB",
                 scratch.path().display(),
                 mib(free),
                 mib(needed)

@@ -90,8 +90,7 @@ impl Scratch {
     /// Removes the folder and everything in it.
     pub fn remove(mut self) -> Result<()> {
         self.removed = true;
-        fs::remove_dir_all(&self.path)
-            .map_err(io(format!("the scratch folder {} cannot be removed", self.path.display())))
+        remove_all(&self.path).map_err(io(format!("the scratch folder {} cannot be removed", self.path.display())))
     }
 
     /// Removes folders that earlier runs of this user left under `base` (or the system's temporary folder), with the processes
@@ -113,7 +112,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.removed {
             // Nothing is left to tell; the next sweep will.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = remove_all(&self.path);
         }
     }
 }
@@ -123,6 +122,26 @@ pub fn free_space(path: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|e| Error::new(Kind::Io, format!("the free space of {} is unknown", path.display())).because(e))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Removes a scratch folder, with the programs that still work in it (a killed initdb leaves the server that it bootstraps, which goes on
+/// writing). The note of its owner goes last, so that what cannot be removed now is swept later.
+fn remove_all(path: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        end_processes(path);
+        let emptied = fs::read_dir(path).and_then(|entries| {
+            entries.flatten().filter(|e| e.file_name() != OWNER).try_for_each(|e| match e.file_type()?.is_dir() {
+                true => fs::remove_dir_all(e.path()),
+                false => fs::remove_file(e.path()),
+            })
+        });
+        match emptied {
+            Ok(()) => return fs::remove_dir_all(path),
+            Err(e) if tries == 3 => return Err(e),
+            Err(_) => tries += 1,
+        }
+    }
 }
 
 fn resolve(base: Option<&Path>) -> Result<PathBuf> {
@@ -159,7 +178,7 @@ fn sweep_one(path: &Path) -> Option<String> {
     let whose = owner.map_or("an unknown process".to_owned(), |o| format!("process {}", o.pid));
     let line = format!("{}: left by {whose}, which is gone", path.display());
     let processes = if ended == 0 { String::new() } else { format!("; processes ended: {ended}") };
-    Some(match fs::remove_dir_all(path) {
+    Some(match remove_all(path) {
         Ok(()) => format!("removed {line}{processes}"),
         Err(e) => format!("cannot remove {line}: {e}{processes}"),
     })

@@ -346,6 +346,16 @@ impl Toc {
         found
     }
 
+    /// Whether the archive creates the schema `public`, which every new database has already.
+    pub fn creates_public(&self) -> bool {
+        let creates = |e: &&Entry| {
+            e.kind() == "SCHEMA"
+                && e.tag.as_deref() == Some(b"public")
+                && e.defn.as_deref().is_some_and(|d| d.starts_with(b"CREATE SCHEMA "))
+        };
+        self.entries.iter().any(|e| creates(&e))
+    }
+
     /// The encoding of the archive's strings, such as `UTF8`, from its `ENCODING` entry.
     pub fn encoding(&self) -> Option<String> {
         let defn = lossy(&self.entries.iter().find(|e| e.kind() == "ENCODING")?.defn);

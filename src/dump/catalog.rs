@@ -49,8 +49,14 @@ pub struct Relation {
     pub extension_member: bool,
     /// Condition on the rows of an extension's configuration table; empty for all rows.
     pub condition: Option<String>,
-    /// The root through which pg_dump loads this leaf, because a hash partition on an enum stands above it.
-    pub load_via_root: Option<u32>,
+    /// The topmost table of which this is a partition.
+    pub root: Option<u32>,
+    /// Whether pg_dump loads this leaf through its root, because a hash partition on an enum stands above it.
+    pub load_via_root: bool,
+    /// A partitioned table with a foreign table among its partitions.
+    pub has_foreign: bool,
+    /// Has generated columns that are stored.
+    pub generated: bool,
     /// Whether the role may read it.
     pub readable: bool,
     /// Whether row-level security would filter or refuse.
@@ -107,11 +113,15 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
                 {taken} AS taken, {rows_taken} AS rows_taken,
                 e.oid IS NOT NULL AS extension_member,
                 e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] AS condition,
-                CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) up
+                CASE WHEN c.relispartition THEN pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid END AS root,
+                CASE WHEN c.relkind = 'p' THEN EXISTS (SELECT FROM pg_catalog.pg_class f WHERE f.relkind = 'f' AND f.relispartition
+                       AND pg_catalog.pg_partition_root(f.oid) = c.oid) ELSE false END AS has_foreign,
+                EXISTS (SELECT FROM pg_catalog.pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated = 's' AND NOT g.attisdropped)
+                  AS generated,
+                EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) up
                        JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.relid AND p.partrelid <> c.oid
                        JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass) AND o.opcname = 'enum_ops'
-                      WHERE p.partstrat = 'h')
-                     THEN pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid END AS load_via_root,
+                      WHERE p.partstrat = 'h') AS load_via_root,
                 pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
                 pg_catalog.row_security_active(c.oid) AS filtered
            FROM pg_catalog.pg_class c
@@ -153,7 +163,10 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
             rows_taken: get(&row, "rows_taken")?,
             extension_member: get(&row, "extension_member")?,
             condition: get::<Option<String>>(&row, "condition")?.filter(|c| !c.trim().is_empty()),
+            root: get(&row, "root")?,
             load_via_root: get(&row, "load_via_root")?,
+            has_foreign: get(&row, "has_foreign")?,
+            generated: get(&row, "generated")?,
             readable: get(&row, "readable")?,
             filtered: get(&row, "filtered")?,
         });

@@ -92,6 +92,10 @@ pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     if filter.schema_only {
         args.push("--schema-only".into());
     }
+    if !filter.schemas.is_empty() || !filter.tables.is_empty() {
+        // A pattern that matches nothing is a mistyped one.
+        args.push("--strict-names".into());
+    }
     args
 }
 

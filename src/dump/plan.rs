@@ -67,7 +67,7 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
             if !relation.utf8 {
                 plan.unproven.push(format!("rows of {label}: its name is no UTF-8, so only pg_dump could read it"));
                 plan.pg_dump.push(relation.clone());
-            } else if relation.load_via_root.is_some() {
+            } else if relation.load_via_root {
                 plan.pg_dump.push(relation.clone());
             } else {
                 let size = sizes.get(&relation.oid).copied().unwrap_or_default();
@@ -76,6 +76,19 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
                 let chunks = ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect());
                 plan.streams.push(TablePlan { relation: relation.clone(), size, chunks });
             }
+        }
+    }
+    let generated = relations.iter().filter(|r| r.plain && r.taken && r.rows_taken && r.generated).count();
+    if generated > 0 {
+        plan.unproven.push(format!("generated columns (of {generated} tables): a restore computes them anew"));
+    }
+    // pg_dump takes a partitioned table without its partitions when only its own name is asked for.
+    for parent in relations.iter().filter(|r| !r.plain && r.taken) {
+        let of_parent = |r: &&Relation| r.plain && r.root == Some(parent.oid) && !r.taken;
+        let missing = relations.iter().filter(of_parent).count();
+        if missing > 0 {
+            let what = format!("rows of {missing} partitions of {}: left out by the filter", parent.label());
+            plan.left_out.push(format!("{what} (a pattern such as {}* takes them as well)", parent.name));
         }
     }
     if untaken > 0 {
@@ -111,7 +124,10 @@ mod tests {
             rows_taken: true,
             extension_member: false,
             condition: None,
-            load_via_root: None,
+            root: None,
+            load_via_root: false,
+            has_foreign: false,
+            generated: false,
             readable: true,
             filtered: false,
         }
@@ -121,7 +137,7 @@ mod tests {
     fn odd_tables_are_left_to_pg_dump_and_the_rest_is_taken_largest_first() {
         let mut relations: Vec<Relation> = (1..=8).map(relation).collect();
         relations[0].extension_member = true;
-        relations[1].load_via_root = Some(99);
+        relations[1].load_via_root = true;
         relations[2].utf8 = false;
         relations[3].rows_taken = false;
         relations[4].plain = false;

@@ -68,6 +68,8 @@ struct State {
     sha: Sha256,
     upload: Option<Arc<dyn Upload>>,
     uploads: JoinSet<Result<()>>,
+    /// Set by [`Sink::abort`]: a worker that has not noticed yet must not begin anew.
+    closed: bool,
 }
 
 impl Sink {
@@ -88,7 +90,7 @@ impl Sink {
     /// Appends one frame. Its place in the file and the file's hash are settled here, under the lock; a part that is
     /// full then goes to the store outside of it.
     pub async fn append(&self, frame: &[u8]) -> Result<Frame> {
-        let mut state = self.state.lock().await;
+        let mut state = self.open_state().await?;
         let placed = self.place(&mut state, frame);
         let size = part_bytes(self.expected, state.parts + 1);
         if state.buffer.len() as u64 >= size {
@@ -96,6 +98,11 @@ impl Sink {
             self.send(&mut state).await?;
         }
         Ok(placed)
+    }
+
+    async fn open_state(&self) -> Result<tokio::sync::MutexGuard<'_, State>> {
+        let state = self.state.lock().await;
+        if state.closed { Err(Error::new(Kind::Interrupted, "the run was broken off")) } else { Ok(state) }
     }
 
     fn place(&self, state: &mut State, frame: &[u8]) -> Frame {
@@ -140,7 +147,7 @@ impl Sink {
     /// Appends the terminator, sends what is left and makes the file visible.
     pub async fn finish(&self) -> Result<(File, Frame)> {
         let end = frame::terminator(self.compression)?;
-        let mut state = self.state.lock().await;
+        let mut state = self.open_state().await?;
         let terminator = self.place(&mut state, &end);
         let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
         let file = File { path: self.path.clone(), size: state.offset, sha256 };
@@ -166,6 +173,7 @@ impl Sink {
     /// Drops what was sent. The key of the file, for a caller that also removes finished files.
     pub async fn abort(&self) -> Result<()> {
         let mut state = self.state.lock().await;
+        state.closed = true;
         state.uploads.shutdown().await;
         match state.upload.take() {
             Some(upload) => upload.abort().await,

@@ -11,10 +11,7 @@ use crate::{
     config::Compression,
     error::{Error, Kind, Result},
     manifest::{Chunk, File, Frame, Table},
-    postgres::{
-        connect::{self, Session},
-        conninfo::Target,
-    },
+    postgres::{connect::Session, conninfo::Target},
     progress::{Event, Progress},
 };
 use futures_util::{TryStreamExt, pin_mut};
@@ -31,6 +28,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_postgres::error::SqlState;
+use tokio_util::task::TaskTracker;
 
 /// Text is handed to the compressor in pieces of this size.
 const TEXT_BYTES: usize = 128 << 10;
@@ -93,6 +91,8 @@ pub struct Engine {
     pub compression: Compression,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// Knows every task, so that whoever breaks a run off can wait until none of them works any more.
+    pub tracker: TaskTracker,
     /// Takes each table when it is complete.
     pub done: mpsc::UnboundedSender<Done>,
 }
@@ -106,10 +106,11 @@ pub async fn run(engine: Arc<Engine>, holder: Session, tasks: mpsc::UnboundedRec
     let (refused, refusals) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
     for _ in 0..engine.jobs {
-        all.spawn(work(engine.clone(), tasks.clone(), refused.clone()));
+        all.spawn(engine.tracker.track_future(work(engine.clone(), tasks.clone(), refused.clone())));
     }
     drop(refused);
-    all.spawn(hold(engine, holder, refusals));
+    let tracker = engine.tracker.clone();
+    all.spawn(tracker.track_future(hold(engine, holder, refusals)));
     while let Some(ended) = all.join_next().await {
         ended.map_err(|e| Error::new(Kind::Database, "a reading task failed").because(e))??;
     }
@@ -146,10 +147,10 @@ async fn lock(session: &Session, table: &Table) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             let undo = session.batch_execute("ROLLBACK TO SAVEPOINT l; RELEASE SAVEPOINT l").await;
-            undo.map_err(|e| connect::error(&format!("cannot read table {}.{}", table.schema, table.name), e))?;
+            undo.map_err(|e| session.explain(&format!("cannot read table {}.{}", table.schema, table.name), e))?;
             Ok(false)
         }
-        Err(e) => Err(connect::error(&format!("cannot lock table {}.{}", table.schema, table.name), e)),
+        Err(e) => Err(session.explain(&format!("cannot lock table {}.{}", table.schema, table.name), e)),
     }
 }
 
@@ -160,7 +161,7 @@ async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::Unbound
             Ok(None) => return Ok(()),
             Err(_) => {
                 let alive = session.batch_execute("SELECT 1").await;
-                alive.map_err(|e| connect::error("the session that holds the snapshot was lost", e))?;
+                alive.map_err(|e| session.explain("the session that holds the snapshot was lost", e))?;
             }
         }
     }
@@ -170,7 +171,8 @@ async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::Unbound
 async fn read(engine: &Engine, session: &Session, task: &Task) -> Result<()> {
     let job = &task.job;
     let label = format!("{}.{}", job.table.schema, job.table.name);
-    let failed = |e| connect::error(&format!("cannot read table {label}"), e);
+    // When the connection dies, the session knows what the server said last.
+    let failed = |e| session.explain(&format!("cannot read table {label}"), e);
     let rows = session.copy_out(&copy::copy_out(&job.table, task.pages, &engine.encoding)).await.map_err(failed)?;
     pin_mut!(rows);
     let mut writer = job.sink.as_ref().map(|_| FrameWriter::new(engine.compression));
@@ -187,20 +189,27 @@ async fn read(engine: &Engine, session: &Session, task: &Task) -> Result<()> {
         }
         total.add_row(&row);
         let Some(writer) = &mut writer else { continue };
-        text.extend_from_slice(&row);
-        if text.len() < TEXT_BYTES {
-            continue;
+        // A huge row goes to the compressor as it is: one more copy of it would be one too many.
+        let huge = row.len() >= TEXT_BYTES;
+        if !huge {
+            text.extend_from_slice(&row);
+            if text.len() < TEXT_BYTES {
+                continue;
+            }
         }
         in_frame += text.len() as u64;
         writer.write(&text)?;
         text.clear();
+        if huge {
+            in_frame += row.len() as u64;
+            writer.write(&row)?;
+        }
+        drop(row);
         tell(engine, &mut told, total, 0);
         if writer.len() >= FRAME_BYTES || in_frame >= FRAME_TEXT_BYTES {
             in_frame = 0;
             frames.extend(close(job, writer).await?);
         }
-        // A huge row leaves a huge buffer behind.
-        text.shrink_to(TEXT_BYTES * 2);
     }
     if let Some(mut writer) = writer {
         if !text.is_empty() {

@@ -47,6 +47,13 @@ pub async fn compare(restore: &Restore, manifest: &Manifest, level: VerifyLevel)
     sequences(&session, &manifest.sequences, &mut found).await?;
     large_objects(&session, &manifest.large_objects, &mut found).await?;
     matviews(&session, manifest, &mut found).await?;
+    for now in catalog::extensions(&session).await? {
+        let was = manifest.extensions.iter().find(|e| e.name == now.name && e.version != now.version);
+        if let Some(was) = was {
+            let (name, was, now) = (&now.name, &was.version, &now.version);
+            found.unproven.push(format!("extension {name}: proven with version {now}, the source has {was}"));
+        }
+    }
     Ok(found)
 }
 
@@ -166,7 +173,7 @@ async fn fingerprint(
     encoding: &str,
     progress: &dyn Progress,
 ) -> Result<Fingerprint> {
-    let failed = |e| connect::error("read back", e);
+    let failed = |e| session.explain("read back", e);
     let rows = session.copy_out(&copy::copy_out(table, pages, encoding)).await.map_err(failed)?;
     pin_mut!(rows);
     let (mut sum, mut told) = (Fingerprint::default(), 0);
@@ -330,14 +337,7 @@ where
         return Ok(());
     }
     let target = canonical().await?;
-    let session = connect::connect(&target, "savepoint proof").await?;
-    for schema in schemas {
-        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
-        session
-            .batch_execute(&sql)
-            .await
-            .map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
-    }
+    restore::prepare(&target, &stored, schemas).await?;
     let args = ["--schema-only".into()];
     // What cannot be restored there could not be restored before either, and stands among the differences already.
     restore::pg_restore(&restore.tools, &target, &restore.files, &args, restore.progress.clone()).await?;

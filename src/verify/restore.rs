@@ -2,11 +2,11 @@
 
 use super::readback::{self, Frames};
 use crate::{
-    archive::toc::Toc,
+    archive::toc::{Entry, Toc},
     config::Compression,
     dump::{copy, frame, snapshot},
     error::{self, Error, Kind, Result},
-    manifest::{File, Table},
+    manifest::{File, Manifest, Table},
     postgres::{
         connect::{self, Session},
         conninfo::Target,
@@ -110,15 +110,7 @@ impl Restore {
             return Ok(restored);
         }
         let toc = read_toc(&self.toc_path())?;
-        let session = connect::connect(&self.target, "savepoint proof").await?;
-        for schema in schemas {
-            let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
-            session
-                .batch_execute(&sql)
-                .await
-                .map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
-        }
-        drop(session);
+        prepare(&self.target, &toc, schemas).await?;
         restored.problems.extend(self.pg_restore(&["--section=pre-data".into()]).await?);
         let (problems, files) = self.rows(tables).await?;
         restored.problems.extend(problems);
@@ -215,7 +207,7 @@ impl Restore {
         let compression = Compression::of_file(&file.path);
         let mut frames = Frames::open(&self.store, &self.folder, file, &group.frames).await?;
         let mut left = group.frames.len() - usize::from(group.ends);
-        let failed = |e| connect::error(&format!("{label}: cannot be restored"), e);
+        let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
         let mut rows = 0;
         if left > 0 {
             let into = session.copy_in::<_, Bytes>(&copy::copy_in(table, &self.encoding)).await.map_err(failed)?;
@@ -270,6 +262,86 @@ impl Restore {
         }
         Ok(problems)
     }
+}
+
+/// Makes a new database ready for an archive of only a part of its source: what the archive creates must not be there, what it takes for
+/// granted must.
+pub async fn prepare(target: &Target, toc: &Toc, schemas: &[String]) -> Result<()> {
+    let session = connect::connect(target, "savepoint proof").await?;
+    let drop_public = toc.creates_public().then(|| "DROP SCHEMA public".to_owned());
+    let create = schemas.iter().map(|s| format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(s)));
+    for sql in drop_public.into_iter().chain(create) {
+        let done = session.batch_execute(&sql).await;
+        done.map_err(|e| connect::error("cannot prepare the throwaway database", e))?;
+    }
+    Ok(())
+}
+
+/// Checks the stored table of contents against the manifest: our own COPY streams do not show whether pg_restore would find each table's
+/// file and load it into the right columns.
+pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
+    let is_table_file = |f: &str| f.starts_with(crate::backup::TABLE_FILE);
+    let text = |b: &Option<Vec<u8>>| String::from_utf8_lossy(b.as_deref().unwrap_or_default()).into_owned();
+    let mut entries: BTreeMap<String, Vec<&Entry>> = BTreeMap::new();
+    for entry in toc.entries.iter().filter(|e| e.kind() == "TABLE DATA") {
+        entries.entry(text(&entry.filename)).or_default().push(entry);
+    }
+    let table_ids: BTreeMap<u32, i32> = toc.tables().iter().map(|t| (t.oid, t.dump_id)).collect();
+    let readable =
+        |suffix: &str| suffix.is_empty() || suffix == ".gz" || (suffix == ".zst" && manifest.source.major >= 16);
+    let mut problems = Vec::new();
+    for table in &manifest.tables {
+        let Some(path) = &table.file else { continue };
+        let mut problem = |what: &str| problems.push(format!("table {}.{}: {what}", table.schema, table.name));
+        let name = path.strip_prefix("archive/").unwrap_or(path);
+        let (stem, suffix) = name.split_at(name.find(".dat").map_or(name.len(), |at| at + 4));
+        if !readable(suffix) {
+            problem("pg_restore of the source's major cannot read its file");
+        }
+        match entries.remove(stem).as_deref() {
+            Some([entry]) => {
+                let whole = entry.had_dumper
+                    && entry.section == crate::archive::toc::section::DATA
+                    && entry.oid() == Some(table.oid)
+                    && table_ids.get(&table.oid).is_some_and(|id| entry.deps == [*id]);
+                if !whole {
+                    problem("its entry in toc.dat would not restore it");
+                }
+                let utf8 = std::str::from_utf8(entry.copy_stmt.as_deref().unwrap_or_default());
+                let columns = utf8.ok().and_then(copied_columns);
+                // In another encoding a name may be no UTF-8, and then says nothing here.
+                if utf8.is_ok() && columns.as_ref() != Some(&table.columns) && manifest.source.encoding == "UTF8" {
+                    problem("its entry in toc.dat names other columns");
+                }
+            }
+            Some(_) => problem("toc.dat has several entries for its rows"),
+            None => problem("toc.dat has no entry for its rows"),
+        }
+    }
+    let foreign = entries.keys().filter(|f| is_table_file(f));
+    problems.extend(foreign.map(|f| format!("toc.dat names {f}, which the manifest does not know")));
+    problems
+}
+
+/// The columns of `COPY schema.table (a, "b c") FROM stdin;`; none for a statement without a list.
+fn copied_columns(statement: &str) -> Option<Vec<String>> {
+    let head = statement.strip_prefix("COPY ")?.strip_suffix(" FROM stdin;\n")?;
+    let (mut names, mut name, mut quoted, mut inside) = (Vec::new(), String::new(), false, false);
+    let mut chars = head.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                name.push('"');
+            }
+            '"' => quoted = !quoted,
+            '(' if !quoted => (inside, name) = (true, String::new()),
+            ',' | ')' if !quoted && inside => names.push(std::mem::take(&mut name)),
+            ' ' if !quoted => {}
+            c => name.push(c),
+        }
+    }
+    Some(names)
 }
 
 /// Whether an error says something about the stored files, not about the way to them.
@@ -340,4 +412,18 @@ fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::
     let last = groups.len().saturating_sub(1);
     let group = |(n, frames)| Group { table: table.clone(), file: file.clone(), frames, ends: n == last };
     groups.into_iter().enumerate().map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_a_copy_statement_are_read_as_written() {
+        let columns = |s| copied_columns(s).unwrap();
+        assert_eq!(columns("COPY public.t (a, \"b c\", \"d,\"\"(e)\") FROM stdin;\n"), ["a", "b c", "d,\"(e)"]);
+        assert_eq!(columns("COPY public.\"we (ird)\" (a) FROM stdin;\n"), ["a"]);
+        assert_eq!(columns("COPY public.t  FROM stdin;\n"), Vec::<String>::new());
+        assert_eq!(copied_columns("COPY public.t (a) TO stdout;\n"), None);
+    }
 }
