@@ -313,12 +313,13 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
     let plan_begun = Instant::now();
     progress.event(Event::Started(Phase::Plan));
     let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
-    let plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
+    let mut plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
     source.snapshot = snapshot.id.clone();
     let taken_at = snapshot.taken_at;
     let matviews = catalog::matviews(&snapshot.session, &config.filter).await?;
     let all_roles = catalog::roles(&snapshot.session).await?;
     let large = catalog::large_objects(&snapshot.session).await?;
+    let sequence_names = catalog::sequence_names(&snapshot.session).await?;
     progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
     progress.event(Event::Finished(Phase::Plan, plan_begun.elapsed()));
 
@@ -443,6 +444,8 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
     let mut timings: BTreeMap<String, f64> =
         progress.kept().phases.iter().map(|(p, t)| (p.name().to_owned(), t.as_secs_f64())).collect();
     timings.insert("total".into(), begun.elapsed().as_secs_f64());
+    let (sequences, unproven) = dumped.sequences(&sequence_names)?;
+    plan.unproven.extend(unproven);
     let manifest = Manifest {
         format: FORMAT_VERSION,
         id,
@@ -461,7 +464,7 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         },
         left_out,
         files,
-        sequences: dumped.sequences()?,
+        sequences,
         schema_digest: schema::digest(&dumped.toc),
         tables,
         large_objects,

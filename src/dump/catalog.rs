@@ -277,6 +277,24 @@ pub async fn matviews(client: &Client, filter: &Filter) -> Result<Vec<Matview>> 
         .collect()
 }
 
+/// Schema and name of something, in the database's encoding.
+pub type RawName = (Vec<u8>, Vec<u8>);
+
+/// Sequences by their names in the database's encoding, with the same as text. Those whose names are no UTF-8 are left out.
+pub async fn sequence_names(client: &Client) -> Result<HashMap<RawName, (String, String)>> {
+    let sql = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+                      pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()),
+                      pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding())
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S'";
+    let mut names = HashMap::new();
+    for row in query(client, "the sequences", sql).await? {
+        if let (Ok(schema), Ok(name)) = (String::from_utf8(raw(&row, 0)?), String::from_utf8(raw(&row, 1)?)) {
+            names.insert((raw(&row, 2)?, raw(&row, 3)?), (schema, name));
+        }
+    }
+    Ok(names)
+}
+
 /// All roles but the predefined ones.
 pub async fn roles(client: &Client) -> Result<Vec<Role>> {
     let sql = "SELECT rolname::pg_catalog.text AS name, rolsuper AS superuser FROM pg_catalog.pg_roles

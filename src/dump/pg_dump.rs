@@ -1,7 +1,6 @@
 //! Running pg_dump for everything but the rows that we take over, and reading what it left.
 
-use super::frame;
-use super::plan::Plan;
+use super::{catalog::RawName, frame, plan::Plan};
 use crate::{
     archive::toc::Toc,
     config::{Compression, Filter},
@@ -16,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
     io::Read,
     os::unix::ffi::OsStringExt,
@@ -183,11 +182,22 @@ impl Dumped {
         }
     }
 
-    /// The values that the archive sets sequences to.
-    pub fn sequences(&self) -> Result<Vec<Sequence>> {
-        let mut sequences = self.toc.sequences()?;
+    /// The values that the archive sets sequences to, in order of their names, and a line for each whose name cannot be used.
+    pub fn sequences(&self, names: &HashMap<RawName, (String, String)>) -> Result<(Vec<Sequence>, Vec<String>)> {
+        let (mut sequences, mut unproven) = (Vec::new(), Vec::new());
+        let entries = self.toc.entries.iter().filter(|e| e.kind() == "SEQUENCE SET");
+        for (entry, mut sequence) in entries.zip(self.toc.sequences()?) {
+            let raw = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone().unwrap_or_default());
+            match names.get(&raw) {
+                Some((schema, name)) => {
+                    (sequence.schema, sequence.name) = (schema.clone(), name.clone());
+                    sequences.push(sequence);
+                }
+                None => unproven.push(format!("value of sequence {}: its name is no UTF-8", entry.name())),
+            }
+        }
         sequences.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-        Ok(sequences)
+        Ok((sequences, unproven))
     }
 
     /// Size and SHA-256 of each large object's content, by OID, from the files that pg_dump wrote.

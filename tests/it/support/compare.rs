@@ -147,9 +147,19 @@ fn normalised(schema: &str) -> Vec<String> {
                 .replace("::text[]", "")
                 .replace("::text", "")
                 .replace(['(', ')'], ""),
+            false if line.starts_with("CREATE POLICY ") => roles_sorted(line),
             false => line.to_owned(),
         })
         .collect()
+}
+
+/// A policy lists its roles by their OIDs, which another server gives out in another order.
+fn roles_sorted(policy: &str) -> String {
+    let Some((head, rest)) = policy.split_once(" TO ") else { return policy.to_owned() };
+    let end = [" USING (", " WITH CHECK (", ";"].iter().filter_map(|e| rest.find(e)).min().unwrap_or(rest.len());
+    let mut roles: Vec<&str> = rest[..end].split(", ").collect();
+    roles.sort_unstable();
+    format!("{head} TO {}{}", roles.join(", "), &rest[end..])
 }
 
 fn split<'a>(mut bytes: &'a [u8], mark: &[u8]) -> Vec<&'a [u8]> {
