@@ -108,3 +108,29 @@ fn readme_examples_are_accepted_together() -> Result {
     ensure!(parsed.config.jobs != 4 && parsed.slack.is_some() && parsed.config.verify_url.is_some());
     Ok(())
 }
+
+/// Every error that README's last table quotes stands in the program; `…` there is what a run fills in.
+#[test]
+fn readme_quotes_real_messages() -> Result {
+    let mut sources = String::new();
+    let mut folders = vec![path("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            match entry?.path() {
+                folder if folder.is_dir() => folders.push(folder),
+                file if file.extension().is_some_and(|e| e == "rs") => sources += &fs::read_to_string(file)?,
+                _ => {}
+            }
+        }
+    }
+    let readme = fs::read_to_string(path("README.md"))?;
+    let table = readme.split("## Troubleshooting").nth(1).and_then(|t| t.split("\n## ").next()).context("no table")?;
+    let messages: Vec<&str> = table.lines().filter_map(|l| l.split('|').nth(1)?.split('`').nth(1)).collect();
+    ensure!(messages.len() > 10, "the table was not read");
+    // What AWS answers; the rest of that line is put together from it.
+    let ours = messages.iter().filter(|m| !m.starts_with("AccessDenied"));
+    for fragment in ours.flat_map(|m| m.split('…')).map(str::trim) {
+        ensure!(sources.contains(fragment), "README quotes {fragment:?}, which no source file holds");
+    }
+    Ok(())
+}
