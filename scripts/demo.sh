@@ -3,8 +3,8 @@
 # plain pg_restore of what was stored into a second database. Everything is removed at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bold='' dim='' plain=''
-if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 shown() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; }
 fail() { printf 'demo: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
@@ -57,7 +57,7 @@ printf '%s' "$PGPASSWORD" >"$work/server/password"
 if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$work/server"; fi
 
 version=$("$bin/postgres" --version)
-say "Starting a throwaway server, ${version#postgres }, and filling a database"
+say "Starting a throwaway PostgreSQL ${version#postgres (PostgreSQL) } and filling a database"
 as_server "$bin/initdb" -D "$work/server/data" -U postgres -A scram-sha-256 --pwfile="$work/server/password" --no-sync \
   -E UTF8 --locale=C.UTF-8 >/dev/null
 as_server "$bin/pg_ctl" -D "$work/server/data" -l "$work/server/log" -w \
@@ -86,21 +86,19 @@ SELECT format('SELECT %L, count(*) FROM %s', oid::regclass, oid::regclass) FROM 
 SQL
 }
 counts shop >"$work/source"
-echo "$(wc -l <"$work/source") tables and views, $(awk -F'|' '{ n += $2 } END { print n }' "$work/source") rows"
 
 cd "$work"
-shown "export DATABASE_URL=postgresql://postgres:…@$PGHOST:$PGPORT/shop"
-shown "savepoint backup --destination ./backups"
+shown "export DATABASE_URL=postgresql://postgres:…@$PGHOST:$PGPORT/shop
+$ savepoint backup --destination ./backups"
 DATABASE_URL="postgresql://postgres:$PGPASSWORD@$PGHOST:$PGPORT/shop" \
   "$savepoint" backup --destination ./backups --pg-bin-dir "$bin"
 
-shown 'ls -R backups'
 stored=$(find backups -name manifest.json -printf '%h\n')
-echo "$stored"
+shown "cd $stored && find . -type f -printf '%8s  %P\n' | sort -k2"
 (cd "$stored" && find . -type f -printf '%8s  %P\n' | sort -k2)
 
 # The command that the summary ends with; nothing of savepoint runs from here on.
-shown "createdb -T template0 restored && pg_restore -d restored -j4 --exit-on-error $dim$stored/archive"
+shown "createdb -T template0 restored && pg_restore -d restored -j4 --exit-on-error $stored/archive"
 "$bin/createdb" -T template0 restored
 "$bin/pg_restore" -d restored -j4 --exit-on-error "$stored/archive"
 counts restored >"$work/restored"
