@@ -108,6 +108,7 @@ async fn execute(raw: &BackupArgs, verb: Verb, env: Env<'_>, cancel: Cancellatio
             }
             console.finish();
             show(in_action, output, || terminal::backup(&report), || json::backup(&report));
+            tell(in_action, &terminal::failure(&report));
             if in_action {
                 print(&action::annotations(&report));
             }
@@ -182,8 +183,13 @@ fn tell_error(raw: &BackupArgs, error: &Error) {
     if let Some(hint) = error.hint_text() {
         text.push_str(&format!("  hint: {hint}\n"));
     }
-    if raw.in_action {
-        print(&action::harmless(&text));
+    tell(raw.in_action, &text);
+}
+
+/// Tells of a failure where it is looked for.
+fn tell(in_action: bool, text: &str) {
+    if in_action {
+        print(&action::harmless(text));
     } else {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }

@@ -397,7 +397,10 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
             single_tables: !config.filter.tables.is_empty(),
             own: own.clone(),
         });
-        let contents = tokio::task::block_in_place(|| dumped.large_object_contents())?;
+        let dumped = Arc::new(dumped);
+        let reader = dumped.clone();
+        let contents = tokio::task::spawn_blocking(move || reader.large_object_contents()).await;
+        let contents = contents.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))??;
         let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
         let large = pg_dump::large_objects(if with_large { large } else { Vec::new() }, contents)?;
         let globals = globals(&tools, &target, &store, &folder).await?;

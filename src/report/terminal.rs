@@ -24,12 +24,6 @@ pub fn backup(report: &Report) -> String {
     if let Some(proof) = report.proof_line() {
         line(&mut out, "proof", &proof);
     }
-    if let Some(failure) = &report.failure {
-        let _ = writeln!(out, "\nerror in {}: {}", clean(&failure.phase), clean(&failure.message));
-        if let Some(hint) = &failure.hint {
-            let _ = writeln!(out, "  hint: {}", clean(hint));
-        }
-    }
     if let Some(proof) = &report.proof {
         list(&mut out, "differences", &proof.differences);
         list(&mut out, "not proven", &proof.unproven);
@@ -97,6 +91,25 @@ pub fn checks(checks: &[Check]) -> String {
         if let Some(hint) = check.hint.as_ref().filter(|_| check.status != Status::Ok) {
             let _ = writeln!(out, "      hint: {}", clean(hint));
         }
+    }
+    out
+}
+
+/// Why a run failed, with its cure: for stderr, so that it is seen when stdout goes to a file. Empty for a run that did not fail.
+pub fn failure(report: &Report) -> String {
+    let mut out = String::new();
+    if let Some(failure) = &report.failure {
+        let _ = writeln!(out, "error in {}: {}", clean(&failure.phase), clean(&failure.message));
+        if let Some(hint) = &failure.hint {
+            let _ = writeln!(out, "  hint: {}", clean(hint));
+        }
+    } else if let Some(proof) = report.proof.as_ref().filter(|p| !p.passed) {
+        let first = proof.differences.first().map(String::as_str).unwrap_or_default();
+        let more = match proof.differences.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let _ = writeln!(out, "error: the backup is stored, but its proof failed: {}{more}", clean(first));
     }
     out
 }
