@@ -15,8 +15,14 @@ use crate::{
         worker::{self, Done, Engine, TableJob, Task},
     },
     error::{self, Error, Kind, Result},
-    manifest::{FORMAT_VERSION, File, Manifest, Options, Proof, Role, Table, TakenBy, Totals},
-    postgres::tools::{Run, Tools},
+    manifest::{
+        Extension, FORMAT_VERSION, File, LargeObject, Manifest, Matview, Options, Proof, Role, Source, Table, TakenBy,
+        Totals,
+    },
+    postgres::{
+        conninfo::Target,
+        tools::{Run, Tools},
+    },
     preflight::{self, Ready},
     progress::{Event, Phase, Progress},
     report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
@@ -29,7 +35,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -300,7 +306,7 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))
     })
     .await?;
-    let Ready { target, mut source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
+    let Ready { target, source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
     let scratch_path = scratch.path().to_owned();
     let proves = server.is_some();
     with(&traces, |t| {
@@ -308,189 +314,307 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         t.scratch = Some(scratch);
         t.server = server;
     });
-
-    // Plan: locks, snapshot, chunks.
-    let plan_begun = Instant::now();
-    progress.event(Event::Started(Phase::Plan));
-    let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
-    let mut plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
-    source.snapshot = snapshot.id.clone();
-    let taken_at = snapshot.taken_at;
-    let matviews = catalog::matviews(&snapshot.session, &config.filter).await?;
-    let all_roles = catalog::roles(&snapshot.session).await?;
-    let large = catalog::large_objects(&snapshot.session).await?;
-    let sequence_names = catalog::sequence_names(&snapshot.session).await?;
-    progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
-    progress.event(Event::Finished(Phase::Plan, plan_begun.elapsed()));
-
-    // Dump: pg_dump, the reading connections, and the restore that follows them.
-    let dump_begun = Instant::now();
-    progress.event(Event::Started(Phase::Dump));
-    let (folder, id) = address(config, &source.database, taken_at);
-    with(&traces, |t| t.folder = Some(folder.clone()));
-    let compression = compression(config.compression, source.major);
-    let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
-    let (tasks, task_queue) = mpsc::unbounded_channel::<Task>();
-    let in_flight = InFlight::new(IN_FLIGHT);
-    for table in &plan.streams {
-        let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
-        let sink = Sink::new(store.clone(), &folder, path, compression, table.size.bytes, in_flight.clone(), progress.clone());
-        let sink = Arc::new(sink);
-        with(&traces, |t| t.sinks.push(sink.clone()));
-        let job = TableJob::new(table_of(&table.relation, TakenBy::Streams, false), Some(sink), table.chunks.len());
-        let planned = table.size.bytes / table.chunks.len().max(1) as u64;
-        for pages in &table.chunks {
-            // The queue's other end is held by the engine below.
-            let _ = tasks.send(Task { job: job.clone(), pages: *pages, planned });
-        }
-    }
-    let engine = Arc::new(Engine {
-        target: target.clone(),
-        major: source.major,
-        encoding: source.encoding.clone(),
-        snapshot: snapshot.id.clone(),
-        jobs,
-        compression,
-        progress: progress.clone(),
-        done,
-    });
-    let reading = AbortOnDropHandle::new(tokio::spawn(worker::run(engine, snapshot.session, task_queue)));
-    let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
-
-    let prover = Prover {
-        store: store.clone(),
-        folder: folder.clone(),
-        tools: tools.clone(),
-        level: config.verify,
-        scratch: scratch_path.clone(),
-        jobs,
-        progress: progress.clone(),
-    };
-    let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
-    let (to_restore, restore_queue) = mpsc::unbounded_channel::<Stored>();
-    let restoring = proves.then(|| {
-        AbortOnDropHandle::new(tokio::spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
-    });
-
-    let dumping = async {
-        let dumped = pg_dump::run(
-            &tools,
-            &target,
-            &source.snapshot,
-            &config.filter,
-            &plan,
-            compression,
-            &scratch_path.join("dump"),
-            progress.clone(),
-        )
-        .await?;
-        dumped.check_against(&plan)?;
-        for job in fingerprint_only(&dumped, &plan, &snapshot.relations) {
-            let _ = tasks.send(Task { job, pages: None, planned: 0 });
-        }
-        drop(tasks);
-        let own = store_own_files(&store, &folder, &dumped, &plan).await?;
-        let roles = roles_named(&dumped.toc, all_roles);
-        let _ = begin.send(Begin {
-            source: source.clone(),
-            roles: roles.clone(),
-            single_tables: !config.filter.tables.is_empty(),
-            own: own.clone(),
-        });
-        let dumped = Arc::new(dumped);
-        let reader = dumped.clone();
-        let contents = tokio::task::spawn_blocking(move || reader.large_object_contents()).await;
-        let contents = contents.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))??;
-        let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
-        let large = pg_dump::large_objects(if with_large { large } else { Vec::new() }, contents)?;
-        let globals = globals(&tools, &target, &store, &folder).await?;
-        Ok::<_, Error>((dumped, own, roles, large, globals))
-    };
-    let collecting = async {
-        let (mut tables, mut files) = (Vec::new(), Vec::new());
-        while let Some(Done { table, file }) = tables_done.recv().await {
-            if let Some(file) = &file {
-                // The restore may have failed already; its error is told when its turn comes.
-                let _ = to_restore.send((Arc::new(table.clone()), Arc::new(file.clone())));
+    let ground = Ground { config, target, source, tools, store, jobs, scratch: scratch_path, proves, progress, traces };
+    let mut attempt = 1;
+    let taken = loop {
+        match ground.take(attempt).await {
+            Err(e) if e.kind() == Kind::Locked && begun.elapsed() < PATIENCE => {
+                ground.start_over(&e).await?;
+                attempt += 1;
             }
-            files.extend(file);
-            tables.push(table);
+            taken => break taken?,
         }
-        drop(to_restore);
-        Ok::<_, Error>((tables, files))
     };
-    let ((), (dumped, own, roles, large_objects, globals), (mut tables, mut files)): ((), _, (Vec<Table>, Vec<File>)) =
-        tokio::try_join!(reading, dumping, collecting)?;
-    progress.event(Event::Finished(Phase::Dump, dump_begun.elapsed()));
+    ground.commit(taken, extensions, begun).await
+}
 
-    // Commit.
-    let commit_begun = Instant::now();
-    progress.event(Event::Started(Phase::Commit));
-    complete(&plan, &tables)?;
-    files.extend(own);
-    let mut left_out = plan.left_out.clone();
-    match globals {
-        Ok(file) => files.push(file),
-        Err(why) => {
-            progress.event(Event::Notice(&why));
-            left_out.push(why);
+/// How long a dump is begun anew because a migration came between our locks and pg_dump's.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What every attempt at a dump stands on.
+struct Ground<'a> {
+    config: &'a BackupConfig,
+    target: Target,
+    source: Source,
+    tools: Tools,
+    store: Arc<dyn Store>,
+    jobs: usize,
+    scratch: PathBuf,
+    proves: bool,
+    progress: Arc<Recorder>,
+    traces: Shared,
+}
+
+/// A dump whose rows are all stored; nothing is committed yet.
+struct Taken {
+    id: String,
+    folder: String,
+    taken_at: OffsetDateTime,
+    source: Source,
+    compression: Compression,
+    plan: Plan,
+    dumped: Arc<Dumped>,
+    sequence_names: HashMap<catalog::RawName, (String, String)>,
+    matviews: Vec<Matview>,
+    roles: Vec<Role>,
+    large_objects: Vec<LargeObject>,
+    globals: Result<File, String>,
+    own: Vec<File>,
+    tables: Vec<Table>,
+    files: Vec<File>,
+    prover: Prover,
+    restoring: Option<AbortOnDropHandle<Result<Half>>>,
+}
+
+impl Ground<'_> {
+    /// Removes what a broken-off attempt stored, lets go of its locks, and gives the migration that waited a moment to pass.
+    async fn start_over(&self, e: &Error) -> Result<()> {
+        self.progress.event(Event::Notice(&format!("{}; starting over", e.message())));
+        let (folder, sinks) = with(&self.traces, |t| (t.folder.take(), std::mem::take(&mut t.sinks)));
+        if let Some(folder) = folder {
+            for line in remove_stored(&*self.store, &folder, &sinks).await {
+                self.progress.event(Event::Warning(&line));
+            }
         }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(())
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
-    let totals = Totals {
-        tables: tables.len() as u64,
-        rows: tables.iter().map(|t| t.rows).sum(),
-        bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.size).sum::<u64>(),
-        stored_bytes: files.iter().map(|f| f.size).sum(),
-    };
-    let mut timings: BTreeMap<String, f64> =
-        progress.kept().phases.iter().map(|(p, t)| (p.name().to_owned(), t.as_secs_f64())).collect();
-    timings.insert("total".into(), begun.elapsed().as_secs_f64());
-    let (sequences, unproven) = dumped.sequences(&sequence_names)?;
-    plan.unproven.extend(unproven);
-    let manifest = Manifest {
-        format: FORMAT_VERSION,
-        id,
-        kind: config.kind,
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        taken_at: stamp(taken_at),
-        stored_at: now(),
-        source,
-        context: config.context.clone(),
-        options: Options {
-            jobs: jobs as u32,
-            compression: compression.to_string(),
-            filter: config.filter.clone(),
-            verify: config.verify,
-            pg_dump: tools.version.clone(),
-        },
-        left_out,
-        files,
-        sequences,
-        schema_digest: schema::digest(&dumped.toc),
-        tables,
-        large_objects,
-        matviews,
-        extensions,
-        roles,
-        totals,
-        timings,
-    };
-    let manifest_key = format!("{folder}manifest.json");
-    let body = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
-    store.put_new(&manifest_key, body.into()).await.map_err(|e| e.context("the manifest was not stored"))?;
-    with(&traces, |t| {
-        t.committed = Some(StoredBackup {
-            uri: store.uri(&folder),
-            manifest_uri: store.uri(&manifest_key),
-            proof_uri: None,
-            manifest: manifest.clone(),
-        });
-    });
-    progress.event(Event::Finished(Phase::Commit, commit_begun.elapsed()));
 
-    prove(config, &prover, restoring, &manifest, &plan, &traces).await
+    /// One attempt: locks, snapshot, rows.
+    async fn take(&self, attempt: u32) -> Result<Taken> {
+        let Ground { config, target, tools, store, jobs, scratch: scratch_path, proves, progress, traces, .. } = self;
+        let (jobs, proves) = (*jobs, *proves);
+        let mut source = self.source.clone();
+        // Plan: locks, snapshot, chunks.
+        let plan_begun = Instant::now();
+        progress.event(Event::Started(Phase::Plan));
+        let snapshot = snapshot::take(target, source.major, &source.encoding, &config.filter, &**progress).await?;
+        let plan = plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby);
+        source.snapshot = snapshot.id.clone();
+        let taken_at = snapshot.taken_at;
+        let compression = compression(config.compression, source.major);
+        let dump_folder = scratch_path.join(format!("dump-{attempt}"));
+        let filter = &config.filter;
+        let pg_dump =
+            pg_dump::start(tools, target, &snapshot.id, filter, &plan, compression, &dump_folder, progress.clone())?;
+        let matviews = catalog::matviews(&snapshot.session, &config.filter).await?;
+        let all_roles = catalog::roles(&snapshot.session).await?;
+        let large = catalog::large_objects(&snapshot.session).await?;
+        let sequence_names = catalog::sequence_names(&snapshot.session).await?;
+        progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
+        progress.event(Event::Finished(Phase::Plan, plan_begun.elapsed()));
+
+        // Dump: pg_dump, the reading connections, and the restore that follows them.
+        let dump_begun = Instant::now();
+        progress.event(Event::Started(Phase::Dump));
+        let (folder, id) = address(config, &source.database, taken_at);
+        with(traces, |t| t.folder = Some(folder.clone()));
+        let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
+        let (tasks, task_queue) = mpsc::unbounded_channel::<Task>();
+        let in_flight = InFlight::new(IN_FLIGHT);
+        for table in &plan.streams {
+            let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
+            let sink = Sink::new(
+                store.clone(),
+                &folder,
+                path,
+                compression,
+                table.size.bytes,
+                in_flight.clone(),
+                progress.clone(),
+            );
+            let sink = Arc::new(sink);
+            with(traces, |t| t.sinks.push(sink.clone()));
+            let job = TableJob::new(table_of(&table.relation, TakenBy::Streams, false), Some(sink), table.chunks.len());
+            let planned = table.size.bytes / table.chunks.len().max(1) as u64;
+            for pages in &table.chunks {
+                // The queue's other end is held by the engine below.
+                let _ = tasks.send(Task { job: job.clone(), pages: *pages, planned });
+            }
+        }
+        let engine = Arc::new(Engine {
+            target: target.clone(),
+            major: source.major,
+            encoding: source.encoding.clone(),
+            snapshot: snapshot.id.clone(),
+            jobs,
+            compression,
+            progress: progress.clone(),
+            done,
+        });
+        let reading = AbortOnDropHandle::new(tokio::spawn(worker::run(engine, snapshot.session, task_queue)));
+        let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
+
+        let prover = Prover {
+            store: store.clone(),
+            folder: folder.clone(),
+            tools: tools.clone(),
+            level: config.verify,
+            scratch: scratch_path.clone(),
+            jobs,
+            progress: progress.clone(),
+        };
+        let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
+        let (to_restore, restore_queue) = mpsc::unbounded_channel::<Stored>();
+        let restoring = proves.then(|| {
+            AbortOnDropHandle::new(tokio::spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
+        });
+
+        let dumping = async {
+            let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
+            dumped.check_against(&plan)?;
+            for job in fingerprint_only(&dumped, &plan, &snapshot.relations) {
+                let _ = tasks.send(Task { job, pages: None, planned: 0 });
+            }
+            drop(tasks);
+            let own = store_own_files(store, &folder, &dumped, &plan).await?;
+            let roles = roles_named(&dumped.toc, all_roles);
+            let _ = begin.send(Begin {
+                source: source.clone(),
+                roles: roles.clone(),
+                single_tables: !config.filter.tables.is_empty(),
+                own: own.clone(),
+            });
+            let dumped = Arc::new(dumped);
+            let reader = dumped.clone();
+            let contents = tokio::task::spawn_blocking(move || reader.large_object_contents()).await;
+            let contents =
+                contents.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))??;
+            let with_large =
+                config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
+            let large = pg_dump::large_objects(if with_large { large } else { Vec::new() }, contents)?;
+            let globals = globals(tools, target, store, &folder).await?;
+            Ok::<_, Error>((dumped, own, roles, large, globals))
+        };
+        let collecting = async {
+            let (mut tables, mut files) = (Vec::new(), Vec::new());
+            while let Some(Done { table, file }) = tables_done.recv().await {
+                if let Some(file) = &file {
+                    // The restore may have failed already; its error is told when its turn comes.
+                    let _ = to_restore.send((Arc::new(table.clone()), Arc::new(file.clone())));
+                }
+                files.extend(file);
+                tables.push(table);
+            }
+            drop(to_restore);
+            Ok::<_, Error>((tables, files))
+        };
+        let ((), (dumped, own, roles, large_objects, globals), (tables, files)): ((), _, (Vec<Table>, Vec<File>)) =
+            tokio::try_join!(reading, dumping, collecting)?;
+        progress.event(Event::Finished(Phase::Dump, dump_begun.elapsed()));
+        Ok(Taken {
+            id,
+            folder,
+            taken_at,
+            source,
+            compression,
+            plan,
+            dumped,
+            sequence_names,
+            matviews,
+            roles,
+            large_objects,
+            globals,
+            own,
+            tables,
+            files,
+            prover,
+            restoring,
+        })
+    }
+
+    /// Writes the manifest, which makes it a backup, and proves it.
+    async fn commit(self, taken: Taken, extensions: Vec<Extension>, begun: Instant) -> Result<()> {
+        let Ground { config, store, jobs, tools, progress, traces, .. } = self;
+        let Taken {
+            id,
+            folder,
+            taken_at,
+            source,
+            compression,
+            mut plan,
+            dumped,
+            sequence_names,
+            matviews,
+            roles,
+            large_objects,
+            globals,
+            own,
+            mut tables,
+            mut files,
+            prover,
+            restoring,
+        } = taken;
+        // Commit.
+        let commit_begun = Instant::now();
+        progress.event(Event::Started(Phase::Commit));
+        complete(&plan, &tables)?;
+        files.extend(own);
+        let mut left_out = plan.left_out.clone();
+        match globals {
+            Ok(file) => files.push(file),
+            Err(why) => {
+                progress.event(Event::Notice(&why));
+                left_out.push(why);
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
+        let totals = Totals {
+            tables: tables.len() as u64,
+            rows: tables.iter().map(|t| t.rows).sum(),
+            bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.size).sum::<u64>(),
+            stored_bytes: files.iter().map(|f| f.size).sum(),
+        };
+        let mut timings: BTreeMap<String, f64> =
+            progress.kept().phases.iter().map(|(p, t)| (p.name().to_owned(), t.as_secs_f64())).collect();
+        timings.insert("total".into(), begun.elapsed().as_secs_f64());
+        let (sequences, unproven) = dumped.sequences(&sequence_names)?;
+        plan.unproven.extend(unproven);
+        let manifest = Manifest {
+            format: FORMAT_VERSION,
+            id,
+            kind: config.kind,
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            taken_at: stamp(taken_at),
+            stored_at: now(),
+            source,
+            context: config.context.clone(),
+            options: Options {
+                jobs: jobs as u32,
+                compression: compression.to_string(),
+                filter: config.filter.clone(),
+                verify: config.verify,
+                pg_dump: tools.version.clone(),
+            },
+            left_out,
+            files,
+            sequences,
+            schema_digest: schema::digest(&dumped.toc),
+            tables,
+            large_objects,
+            matviews,
+            extensions,
+            roles,
+            totals,
+            timings,
+        };
+        let manifest_key = format!("{folder}manifest.json");
+        let body = serde_json::to_vec_pretty(&manifest)
+            .map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+        store.put_new(&manifest_key, body.into()).await.map_err(|e| e.context("the manifest was not stored"))?;
+        with(&traces, |t| {
+            t.committed = Some(StoredBackup {
+                uri: store.uri(&folder),
+                manifest_uri: store.uri(&manifest_key),
+                proof_uri: None,
+                manifest: manifest.clone(),
+            });
+        });
+        progress.event(Event::Finished(Phase::Commit, commit_begun.elapsed()));
+
+        prove(config, &prover, restoring, &manifest, &plan, &traces).await
+    }
 }
 
 /// Begins the restore as soon as pg_dump is through, and goes on as tables arrive. Takes the server out of the traces while it works with
@@ -541,7 +665,8 @@ async fn prove(
         (VerifyLevel::None, _) => return Ok(()),
         (_, None) => prover.archive_only(manifest).await,
         (_, Some(restoring)) => {
-            let half = restoring.await.map_err(|e| Error::new(Kind::Throwaway, "restoring stopped").because(e)).flatten();
+            let half =
+                restoring.await.map_err(|e| Error::new(Kind::Throwaway, "restoring stopped").because(e)).flatten();
             match half {
                 Ok(half) => prover.compare(Held::take(traces)?.server()?, manifest, half).await,
                 Err(e) => Err(e),
@@ -555,7 +680,8 @@ async fn prove(
     };
     proof.unproven.extend(plan.unproven.iter().cloned());
     let key = format!("{}proofs/{}.json", prover.folder, proof.started_at.replace([':', '-'], ""));
-    let body = serde_json::to_vec_pretty(&proof).map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
+    let body = serde_json::to_vec_pretty(&proof)
+        .map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
     let stored = prover.store.put_new(&key, body.into()).await;
     with(traces, |t| {
         t.proof = Some(proof);
@@ -627,18 +753,15 @@ fn fingerprint_only(dumped: &Dumped, plan: &Plan, relations: &[Relation]) -> Vec
 fn complete(plan: &Plan, tables: &[Table]) -> Result<()> {
     let there: BTreeSet<u32> = tables.iter().map(|t| t.oid).collect();
     match plan.streams.iter().find(|t| !there.contains(&t.relation.oid)) {
-        Some(missing) => Err(Error::new(Kind::Archive, format!("table {} was planned but not stored", missing.relation.label()))),
+        Some(missing) => {
+            Err(Error::new(Kind::Archive, format!("table {} was planned but not stored", missing.relation.label())))
+        }
         None => Ok(()),
     }
 }
 
 /// Stores the spliced `toc.dat` and what pg_dump wrote besides.
-async fn store_own_files(
-    store: &Arc<dyn Store>,
-    folder: &str,
-    dumped: &Dumped,
-    plan: &Plan,
-) -> Result<Vec<File>> {
+async fn store_own_files(store: &Arc<dyn Store>, folder: &str, dumped: &Dumped, plan: &Plan) -> Result<Vec<File>> {
     let mut toc: Toc = dumped.toc.clone();
     let data: Vec<TableData> = plan
         .streams
@@ -701,17 +824,13 @@ fn roles_named(toc: &Toc, all: Vec<Role>) -> Vec<Role> {
 }
 
 /// Stores `globals.sql`: roles without passwords, and tablespaces. A role that may not read them is told so; that is no error.
-async fn globals(
-    tools: &Tools,
-    target: &crate::postgres::conninfo::Target,
-    store: &Arc<dyn Store>,
-    folder: &str,
-) -> Result<Result<File, String>> {
+async fn globals(tools: &Tools, target: &Target, store: &Arc<dyn Store>, folder: &str) -> Result<Result<File, String>> {
     let Some(pg_dumpall) = &tools.pg_dumpall else {
         return Ok(Err("globals.sql: pg_dumpall is not installed".into()));
     };
     let dbname = format!("dbname='{}'", target.dbname.replace('\\', "\\\\").replace('\'', "\\'"));
-    let run = Run::new(pg_dumpall).args(["--globals-only", "--no-role-passwords", "--dbname"]).arg(dbname).target(target);
+    let run =
+        Run::new(pg_dumpall).args(["--globals-only", "--no-role-passwords", "--dbname"]).arg(dbname).target(target);
     match run.output().await {
         Ok(output) => Ok(Ok(put(store, folder, "globals.sql", output.stdout.into()).await?)),
         Err(e) => Ok(Err(format!("globals.sql: the roles of the server could not be read ({})", e.one_line()))),

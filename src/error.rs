@@ -14,6 +14,8 @@ pub enum Kind {
     Refused,
     /// The source database or the connection to it.
     Database,
+    /// Somebody else's lock stands in the way; another attempt may succeed.
+    Locked,
     /// A PostgreSQL program (pg_dump, pg_restore, initdb, postgres).
     Tool,
     /// The place that backups are stored in.

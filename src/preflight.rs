@@ -150,7 +150,10 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
         asked.answer(
             "pooler",
             Status::Failed,
-            format!("{} is a transaction pooler: it mixes sessions, so one snapshot cannot be shared", config.source.redacted()),
+            format!(
+                "{} is a transaction pooler: it mixes sessions, so one snapshot cannot be shared",
+                config.source.redacted()
+            ),
             Some(direct),
         );
     }
@@ -198,7 +201,11 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     privileges(&session, &source, config, &relations, asked).await;
     let plan = plan::plan(&relations, &Default::default(), source.major, source.standby);
     let jobs = asked.take("connections", free_connections(&session, config.jobs).await)?;
-    let free = if jobs < config.jobs { format!("room for {jobs} of {} jobs", config.jobs) } else { format!("room for {jobs} jobs") };
+    let free = if jobs < config.jobs {
+        format!("room for {jobs} of {} jobs", config.jobs)
+    } else {
+        format!("room for {jobs} jobs")
+    };
     asked.answer("connections", if jobs < config.jobs { Status::Warning } else { Status::Ok }, free, None);
     let built_in = needs_server(config.verify) && config.verify_url.is_none();
     let tools = asked.take("tools", tools::find(source.major, &config.pg_bin_dirs, built_in).await)?;
@@ -333,7 +340,13 @@ fn some(names: &[String]) -> String {
     if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
 }
 
-async fn privileges(session: &Session, source: &Source, config: &BackupConfig, relations: &[catalog::Relation], asked: &mut Asked<'_>) {
+async fn privileges(
+    session: &Session,
+    source: &Source,
+    config: &BackupConfig,
+    relations: &[catalog::Relation],
+    asked: &mut Asked<'_>,
+) {
     let user = crate::dump::copy::quote(&source.user);
     let taken = || relations.iter().filter(|r| r.taken && !r.extension_member);
     let unreadable: Vec<&catalog::Relation> = taken().filter(|r| !r.readable).collect();
@@ -371,7 +384,9 @@ async fn privileges(session: &Session, source: &Source, config: &BackupConfig, r
                     "privileges",
                     Status::Failed,
                     format!("role {} may not read sequence {}", source.user, some(&sequences)),
-                    Some(format!("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {user}; or GRANT pg_read_all_data TO {user} (14+)")),
+                    Some(format!(
+                        "GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {user}; or GRANT pg_read_all_data TO {user} (14+)"
+                    )),
                 );
             }
             if large > 0 {
@@ -405,7 +420,8 @@ async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<
                                AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"
     );
     let sequences = session.query(&sql, &[]).await.map_err(failed)?;
-    let sequences = sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
+    let sequences =
+        sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
     session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
     // pg_dump takes large objects only when it takes everything.
     let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
@@ -433,8 +449,11 @@ async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
     // This session ends before the reading ones begin.
     let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
     if jobs < 1 {
-        return Err(Error::new(Kind::Refused, format!("the server has room for {} more connections, a backup needs 3", free + 1))
-            .hint("raise max_connections or the role's CONNECTION LIMIT, or end idle sessions"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the server has room for {} more connections, a backup needs 3", free + 1),
+        )
+        .hint("raise max_connections or the role's CONNECTION LIMIT, or end idle sessions"));
     }
     Ok(jobs as usize)
 }
@@ -447,7 +466,12 @@ fn disk(scratch: &Scratch, source: &Source) -> Result<String> {
     if free < needed {
         return Err(Error::new(
             Kind::Refused,
-            format!("{} has {} MiB free, the throwaway copy needs about {} MiB", scratch.path().display(), mib(free), mib(needed)),
+            format!(
+                "{} has {} MiB free, the throwaway copy needs about {} MiB",
+                scratch.path().display(),
+                mib(free),
+                mib(needed)
+            ),
         )
         .hint("name a larger disk with scratch-dir, or a server with verify-url"));
     }

@@ -21,11 +21,13 @@ use std::{
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long pg_dump waits for a lock. Our own ACCESS SHARE locks stand, so it can only queue behind an ALTER that waits for us: a
-/// deadlock that no one would break.
-const LOCK_WAIT: &str = "--lock-wait-timeout=20s";
+/// deadlock that no one would break, so waiting is pointless and we start over instead.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// What pg_dump wrote.
 pub struct Dumped {
@@ -93,8 +95,10 @@ pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     args
 }
 
-/// Runs pg_dump in the exported snapshot into `<folder>`, which must not exist yet.
-pub async fn run(
+/// Starts pg_dump in the exported snapshot, into `<folder>`, which must not exist yet. At once: until it has its locks, a migration
+/// may come between ours and its own.
+#[allow(clippy::too_many_arguments, reason = "what one program is told")]
+pub fn start(
     tools: &Tools,
     target: &Target,
     snapshot: &str,
@@ -103,9 +107,12 @@ pub async fn run(
     compression: Compression,
     folder: &Path,
     progress: Arc<dyn Progress>,
-) -> Result<Dumped> {
+) -> Result<AbortOnDropHandle<Result<Dumped>>> {
+    // It counts for one LOCK statement over many tables, which takes its time without any waiting.
+    let wait = LOCK_WAIT + Duration::from_millis(2 * (plan.streams.len() + plan.pg_dump.len()) as u64);
     let mut run = Run::new(&tools.pg_dump)
-        .args(["--format=directory", "--no-sync", LOCK_WAIT])
+        .args(["--format=directory", "--no-sync"])
+        .arg(format!("--lock-wait-timeout={}", wait.as_millis()))
         .arg(format!("--snapshot={snapshot}"))
         // Its own files are gzipped whatever we use: pg_dump 19rc1 writes empty large objects in zstd that it cannot restore.
         .arg(if compression == Compression::None { "--compress=0" } else { "--compress=6" })
@@ -123,9 +130,16 @@ pub async fn run(
         })?;
         run = run.arg(flag("--exclude-table-data", &exactly(&schema, &name)));
     }
+    Ok(AbortOnDropHandle::new(tokio::spawn(finish(run, folder.to_owned()))))
+}
+
+async fn finish(run: Run, folder: PathBuf) -> Result<Dumped> {
     run.output().await.map_err(|e| {
-        if e.message().contains("canceling statement due to lock timeout") || e.message().contains("lock timeout") {
-            e.hint("another session holds or waits for an exclusive lock on a table: take the backup while no migration runs")
+        // pg_dump sets --lock-wait-timeout as statement_timeout while it locks, and as nothing else.
+        if e.message().contains("due to statement timeout") || e.message().contains("due to lock timeout") {
+            Error::new(Kind::Locked, "pg_dump cannot lock the tables: another session waits to change one of them")
+                .because(e)
+                .hint("take the backup while no migration runs")
         } else if e.message().contains("invalid snapshot identifier") {
             e.hint("pg_dump reached another server than we did: name one host, not a balanced address or a pool of replicas")
         } else {
@@ -133,7 +147,7 @@ pub async fn run(
         }
     })?;
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(error::io(format!("cannot read {}", folder.display())))? {
+    for entry in std::fs::read_dir(&folder).map_err(error::io(format!("cannot read {}", folder.display())))? {
         let entry = entry.map_err(error::io(format!("cannot read {}", folder.display())))?;
         files.push(entry.file_name().to_string_lossy().into_owned());
     }
@@ -141,7 +155,7 @@ pub async fn run(
     files.sort();
     let path = folder.join("toc.dat");
     let bytes = std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?;
-    Ok(Dumped { folder: folder.to_owned(), toc: Toc::parse(&bytes)?, files })
+    Ok(Dumped { folder, toc: Toc::parse(&bytes)?, files })
 }
 
 impl Dumped {

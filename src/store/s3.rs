@@ -435,7 +435,9 @@ impl Store for S3Store {
                     .call(|client, _| client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(&id).send())
                     .await;
                 match abort {
-                    Err(f) if f.code.as_deref() != Some("NoSuchUpload") => return Err(inner.error(Op::Abort, prefix, f)),
+                    Err(f) if f.code.as_deref() != Some("NoSuchUpload") => {
+                        return Err(inner.error(Op::Abort, prefix, f));
+                    }
                     _ => aborted += 1,
                 }
             }

@@ -2,10 +2,7 @@
 
 use super::restore::{self, Restore};
 use crate::{
-    archive::{
-        schema,
-        toc::Toc,
-    },
+    archive::{schema, toc::Toc},
     config::VerifyLevel,
     dump::{catalog, copy, fingerprint::Fingerprint, snapshot, worker::parse_sum},
     error::{Error, Kind, Result},
@@ -98,7 +95,9 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
     for (n, table) in manifest.tables.iter().enumerate() {
         match sizes.get(&(table.schema.clone(), table.name.clone())) {
             Some(&(bytes, ..)) => order.push((bytes, n)),
-            None => found.differences.push(format!("table {}.{}: missing in the restored copy", table.schema, table.name)),
+            None => {
+                found.differences.push(format!("table {}.{}: missing in the restored copy", table.schema, table.name))
+            }
         }
     }
     order.sort_unstable_by_key(|&(bytes, n)| (std::cmp::Reverse(bytes), n));
@@ -106,7 +105,8 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
         let table = &manifest.tables[n];
         let (bytes, pages, heap) = sizes[&(table.schema.clone(), table.name.clone())];
         let plain = heap && !table.with_children && table.condition.is_none() && !table.columns.is_empty();
-        let ranges = (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
+        let ranges =
+            (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
         for pages in ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect()) {
             let _ = sender.send((n, pages));
         }
@@ -209,9 +209,12 @@ async fn sequences(session: &Session, expected: &[Sequence], found: &mut Compari
         }
         for (n, s) in batch.iter().enumerate() {
             found.compared.sequences += 1;
-            let state = |(value, called): (i64, bool)| format!("{value}{}", if called { "" } else { " (not yet called)" });
+            let state =
+                |(value, called): (i64, bool)| format!("{value}{}", if called { "" } else { " (not yet called)" });
             match is.get(&(n as i32)) {
-                None => found.differences.push(format!("sequence {}.{}: missing in the restored copy", s.schema, s.name)),
+                None => {
+                    found.differences.push(format!("sequence {}.{}: missing in the restored copy", s.schema, s.name))
+                }
                 Some(&now) if now != (s.last_value, s.is_called) => found.differences.push(format!(
                     "sequence {}.{}: stands at {}, should be at {}",
                     s.schema,
@@ -304,12 +307,19 @@ async fn schema_of(tools: &Tools, target: &Target, folder: &Path, progress: Arc<
 /// Compares the schema of the restored copy with the stored table of contents, entry by entry. `canonical` creates one more empty
 /// database: PostgreSQL prints some expressions differently once it has read its own print, so what differs is compared again with
 /// what the stored schema becomes there. `schemas` were created by us and are no difference.
-pub async fn schemas<F>(restore: &Restore, schemas: &[String], scratch: &Path, canonical: F, found: &mut Comparison) -> Result<()>
+pub async fn schemas<F>(
+    restore: &Restore,
+    schemas: &[String],
+    scratch: &Path,
+    canonical: F,
+    found: &mut Comparison,
+) -> Result<()>
 where
     F: AsyncFnOnce() -> Result<Target>,
 {
     let stored = restore::read_toc(&restore.toc_path())?;
-    let restored = schema_of(&restore.tools, &restore.target, &scratch.join("schema-restored"), restore.progress.clone()).await?;
+    let restored =
+        schema_of(&restore.tools, &restore.target, &scratch.join("schema-restored"), restore.progress.clone()).await?;
     found.compared.schema_entries = schema::count(&stored) as u64;
     let ours = |d: &schema::Difference| {
         d.key.desc.as_deref() == Some(b"SCHEMA") && schemas.iter().any(|s| d.key.tag.as_deref() == Some(s.as_bytes()))
@@ -323,12 +333,16 @@ where
     let session = connect::connect(&target, "savepoint proof").await?;
     for schema in schemas {
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
-        session.batch_execute(&sql).await.map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
+        session
+            .batch_execute(&sql)
+            .await
+            .map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
     }
     let args = ["--schema-only".into()];
     // What cannot be restored there could not be restored before either, and stands among the differences already.
     restore::pg_restore(&restore.tools, &target, &restore.files, &args, restore.progress.clone()).await?;
-    let expected = schema_of(&restore.tools, &target, &scratch.join("schema-expected"), restore.progress.clone()).await?;
+    let expected =
+        schema_of(&restore.tools, &target, &scratch.join("schema-expected"), restore.progress.clone()).await?;
     let still: std::collections::HashSet<schema::Key> =
         schema::differences(&expected, &restored).into_iter().map(|d| d.key).collect();
     let before = differences.len();

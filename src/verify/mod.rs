@@ -69,7 +69,12 @@ pub struct Begin {
 
 impl Prover {
     /// Restores the archive into a new database of `server` while its tables arrive.
-    pub async fn restore(&self, server: &mut Server, begin: Begin, tables: mpsc::UnboundedReceiver<Stored>) -> Result<Half> {
+    pub async fn restore(
+        &self,
+        server: &mut Server,
+        begin: Begin,
+        tables: mpsc::UnboundedReceiver<Stored>,
+    ) -> Result<Half> {
         let started = (now(), Instant::now());
         self.progress.event(Event::Started(Phase::Restore));
         server.create_roles(&begin.roles, &*self.progress).await?;
@@ -165,7 +170,8 @@ impl Prover {
         }
         self.progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
         let timings = BTreeMap::from([(Phase::Compare.name().to_owned(), begun.elapsed().as_secs_f64())]);
-        let unproven = vec!["that the archive restores and holds the source's rows: only its bytes were checked".into()];
+        let unproven =
+            vec!["that the archive restores and holds the source's rows: only its bytes were checked".into()];
         Ok(self.record(manifest, started, None, compared, problems, unproven, timings))
     }
 
@@ -188,7 +194,8 @@ impl Prover {
             }
         }
         let foreign = |path: &&&str| path.starts_with("archive/");
-        let mut foreign: Vec<_> = there.keys().filter(foreign).map(|p| format!("stored file {p}: the manifest does not know it")).collect();
+        let mut foreign: Vec<_> =
+            there.keys().filter(foreign).map(|p| format!("stored file {p}: the manifest does not know it")).collect();
         foreign.sort();
         problems.extend(foreign);
         Ok(problems)
@@ -253,18 +260,30 @@ pub async fn read_manifest(store: &Arc<dyn Store>, folder: &str) -> Result<Manif
     use futures_util::TryStreamExt;
     let key = format!("{folder}manifest.json");
     let reader = store.open(&key, None).await?;
-    let bytes: Vec<u8> = reader.stream.try_fold(Vec::new(), |mut all, b| async move {
-        all.extend_from_slice(&b);
-        Ok(all)
-    })
-    .await?;
+    let bytes: Vec<u8> = reader
+        .stream
+        .try_fold(Vec::new(), |mut all, b| async move {
+            all.extend_from_slice(&b);
+            Ok(all)
+        })
+        .await?;
     serde_json::from_slice(&bytes).map_err(|e| {
-        error::Error::new(error::Kind::Archive, format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}")).because(e)
+        error::Error::new(
+            error::Kind::Archive,
+            format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}"),
+        )
+        .because(e)
     })
 }
 
 /// How psql would reach the throwaway database; without a password.
 fn conninfo(target: &crate::postgres::conninfo::Target) -> String {
     let quote = |s: &str| format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'"));
-    format!("host={} port={} user={} dbname={}", quote(&target.host), target.port, quote(&target.user), quote(&target.dbname))
+    format!(
+        "host={} port={} user={} dbname={}",
+        quote(&target.host),
+        target.port,
+        quote(&target.user),
+        quote(&target.dbname)
+    )
 }

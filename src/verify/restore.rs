@@ -90,7 +90,12 @@ impl Restore {
 
     /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `schemas` are created first
     /// (a dump of single tables does not hold their schemas).
-    pub async fn run(&self, own: &[File], schemas: &[String], tables: mpsc::UnboundedReceiver<Stored>) -> Result<Restored> {
+    pub async fn run(
+        &self,
+        own: &[File],
+        schemas: &[String],
+        tables: mpsc::UnboundedReceiver<Stored>,
+    ) -> Result<Restored> {
         let mut restored = Restored::default();
         for file in own {
             match readback::whole(&self.store, &self.folder, file, Some(&self.local(file))).await {
@@ -108,7 +113,10 @@ impl Restore {
         let session = connect::connect(&self.target, "savepoint proof").await?;
         for schema in schemas {
             let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
-            session.batch_execute(&sql).await.map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
+            session
+                .batch_execute(&sql)
+                .await
+                .map_err(|e| connect::error("cannot create a schema in the throwaway database", e))?;
         }
         drop(session);
         restored.problems.extend(self.pg_restore(&["--section=pre-data".into()]).await?);
@@ -133,7 +141,8 @@ impl Restore {
     /// A list file with everything but the tables that we restore by our own streams; `None` when pg_restore has nothing to do.
     fn list_without_streams(&self, toc: &Toc) -> Result<Option<PathBuf>> {
         let ours = |e: &crate::archive::toc::Entry| {
-            e.kind() == "TABLE DATA" && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
+            e.kind() == "TABLE DATA"
+                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
         };
         if !toc.entries.iter().any(|e| e.section == crate::archive::toc::section::DATA && !ours(e)) {
             return Ok(None);
@@ -237,9 +246,14 @@ impl Restore {
     async fn check_terminator(&self, frames: &mut Frames<'_>, file: &File, compression: Compression) -> Result<()> {
         let Some(bytes) = frames.next().await? else { return Ok(()) };
         let mut text = Vec::new();
-        frame::open_frame(compression, bytes)?.read_to_end(&mut text).map_err(|e| frame::damaged(e).context(&file.path))?;
+        frame::open_frame(compression, bytes)?
+            .read_to_end(&mut text)
+            .map_err(|e| frame::damaged(e).context(&file.path))?;
         if text != frame::TERMINATOR {
-            return Err(Error::new(Kind::Archive, format!("stored file {}: it does not end as COPY data must", file.path)));
+            return Err(Error::new(
+                Kind::Archive,
+                format!("stored file {}: it does not end as COPY data must", file.path),
+            ));
         }
         Ok(())
     }

@@ -50,7 +50,10 @@ impl Server {
         if major != source.major {
             return Err(Error::new(
                 Kind::Refused,
-                format!("the server at verify-url runs PostgreSQL {}, the source {}", server.version, source.server_version),
+                format!(
+                    "the server at verify-url runs PostgreSQL {}, the source {}",
+                    server.version, source.server_version
+                ),
             )
             .hint(format!("point verify-url at a server of PostgreSQL {}", source.major)));
         }

@@ -45,8 +45,10 @@ async fn backup(server: &Server, db: &str) -> Result<(Downloaded, Ended)> {
     let proof: serde_json::Value = serde_json::from_slice(&std::fs::read(proof.path())?)?;
     ensure!(proof["passed"] == true && proof["differences"] == serde_json::json!([]), "{proof:#}");
     // What no proof of these databases can cover is said, and nothing else is left unproven.
-    let unproven: Vec<_> = proof["unproven"].as_array().context("unproven")?.iter().filter_map(|u| u.as_str()).collect();
-    let excused = |u: &&str| u.starts_with("rows of materialized views:") || u.ends_with("so only pg_dump could read it");
+    let unproven: Vec<_> =
+        proof["unproven"].as_array().context("unproven")?.iter().filter_map(|u| u.as_str()).collect();
+    let excused =
+        |u: &&str| u.starts_with("rows of materialized views:") || u.ends_with("so only pg_dump could read it");
     let unexcused: Vec<_> = unproven.iter().filter(|u| !excused(u)).collect();
     ensure!(unexcused.is_empty(), "{unexcused:?}");
     ensure!(downloaded.manifest["left_out"] == serde_json::json!([]), "{:#}", downloaded.manifest["left_out"]);

@@ -16,7 +16,7 @@ WITH gone AS (DELETE FROM here WHERE id % 50 = floor(random() * 50)::int RETURNI
 WITH gone AS (DELETE FROM there WHERE id % 50 = floor(random() * 50)::int RETURNING *) INSERT INTO here SELECT * FROM gone;
 ";
 const TRUNCATE: &str = "BEGIN; TRUNCATE refilled; INSERT INTO refilled SELECT generate_series(1, 1000); COMMIT;
-SELECT pg_sleep(0.02);";
+SELECT pg_sleep(random() * 0.8);";
 const DDL: &str = "
 ALTER TABLE rewritten ADD COLUMN IF NOT EXISTS extra text DEFAULT md5(random()::text);
 ALTER TABLE rewritten ALTER changed TYPE bigint;
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS passing AS SELECT 1 AS id;
 ALTER TABLE rewritten ALTER changed TYPE integer;
 DROP TABLE IF EXISTS passing;
 ALTER TABLE rewritten DROP COLUMN IF EXISTS extra;
-SELECT pg_sleep(0.05);
+SELECT pg_sleep(random());
 ";
 /// Each is true in every snapshot.
 const INVARIANT: &str = "

@@ -100,14 +100,14 @@ async fn no_secret_in_errors() -> Result {
     let store = scratch()?;
     for bad in [
         url.replace("marked:", "marked:x"),
-        url.replace("it_secrets_errors", "no_such_database"),
+        url.replace(&pg::encode("it_secrets_errors"), "no_such_database"),
         url.replace(&server.port.to_string(), "1"),
         format!("{url}?no_such_parameter=1"),
         url.replace("postgresql://", "mysql://"),
         url.replace("127.0.0.1", "[::1"),
     ] {
         let ended = Savepoint::backup(&bad, &server.bin)?.to_folder(store.path()).args(["-v"]).run().await?;
-        ensure!(matches!(ended.code, Some(1 | 2)), "{}", ended.output());
+        ensure!(matches!(ended.code, Some(1 | 2)), "{bad}: {}", ended.output());
         ensure!(!ended.stderr.trim().is_empty(), "an error without a word");
         printed(&ended)?;
         ended.left_nothing()?;
