@@ -2,6 +2,7 @@
 
 FROM rust:1.95-slim-bookworm AS builder
 # A C compiler for the compression and cryptography libraries.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # The dependencies change seldom: built alone, they are a layer of their own.

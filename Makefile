@@ -8,10 +8,11 @@ NEEDS = for p in $(1); do command -v $${p%%:*} >/dev/null || missing="$$missing 
 	else echo "missing; install: apt-get install$$missing" >&2; exit 1; fi
 
 demo:
+	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/demo.sh
 
 test:
-	@$(call NEEDS,cc:gcc setpriv:util-linux)
+	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
 	cargo test
 

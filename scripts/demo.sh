@@ -3,7 +3,10 @@
 # plain pg_restore of what was stored into a second database. Everything is removed at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+shown() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; }
 fail() { printf 'demo: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 
 command -v cargo >/dev/null || fail 'cargo is missing' 'install Rust: https://rustup.rs'
@@ -17,18 +20,20 @@ server_bin() {
   return 1
 }
 if ! bin=$(server_bin); then
-  [ "$(id -u)" = 0 ] || fail 'PostgreSQL is missing' 'apt-get install postgresql, or run scripts/test-stack.sh'
+  cure='apt-get install postgresql, or run scripts/test-stack.sh'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'PostgreSQL is missing' "$cure"; fi
   say 'Installing PostgreSQL'
   { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends postgresql; } \
-    >/dev/null || fail 'PostgreSQL could not be installed' 'apt-get install postgresql'
+    >/dev/null || fail 'PostgreSQL could not be installed' "$cure"
   bin=$(server_bin) || fail 'PostgreSQL is still missing' 'run scripts/test-stack.sh'
 fi
 
-say 'Building savepoint'
+say 'Building savepoint (some minutes the first time)'
 cargo build --quiet
-savepoint=${CARGO_TARGET_DIR:-target}/debug/savepoint
+target=${CARGO_TARGET_DIR:-target}
+savepoint=$(cd "$target/debug" && pwd)/savepoint
 
-work=$(mktemp -d)
+work=$(mktemp -d "${TMPDIR:-/tmp}/savepoint-demo.XXXXXX")
 chmod 755 "$work"
 # PostgreSQL refuses to run as root.
 as_server() {
@@ -40,16 +45,24 @@ stop() {
   rm -rf "$work"
 }
 trap stop EXIT
-mkdir "$work/server"
-if [ "$(id -u)" = 0 ]; then chown 65534:65534 "$work/server"; fi
+mkdir -m 700 "$work/server"
 
+# Nothing of this shell's own settings may point elsewhere.
+unset DATABASE_URL "${!PG@}" "${!SAVEPOINT_@}" "${!GITHUB_@}"
 export LD_LIBRARY_PATH="$bin/../lib"
-say "Starting a throwaway $("$bin/postgres" --version)"
-as_server "$bin/initdb" -D "$work/server/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 >/dev/null
+PGPASSWORD=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
+export PGPASSWORD PGHOST=127.0.0.1 PGUSER=postgres PGPORT=54320
+while (exec 3<>"/dev/tcp/$PGHOST/$PGPORT") 2>/dev/null; do PGPORT=$((PGPORT + 1)); done
+printf '%s' "$PGPASSWORD" >"$work/server/password"
+if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$work/server"; fi
+
+version=$("$bin/postgres" --version)
+say "Starting a throwaway PostgreSQL ${version#postgres (PostgreSQL) } and filling a database"
+as_server "$bin/initdb" -D "$work/server/data" -U postgres -A scram-sha-256 --pwfile="$work/server/password" --no-sync \
+  -E UTF8 --locale=C.UTF-8 >/dev/null
 as_server "$bin/pg_ctl" -D "$work/server/data" -l "$work/server/log" -w \
-  -o "-c listen_addresses= -c unix_socket_directories=$work/server -c fsync=off" start >/dev/null
-unset "${!PG@}" "${!SAVEPOINT_@}"
-export PGHOST="$work/server" PGUSER=postgres
+  -o "-p $PGPORT -c listen_addresses=$PGHOST -c unix_socket_directories= -c fsync=off" start >/dev/null ||
+  fail 'the server does not start' "$(tail -n 3 "$work/server/log")"
 "$bin/createdb" shop
 "$bin/pgbench" -i -q -s 10 shop 2>/dev/null
 "$bin/psql" -X -q -v ON_ERROR_STOP=1 -d shop <<'SQL'
@@ -65,21 +78,35 @@ INSERT INTO orders SELECT g, 1 + g % 5000, date '2025-01-01' + g % 700, 'paid', 
 CREATE MATERIALIZED VIEW turnover AS SELECT date_trunc('month', at) AS month, sum(total) FROM orders GROUP BY 1;
 SELECT lo_from_bytea(0, decode(repeat('cafe', 50000), 'hex')) \g /dev/null
 SQL
+# table|rows of every table and materialized view; the counts are queries that psql makes and runs.
+counts() {
+  "$bin/psql" -X -A -t -v ON_ERROR_STOP=1 -d "$1" <<'SQL'
+SELECT format('SELECT %L, count(*) FROM %s', oid::regclass, oid::regclass) FROM pg_class
+ WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamespace ORDER BY relname \gexec
+SQL
+}
+counts shop >"$work/source"
 
-say '$ savepoint backup --database-url postgresql:///shop --destination ./backups'
-"$savepoint" backup --pg-bin-dir "$bin" --database-url "host=$work/server user=postgres dbname=shop" \
-  --destination "$work/backups"
-stored=$(find "$work/backups" -name manifest.json -printf '%h\n')
-(cd "$work" && find "${stored#"$work"/}" -type f | sort | sed -n '1,12p')
+cd "$work"
+shown "export DATABASE_URL=postgresql://postgres:…@$PGHOST:$PGPORT/shop
+$ savepoint backup --destination ./backups"
+DATABASE_URL="postgresql://postgres:$PGPASSWORD@$PGHOST:$PGPORT/shop" \
+  "$savepoint" backup --destination ./backups --pg-bin-dir "$bin"
 
-say '$ pg_restore -j4 -d shop_restored …/archive      # plain PostgreSQL, none of our code'
-"$bin/createdb" shop_restored
-"$bin/pg_restore" -j4 --exit-on-error -d shop_restored "$stored/archive"
-count="SELECT table_schema || '.' || table_name AS \"table\", (xpath('/row/n/text()', query_to_xml(
-  format('SELECT count(*) AS n FROM %I.%I', table_schema, table_name), false, true, '')))[1]::text::bigint AS rows
-  FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
-"$bin/psql" -X -d shop -c "$count" >"$work/before"
-"$bin/psql" -X -d shop_restored -c "$count" >"$work/after"
-cat "$work/after"
-diff "$work/before" "$work/after" || fail 'the restored rows differ' 'this should not happen; please report it'
-echo 'Each count equals that of the source.'
+stored=$(find backups -name manifest.json -printf '%h\n')
+shown "cd $stored && find . -type f -printf '%8s  %P\n' | sort -k2"
+(cd "$stored" && find . -type f -printf '%8s  %P\n' | sort -k2)
+
+# The command that the summary ends with; nothing of savepoint runs from here on.
+shown "createdb -T template0 restored && pg_restore -d restored -j4 --exit-on-error $stored/archive"
+"$bin/createdb" -T template0 restored
+"$bin/pg_restore" -d restored -j4 --exit-on-error "$stored/archive"
+counts restored >"$work/restored"
+
+say 'Rows'
+printf '%-20s %10s %10s\n' table source restored
+join -t'|' -a1 -a2 -e missing -o 0,1.2,2.2 "$work/source" "$work/restored" |
+  awk -F'|' '{ printf "%-20s %10s %10s%s\n", $1, $2, $3, $2 == $3 ? "" : "  <- differs" }'
+cmp -s "$work/source" "$work/restored" || fail 'the restored rows differ' 'this should not happen; please report it'
+say 'Each count is that of the source. The content of each row had been compared before, by the proof above.'
+echo 'The servers and the backup are removed now. Next: savepoint check, with your own database (README.md).'

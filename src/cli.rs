@@ -91,7 +91,7 @@ pub struct BackupArgs {
     /// Endpoint of an S3 clone. Example: https://account.r2.cloudflarestorage.com
     #[arg(long, value_name = "URL", help_heading = "Destination")]
     pub s3_endpoint: Option<String>,
-    /// Region; without it, that of the AWS environment, else us-east-1. Example: eu-central-1
+    /// Region; without it, that of the AWS environment, else us-east-1 for an S3 clone. Example: eu-central-1
     #[arg(long, value_name = "REGION", help_heading = "Destination")]
     pub s3_region: Option<String>,
     /// Address the bucket in the path; without it, on with s3-endpoint. Example: --s3-path-style=false
@@ -149,7 +149,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "always|failure|success", default_value = "always", help_heading = "Notification")]
     pub notify_on: String,
 
-    /// Print what would be taken, and touch nothing
+    /// Print what would be taken, and store no backup
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true", help_heading = "Output")]
     pub dry_run: String,

@@ -601,7 +601,13 @@ mod tests {
         );
         assert_eq!(Toc::parse(&toc.to_bytes()).unwrap(), toc);
 
-        assert!(toc.clone().add_table_data(&[data.clone()]).unwrap_err().message().contains("two TABLE DATA entries"));
+        assert!(
+            toc.clone()
+                .add_table_data(std::slice::from_ref(&data))
+                .unwrap_err()
+                .message()
+                .contains("two TABLE DATA entries")
+        );
         let unknown = TableData { oid: 1, ..data.clone() };
         assert!(sample(16).add_table_data(&[unknown]).unwrap_err().message().contains("OID 1"));
         for filename in ["", "a/b"] {

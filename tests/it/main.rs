@@ -3,6 +3,7 @@
 
 mod awkward;
 mod cluster;
+mod docs;
 mod faults;
 mod fire;
 mod secrets;

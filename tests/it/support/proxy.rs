@@ -18,6 +18,9 @@ use tokio::{
     task::AbortHandle,
 };
 
+/// What a function that calls itself has to return.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -265,7 +268,7 @@ impl State {
         Ok(respond("206 Partial Content", &header, &body[range]))
     }
 
-    fn tampered<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>>> + Send + 'a>> {
+    fn tampered<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Vec<u8>>> {
         Box::pin(async move {
             let mut body = self.get(key).await?;
             match &self.tamper {

@@ -23,6 +23,8 @@ pub struct Savepoint {
     scratch: Arc<tempfile::TempDir>,
 }
 
+// A builder takes itself; `to_…` names where the backup goes.
+#[allow(clippy::wrong_self_convention)]
 impl Savepoint {
     /// A run with these arguments.
     pub fn new<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Result<Self> {

@@ -1,0 +1,136 @@
+//! What is written down is what the program does: JSON Schemas from the types, README's tables from action.yml.
+//! `UPDATE_DOCS=1 cargo test --test it docs` writes both anew.
+
+use crate::support::Result;
+use anyhow::{Context, ensure};
+use saphyr::{LoadableYamlNode, Yaml};
+use savepoint::{
+    cli::{self, Command},
+    config,
+    manifest::{Manifest, Proof},
+};
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+const CURE: &str = "run UPDATE_DOCS=1 cargo test --test it docs, and look at what it changed";
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a file with what it should be, or writes it.
+fn same(name: &str, expected: &str) -> Result {
+    let path = path(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected)?;
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let differs = found.lines().zip(expected.lines()).find(|(a, b)| a != b);
+    ensure!(found == expected, "{name} is stale ({differs:?}); {CURE}");
+    Ok(())
+}
+
+fn schema<T: schemars::JsonSchema>() -> Result<String> {
+    Ok(serde_json::to_string_pretty(&schemars::schema_for!(T))? + "\n")
+}
+
+#[test]
+fn the_json_schemas_are_those_of_the_types() -> Result {
+    same("docs/manifest.schema.json", &schema::<Manifest>()?)?;
+    same("docs/proof.schema.json", &schema::<Proof>()?)
+}
+
+/// Name, description and default of each entry of one part of action.yml, in its order.
+fn action(part: &str) -> Result<Vec<(String, String, String)>> {
+    let documents = Yaml::load_from_str(&fs::read_to_string(path("action.yml"))?)?;
+    let entries = documents[0].as_mapping_get(part).and_then(Yaml::as_mapping).context("action.yml lacks a part")?;
+    let field = |node: &Yaml, key| node.as_mapping_get(key).and_then(Yaml::as_str).unwrap_or_default().to_owned();
+    let entry = |(name, node): (&Yaml, &Yaml)| {
+        let name = name.as_str().context("a name is no string")?.to_owned();
+        Ok((name, field(node, "description"), field(node, "default")))
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// A cell in the way Markdown shows it as code; nothing for nothing.
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
+}
+
+/// README with the table between `<!-- name -->` and `<!-- /name -->` made anew.
+fn with_table(readme: &str, name: &str, table: &str) -> Result<String> {
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = readme.split_once(&open).with_context(|| format!("README has no {open}"))?;
+    let (_, after) = rest.split_once(&close).with_context(|| format!("README has no {close}"))?;
+    Ok(format!("{before}{open}{table}{close}{after}"))
+}
+
+/// The examples in README's table of inputs: the only column that is written by hand.
+fn examples(readme: &str) -> BTreeMap<String, String> {
+    let table = readme.split("<!-- inputs -->").nth(1).and_then(|t| t.split("<!-- /inputs -->").next()).unwrap_or("");
+    let cell = |text: &str| text.trim().trim_matches('`').to_owned();
+    let rows = table.lines().map(|line| line.split('|').collect::<Vec<_>>()).filter(|cells| cells.len() == 6);
+    rows.map(|cells| (cell(cells[1]), cell(cells[3]))).collect()
+}
+
+#[test]
+fn readme_tables_are_those_of_action_yml() -> Result {
+    let readme = fs::read_to_string(path("README.md"))?;
+    let examples = examples(&readme);
+    let mut inputs = String::from("| input | default | example | meaning |\n|---|---|---|---|\n");
+    for (name, description, default) in action("inputs")? {
+        let example = examples.get(&name).map(String::as_str).unwrap_or_default();
+        ensure!(!description.contains('|'), "{name}: a | would end the cell");
+        inputs += &format!("| `{name}` | {} | {} | {description} |\n", code(&default), code(example));
+    }
+    let mut outputs = String::from("| output | meaning |\n|---|---|\n");
+    for (name, description, _) in action("outputs")? {
+        outputs += &format!("| `{name}` | {description} |\n");
+    }
+    same("README.md", &with_table(&with_table(&readme, "inputs", &inputs)?, "outputs", &outputs)?)
+}
+
+#[test]
+fn readme_examples_are_accepted_together() -> Result {
+    let examples = examples(&fs::read_to_string(path("README.md"))?);
+    for (name, _, default) in action("inputs")? {
+        let example = examples.get(&name).with_context(|| format!("README has no row for {name}; {CURE}"))?;
+        ensure!(!example.is_empty(), "README has no example for {name}");
+        ensure!(*example != default, "README's example for {name} is its default and shows nothing");
+    }
+    let env = |name: &str| {
+        let input = name.strip_prefix("INPUT_")?.to_lowercase();
+        examples.get(&input).cloned()
+    };
+    let command = cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let Command::Action(action) = command else { anyhow::bail!("not the action") };
+    let parsed = config::backup(&action.check.backup, &env)?;
+    // Only what really arrived shows that names and values were read.
+    ensure!(parsed.config.jobs != 4 && parsed.slack.is_some() && parsed.config.verify_url.is_some());
+    Ok(())
+}
+
+/// Every error that README's last table quotes stands in the program; `…` there is what a run fills in.
+#[test]
+fn readme_quotes_real_messages() -> Result {
+    let mut sources = String::new();
+    let mut folders = vec![path("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            match entry?.path() {
+                folder if folder.is_dir() => folders.push(folder),
+                file if file.extension().is_some_and(|e| e == "rs") => sources += &fs::read_to_string(file)?,
+                _ => {}
+            }
+        }
+    }
+    let readme = fs::read_to_string(path("README.md"))?;
+    let table = readme.split("## Troubleshooting").nth(1).and_then(|t| t.split("\n## ").next()).context("no table")?;
+    let messages: Vec<&str> = table.lines().filter_map(|l| l.split('|').nth(1)?.split('`').nth(1)).collect();
+    ensure!(messages.len() > 10, "the table was not read");
+    // What AWS answers; the rest of that line is put together from it.
+    let ours = messages.iter().filter(|m| !m.starts_with("AccessDenied"));
+    for fragment in ours.flat_map(|m| m.split('…')).map(str::trim) {
+        ensure!(sources.contains(fragment), "README quotes {fragment:?}, which no source file holds");
+    }
+    Ok(())
+}
