@@ -505,10 +505,10 @@ async fn missing_extensions(server: &Server, wanted: &[Extension]) -> Result<Vec
         let name = &extension.name;
         if !available.contains(name) {
             missing.push((name.clone(), "it is not installed there".into()));
-        } else if let Some((_, library)) = PRELOADED.iter().find(|(n, _)| n == name) {
-            if !loaded.split(',').any(|l| l.trim() == *library) {
-                missing.push((name.clone(), "its library is not in shared_preload_libraries".into()));
-            }
+        } else if let Some((_, library)) = PRELOADED.iter().find(|(n, _)| n == name)
+            && !loaded.split(',').any(|l| l.trim() == *library)
+        {
+            missing.push((name.clone(), "its library is not in shared_preload_libraries".into()));
         }
     }
     Ok(missing)

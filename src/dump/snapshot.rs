@@ -122,11 +122,11 @@ pub async fn take(
         let locked: HashSet<u32> = wanted.iter().map(|r| r.oid).collect();
         let seen = list(&session, filter).await?;
         let newcomers: Vec<&Relation> = seen.iter().filter(|r| lockable(r) && !locked.contains(&r.oid)).collect();
-        if !newcomers.is_empty() {
-            if let Err(e) = lock(&session, &newcomers).await {
-                reason = again(&session, e).await?;
-                continue;
-            }
+        if !newcomers.is_empty()
+            && let Err(e) = lock(&session, &newcomers).await
+        {
+            reason = again(&session, e).await?;
+            continue;
         }
         let relations = if newcomers.is_empty() { seen } else { list(&session, filter).await? };
         let changed = relations.iter().find(|r| lockable(r) && r.plain && r.filenode_now != Some(r.filenode_seen));
