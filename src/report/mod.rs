@@ -170,6 +170,7 @@ impl Report {
         }
         let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
         let verdict = match proof.differences.len() {
+            _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
             _ if proof.passed => "passed, all equal".to_owned(),
             0 => "failed".to_owned(),
             n => format!("failed, {}", counted(n as u64, "difference")),
