@@ -942,7 +942,8 @@ pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<
         jobs: jobs as u32,
         tables: tables.collect(),
         extensions,
-        left_out: plan.left_out.iter().chain(&plan.unproven).cloned().collect(),
+        left_out: plan.left_out,
+        unproven: plan.unproven,
         checks: examined.checks,
     })
 }

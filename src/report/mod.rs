@@ -243,6 +243,8 @@ pub struct PlanReport {
     pub extensions: Vec<Extension>,
     /// What would be left out, and why.
     pub left_out: Vec<String>,
+    /// What a proof would not cover, and why.
+    pub unproven: Vec<String>,
     /// The preflight questions.
     pub checks: Vec<Check>,
 }
