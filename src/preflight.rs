@@ -426,7 +426,7 @@ async fn privileges(
                 asked.answer(
                     "privileges",
                     Status::Failed,
-                    format!("role {} may not read {large} large objects", source.user),
+                    format!("role {} may not read {large} large object{}", source.user, if large == 1 { "" } else { "s" }),
                     Some(format!("GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does not cover them before 19)")),
                 );
             }
