@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod faults;
 mod fire;
+mod locks;
 mod many;
 mod secrets;
 mod stack;
