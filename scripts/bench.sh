@@ -4,6 +4,7 @@
 #   scripts/bench.sh [ROUNDS (3)] [ROWS (400000)]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/server.sh
 rounds=${1:-3} rows=${2:-400000}
 scripts/test-stack.sh
 bin=$(cd "${SAVEPOINT_TEST_STACK:-target/test-stack}/pg/17/bin" && pwd)
@@ -11,25 +12,7 @@ echo 'bench: building the release binary' >&2
 cargo build --release --quiet
 savepoint=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/savepoint
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/savepoint-bench.XXXXXX")
-chmod 755 "$work"
-as_server() {
-  if [ "$(id -u)" = 0 ]; then (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$@"); else "$@"; fi
-}
-stop() {
-  if [ -f "$work/server/data/postmaster.pid" ]; then as_server "$bin/pg_ctl" -D "$work/server/data" -m immediate -w stop; fi \
-    >/dev/null 2>&1 || true
-  rm -rf "$work"
-}
-trap stop EXIT
-mkdir -m 700 "$work/server"
-if [ "$(id -u)" = 0 ]; then chown 65534:65534 "$work/server"; fi
-unset DATABASE_URL "${!PG@}" "${!SAVEPOINT_@}" "${!GITHUB_@}"
-export LD_LIBRARY_PATH="$bin/../lib" PGHOST=127.0.0.1 PGUSER=postgres PGPORT=54420
-while (exec 3<>"/dev/tcp/$PGHOST/$PGPORT") 2>/dev/null; do PGPORT=$((PGPORT + 1)); done
-as_server "$bin/initdb" -D "$work/server/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 >/dev/null
-as_server "$bin/pg_ctl" -D "$work/server/data" -l "$work/server/log" -w \
-  -o "-p $PGPORT -c listen_addresses=$PGHOST -c unix_socket_directories= -c fsync=off -c shared_buffers=512MB" start >/dev/null
+start_server bench "$bin" -c shared_buffers=512MB
 "$bin/createdb" mixed
 # One table of most of the bytes, two with keys between them, and many small ones; the same on every machine.
 "$bin/psql" -X -q -v ON_ERROR_STOP=1 -v rows="$rows" -d mixed >/dev/null <<'SQL'
@@ -58,7 +41,7 @@ timed() { # timed NAME COMMAND…: appends "NAME seconds bytes"
   ended=$(date +%s%N)
   printf '%s %s %s\n' "$name" "$(((ended - began) / 1000000))" "$(du -sb "$work/out" | cut -f1)" >>"$work/times"
 }
-ours() { "$savepoint" backup --database-url "postgresql://$PGUSER@$PGHOST:$PGPORT/mixed" --destination "$work/out" --pg-bin-dir "$bin" --quiet --verify "$1"; }
+ours() { PGDATABASE=mixed "$savepoint" backup --destination "$work/out" --pg-bin-dir "$bin" --quiet --verify "$1"; }
 for round in $(seq "$rounds"); do
   echo "bench: round $round of $rounds" >&2
   timed 'pg_dump-Fc' "$bin/pg_dump" -Fc -f "$work/out/dump" mixed

@@ -3,6 +3,7 @@
 # plain pg_restore of what was stored into a second database. Everything is removed at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/server.sh
 bold='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
@@ -33,36 +34,9 @@ cargo build --quiet
 target=${CARGO_TARGET_DIR:-target}
 savepoint=$(cd "$target/debug" && pwd)/savepoint
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/savepoint-demo.XXXXXX")
-chmod 755 "$work"
-# PostgreSQL refuses to run as root.
-as_server() {
-  if [ "$(id -u)" = 0 ]; then (cd / && setpriv --reuid=65534 --regid=65534 --clear-groups "$@"); else "$@"; fi
-}
-stop() {
-  if [ -f "$work/server/data/postmaster.pid" ]; then as_server "$bin/pg_ctl" -D "$work/server/data" -m immediate -w stop; fi \
-    >/dev/null 2>&1 || true
-  rm -rf "$work"
-}
-trap stop EXIT
-mkdir -m 700 "$work/server"
-
-# Nothing of this shell's own settings may point elsewhere.
-unset DATABASE_URL "${!PG@}" "${!SAVEPOINT_@}" "${!GITHUB_@}"
-export LD_LIBRARY_PATH="$bin/../lib"
-PGPASSWORD=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
-export PGPASSWORD PGHOST=127.0.0.1 PGUSER=postgres PGPORT=54320
-while (exec 3<>"/dev/tcp/$PGHOST/$PGPORT") 2>/dev/null; do PGPORT=$((PGPORT + 1)); done
-printf '%s' "$PGPASSWORD" >"$work/server/password"
-if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$work/server"; fi
-
 version=$("$bin/postgres" --version)
 say "Starting a throwaway PostgreSQL ${version#postgres (PostgreSQL) } and filling a database"
-as_server "$bin/initdb" -D "$work/server/data" -U postgres -A scram-sha-256 --pwfile="$work/server/password" --no-sync \
-  -E UTF8 --locale=C.UTF-8 >/dev/null
-as_server "$bin/pg_ctl" -D "$work/server/data" -l "$work/server/log" -w \
-  -o "-p $PGPORT -c listen_addresses=$PGHOST -c unix_socket_directories= -c fsync=off" start >/dev/null ||
-  fail 'the server does not start' "$(tail -n 3 "$work/server/log")"
+start_server demo "$bin"
 "$bin/createdb" shop
 "$bin/pgbench" -i -q -s 10 shop 2>/dev/null
 "$bin/psql" -X -q -v ON_ERROR_STOP=1 -d shop <<'SQL'

@@ -1,8 +1,8 @@
 //! Consistency under fire: backups while the database changes beneath them.
 
-use crate::support::{Result, pg, pg::Server, run::Savepoint, scratch};
+use crate::support::{Result, find, pg, pg::Server, run::Savepoint, scratch};
 use anyhow::ensure;
-use std::{path::PathBuf, process::Stdio};
+use std::process::Stdio;
 
 /// Rows that move between two tables, whole tables that are emptied and filled in one transaction, columns that come and go.
 const SETUP: &str = "
@@ -64,7 +64,7 @@ async fn ten_backups_in_a_row() -> Result {
         let store = scratch()?;
         let ended = Savepoint::backup(&server.url(db), &server.bin)?.to_folder(store.path()).run().await?.expect(0)?;
         ended.left_nothing()?;
-        let archive = find(store.path().to_owned(), "archive")?;
+        let archive = find(store.path(), "archive")?;
         let copied = format!("it_fire_{round}");
         server.create_db(&copied, "").await?;
         server.pg_restore(&copied, &archive).await?;
@@ -73,21 +73,4 @@ async fn ten_backups_in_a_row() -> Result {
     }
     fire.iter().for_each(|f| f.abort());
     Ok(())
-}
-
-/// The one folder of this name below `dir`.
-fn find(dir: PathBuf, name: &str) -> Result<PathBuf> {
-    let mut left = vec![dir];
-    while let Some(dir) = left.pop() {
-        for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.is_dir() && path.ends_with(name) {
-                return Ok(path);
-            }
-            if path.is_dir() {
-                left.push(path);
-            }
-        }
-    }
-    anyhow::bail!("no folder {name}")
 }

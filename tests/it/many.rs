@@ -1,26 +1,10 @@
 //! More tables than we take over: pg_dump writes the rest, and the proof covers both.
 
-use crate::support::{Result, pg, run::Savepoint, scratch};
+use crate::support::{Result, find, pg, run::Savepoint, scratch};
 use anyhow::{Context, ensure};
-use std::path::{Path, PathBuf};
 
 /// Tables of the test; 2,000 of them are taken over.
 const TABLES: usize = 2_060;
-
-fn find(dir: &Path, name: &str) -> Result<PathBuf> {
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.ends_with(name) {
-            return Ok(path);
-        }
-        if path.is_dir()
-            && let Ok(found) = find(&path, name)
-        {
-            return Ok(found);
-        }
-    }
-    anyhow::bail!("no {name} below {}", dir.display())
-}
 
 #[tokio::test]
 async fn pg_dump_writes_what_we_do_not_take_over() -> Result {

@@ -123,3 +123,19 @@ impl Drop for Watched {
         self.stop();
     }
 }
+
+/// The first file or folder of this name below `dir`.
+pub fn find(dir: &Path, name: &str) -> Result<PathBuf> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.ends_with(name) {
+            return Ok(path);
+        }
+        if path.is_dir()
+            && let Ok(found) = find(&path, name)
+        {
+            return Ok(found);
+        }
+    }
+    anyhow::bail!("no {name} below {}", dir.display())
+}
