@@ -6,6 +6,8 @@ mod cluster;
 mod docs;
 mod faults;
 mod fire;
+mod options;
+mod refusals;
 mod secrets;
 mod stack;
 mod store;
