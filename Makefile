@@ -1,5 +1,5 @@
-# demo: a whole backup on this machine; test: everything; lint: formatting, clippy, shell scripts.
-.PHONY: demo test lint
+# demo: a whole backup on this machine; test: everything; bench: side by side with pg_dump; lint: formatting, clippy, shell scripts.
+.PHONY: demo test bench lint
 
 # What a bare Debian or Ubuntu lacks is installed when we are root, and named when we are not.
 NEEDS = for p in $(1); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p\#\#*:}"; done; \
@@ -15,6 +15,10 @@ test:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
 	cargo test
+
+bench:
+	@$(call NEEDS,cc:build-essential setpriv:util-linux)
+	@scripts/bench.sh
 
 lint:
 	cargo fmt --check

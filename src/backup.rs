@@ -23,7 +23,7 @@ use crate::{
         conninfo::Target,
         tools::{Run, Tools},
     },
-    preflight::{self, Ready},
+    preflight::{self, Reach, Ready},
     progress::{Event, Phase, Progress},
     report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
     scratch::Scratch,
@@ -316,7 +316,7 @@ async fn phase<T>(progress: &dyn Progress, phase: Phase, work: impl Future<Outpu
 async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) -> Result<()> {
     let begun = Instant::now();
     let ready = phase(&*progress, Phase::Preflight, async {
-        let examined = preflight::examine(config, &*progress).await;
+        let examined = preflight::examine(config, Reach::Full, &*progress).await;
         for check in &examined.checks {
             if check.status == crate::report::Status::Warning {
                 progress.event(Event::Warning(&format!("{}: {}", check.name, check.detail)));
@@ -325,7 +325,8 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))
     })
     .await?;
-    let Ready { target, source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
+    let Ready { target, source, extensions, tools, store, server, scratch, jobs } = ready;
+    let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
     let scratch_path = scratch.path().to_owned();
     let proves = server.is_some();
     with(&traces, |t| {
@@ -905,19 +906,16 @@ async fn globals(tools: &Tools, target: &Target, store: &Arc<dyn Store>, folder:
     }
 }
 
-/// What a backup would do. Writes nothing but the probe that shows that the destination can be written.
+/// What a backup would do. Writes nothing and starts no server.
 pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<PlanReport> {
-    let examined = preflight::examine(config, &*progress).await;
+    let examined = preflight::examine(config, Reach::Look, &*progress).await;
     let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
-    let Ready { target, source, extensions, tools, store, server, scratch, jobs, plan: _ } = ready;
+    let Ready { target, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {
         let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
         Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby))
     }
     .await;
-    if let Some(server) = server {
-        server.stop().await;
-    }
     scratch.remove()?;
     let plan = planned?;
     let (folder, _) = address(config, &source.database, OffsetDateTime::now_utc());
@@ -938,13 +936,14 @@ pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<
         database: source.database.clone(),
         source: source_label(config),
         server_version: source.server_version.clone(),
-        uri: store.uri(&folder),
+        uri: format!("{}/{folder}", destination_label(&config.destination).trim_end_matches('/')),
         tools: programs.into_iter().filter_map(|(n, p)| Some((n.to_owned(), p?.display().to_string()))).collect(),
         compression: compression(config.compression, source.major).to_string(),
         jobs: jobs as u32,
         tables: tables.collect(),
         extensions,
-        left_out: plan.left_out.iter().chain(&plan.unproven).cloned().collect(),
+        left_out: plan.left_out,
+        unproven: plan.unproven,
         checks: examined.checks,
     })
 }

@@ -468,7 +468,7 @@ fn destination(raw: &BackupArgs, base: &Path, verify: VerifyLevel, notices: &mut
             notices.push(format!("{name} has no effect: the destination is a folder"));
         }
     }
-    Ok(Destination::Local(base.join(path)))
+    Ok(Destination::Local(base.join(path).components().collect()))
 }
 
 fn s3(raw: &BackupArgs, rest: &str, verify: VerifyLevel) -> Result<S3Options> {
@@ -645,7 +645,7 @@ mod tests {
         assert_eq!(local("file:///a%20b"), Path::new("/a b"));
         let env = [("GITHUB_WORKSPACE", "/ws"), ("INPUT_DESTINATION", "./a"), ("DATABASE_URL", "postgresql://u@h/d")];
         match parsed_in(&["action"], &env).expect("is valid").config.destination {
-            Destination::Local(path) => assert_eq!(path, Path::new("/ws/./a")),
+            Destination::Local(path) => assert_eq!(path, Path::new("/ws/a")),
             Destination::S3(s3) => panic!("{s3:?}"),
         }
     }

@@ -2,11 +2,7 @@
 
 use crate::{
     config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
-    dump::{
-        catalog,
-        plan::{self, Plan},
-        snapshot::reading_session,
-    },
+    dump::{catalog, snapshot::reading_session},
     error::{Error, Kind, Result},
     manifest::{Extension, Source},
     postgres::{
@@ -50,16 +46,14 @@ pub struct Ready {
     pub extensions: Vec<Extension>,
     /// Programs of its major.
     pub tools: Tools,
-    /// The destination.
-    pub store: Arc<dyn Store>,
+    /// The destination; `None` after a mere look.
+    pub store: Option<Arc<dyn Store>>,
     /// The server for the proof, when one is needed.
     pub server: Option<Server>,
     /// This run's folder.
     pub scratch: Scratch,
     /// Connections that the server has room for.
     pub jobs: usize,
-    /// Tables as they stood when asked.
-    pub plan: Plan,
 }
 
 /// The answers, and what a backup goes on with when none of them is a no.
@@ -72,6 +66,7 @@ pub struct Examined {
 
 struct Asked<'a> {
     checks: Vec<Check>,
+    reach: Reach,
     progress: &'a dyn Progress,
 }
 
@@ -107,9 +102,18 @@ pub fn needs_server(level: VerifyLevel) -> bool {
     matches!(level, VerifyLevel::Content | VerifyLevel::Rows)
 }
 
+/// How far the questions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything: the destination is written to and cleaned again, the throwaway server is started.
+    Full,
+    /// Nothing is written or started.
+    Look,
+}
+
 /// Asks everything. Never fails: a question that cannot be answered is a no with its reason.
-pub async fn examine(config: &BackupConfig, progress: &dyn Progress) -> Examined {
-    let mut asked = Asked { checks: Vec::new(), progress };
+pub async fn examine(config: &BackupConfig, reach: Reach, progress: &dyn Progress) -> Examined {
+    let mut asked = Asked { checks: Vec::new(), reach, progress };
     let ready = ask(config, &mut asked).await;
     let ready = if asked.failed() { None } else { ready };
     Examined { checks: asked.checks, ready }
@@ -117,7 +121,7 @@ pub async fn examine(config: &BackupConfig, progress: &dyn Progress) -> Examined
 
 /// For `savepoint check`: asks everything and cleans up.
 pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>) -> Vec<Check> {
-    let mut examined = examine(config, &*progress).await;
+    let mut examined = examine(config, Reach::Full, &*progress).await;
     if let Some(ready) = examined.ready.take() {
         if let Some(server) = ready.server {
             for line in server.stop().await {
@@ -157,13 +161,19 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
             Some(direct),
         );
     }
-    let store = asked.take("destination", destination(config).await).map(|(store, warnings)| {
-        asked.ok("destination", format!("{} can be written, read and listed", store.uri("")));
-        for warning in warnings {
-            asked.answer("destination", Status::Warning, warning, None);
-        }
-        store
-    });
+    let store = match asked.reach {
+        Reach::Full => asked.take("destination", destination(config).await).map(|(store, warnings)| {
+            asked.ok("destination", format!("{} can be written, read and listed", store.uri("")));
+            for warning in warnings {
+                asked.answer("destination", Status::Warning, warning, None);
+            }
+            Some(store)
+        }),
+        Reach::Look => asked.take("destination", look_at(&config.destination).await).map(|detail| {
+            asked.answer("destination", Status::Skipped, format!("{detail}; not written to in a dry run"), None);
+            None
+        }),
+    };
     if config.source.pooler().is_some() {
         return None;
     }
@@ -207,7 +217,6 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     let session = asked.take("connection", reading_session(&target, source.major, &source.encoding).await)?;
     let relations = asked.take("privileges", with_default_path(&session, config).await)?;
     privileges(&session, &source, config, &relations, asked).await;
-    let plan = plan::plan(&relations, &Default::default(), source.major, source.standby);
     let jobs = asked.take("connections", free_connections(&session, config.jobs).await)?;
     let free = if jobs < config.jobs {
         format!("room for {jobs} of {} jobs", config.jobs)
@@ -228,7 +237,9 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
         asked.ok("disk", line);
     }
     let mut server = None;
-    if needs_server(config.verify) && !asked.failed() {
+    if asked.reach == Reach::Look {
+        asked.answer("throwaway", Status::Skipped, "not started in a dry run", None);
+    } else if needs_server(config.verify) && !asked.failed() {
         let started = match &config.verify_url {
             Some(url) => Server::at(url, &source).await,
             None => Server::built_in(&tools, &scratch.path().join("throwaway"), &source, jobs).await,
@@ -257,11 +268,23 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
         }
         return None;
     }
-    Some(Ready { target, source, extensions, tools, store: store?, server, scratch, jobs, plan })
+    Some(Ready { target, source, extensions, tools, store: store?, server, scratch, jobs })
 }
 
 fn names(extensions: &[Extension]) -> String {
     extensions.iter().map(|e| format!("{} {}", e.name, e.version)).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the destination answers, without writing to it.
+async fn look_at(destination: &Destination) -> Result<String> {
+    match destination {
+        Destination::Local(path) if !path.exists() => Ok(format!("{} will be created", path.display())),
+        _ => {
+            let store = store::open(destination).await?;
+            store.list("savepoint-probe-").await?;
+            Ok(format!("{} can be listed", store.uri("")))
+        }
+    }
 }
 
 async fn destination(config: &BackupConfig) -> Result<(Arc<dyn Store>, Vec<String>)> {
@@ -403,7 +426,7 @@ async fn privileges(
                 asked.answer(
                     "privileges",
                     Status::Failed,
-                    format!("role {} may not read {large} large objects", source.user),
+                    format!("role {} may not read {large} large object{}", source.user, if large == 1 { "" } else { "s" }),
                     Some(format!("GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does not cover them before 19)")),
                 );
             }

@@ -93,7 +93,7 @@ async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
     client.query(sql, &[]).await.map_err(|e| connect::error(&format!("cannot read {what}"), e))
 }
 
-/// Every ordinary and partitioned table outside the system schemas. Takes no lock and calls nothing that does.
+/// Every ordinary and partitioned table outside the system schemas, and those that an extension put there. Takes no lock and calls nothing that does.
 pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>> {
     let (taken, rows_taken) = pattern::conditions(filter)?;
     let encoding = "pg_catalog.getdatabaseencoding()";
@@ -131,7 +131,7 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
                 AND d.objsubid = 0 AND d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
            LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
           WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' OR e.oid IS NOT NULL)
           ORDER BY n.nspname, c.relname"
     );
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -80,7 +80,7 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
     }
     let generated = relations.iter().filter(|r| r.plain && r.taken && r.rows_taken && r.generated).count();
     if generated > 0 {
-        plan.unproven.push(format!("generated columns (of {generated} tables): a restore computes them anew"));
+        plan.unproven.push(format!("generated columns (in {generated} of the tables): a restore computes them anew"));
     }
     // pg_dump takes a partitioned table without its partitions when only its own name is asked for.
     for parent in relations.iter().filter(|r| !r.plain && r.taken) {

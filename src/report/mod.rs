@@ -170,6 +170,7 @@ impl Report {
         }
         let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
         let verdict = match proof.differences.len() {
+            _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
             _ if proof.passed => "passed, all equal".to_owned(),
             0 => "failed".to_owned(),
             n => format!("failed, {}", counted(n as u64, "difference")),
@@ -242,6 +243,8 @@ pub struct PlanReport {
     pub extensions: Vec<Extension>,
     /// What would be left out, and why.
     pub left_out: Vec<String>,
+    /// What a proof would not cover, and why.
+    pub unproven: Vec<String>,
     /// The preflight questions.
     pub checks: Vec<Check>,
 }

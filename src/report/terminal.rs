@@ -69,6 +69,7 @@ pub fn plan(plan: &PlanReport) -> String {
         more(&mut out, plan.tables.len());
     }
     list(&mut out, "left out", &plan.left_out);
+    list(&mut out, "not proven", &plan.unproven);
     if !plan.checks.is_empty() {
         out.push('\n');
         out.push_str(&checks(&plan.checks));

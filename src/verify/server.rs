@@ -118,6 +118,13 @@ impl Server {
         let session = self.session().await?;
         self.made_databases.push(name.clone());
         let mut notes = cluster::create_database(&session, source, &name).await?;
+        if self.cluster.is_none() {
+            // pg_dump writes amounts of money as the source's lc_monetary prints them.
+            let sql = format!("ALTER DATABASE {} SET lc_monetary TO {}", quote(&name), literal(&source.lc_monetary));
+            if session.batch_execute(&sql).await.is_err() {
+                notes.push(format!("amounts of type money: verify-url lacks the locale {}", source.lc_monetary));
+            }
+        }
         notes.extend(self.cluster.iter().flat_map(|c| c.notes().iter().cloned()));
         Ok((self.maintenance.with_dbname(&name), notes))
     }

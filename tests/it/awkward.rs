@@ -54,7 +54,14 @@ async fn backup(server: &Server, db: &str) -> Result<(Downloaded, Ended)> {
     };
     let unexcused: Vec<_> = unproven.iter().filter(|u| !excused(u)).collect();
     ensure!(unexcused.is_empty(), "{unexcused:?}");
-    ensure!(downloaded.manifest["left_out"] == serde_json::json!([]), "{:#}", downloaded.manifest["left_out"]);
+    // A member table of an extension that is none of its configuration tables: no pg_dump takes its rows, and we say so.
+    let left_out: Vec<_> =
+        downloaded.manifest["left_out"].as_array().context("left_out")?.iter().filter_map(|l| l.as_str()).collect();
+    let expected: &[&str] = match db {
+        "it awkward" => &["rows of probe.internal: pg_dump leaves them to CREATE EXTENSION"],
+        _ => &[],
+    };
+    ensure!(left_out == expected, "{left_out:?}");
     Ok((downloaded, ended))
 }
 

@@ -4,15 +4,13 @@ use crate::support::{
     Result, pg,
     pg::Server,
     proxy::{Action, Proxy, Rule, Tamper, TamperingS3},
-    run::{Ended, Savepoint, kill, nothing_left},
+    run::{Ended, Savepoint, in_process, kill, nothing_left},
     s3::{self, S3},
     scratch,
 };
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use savepoint::{
-    config::{BackupConfig, BackupKind, CompressionChoice, Destination, Filter, RunContext, VerifyLevel},
-    postgres::conninfo::{SslMode, Target},
     progress::{Event, Phase, Progress},
     report::{Outcome, Report},
 };
@@ -132,35 +130,7 @@ async fn meddled(db: &str, sql: &'static str) -> Result<Report> {
         )
         .await?;
     let (store, temporary) = (scratch()?, scratch()?);
-    let config = BackupConfig {
-        source: Target {
-            pooler_flag: false,
-            host: server.dir.display().to_string(),
-            hostaddr: None,
-            port: server.port,
-            user: "postgres".to_owned(),
-            password: None,
-            dbname: db.to_owned(),
-            sslmode: SslMode::Disable,
-            sslrootcert: None,
-            sslcert: None,
-            sslkey: None,
-            channel_binding: None,
-            options: None,
-            connect_timeout: None,
-        },
-        destination: Destination::Local(store.path().to_owned()),
-        kind: BackupKind::Manual,
-        jobs: 2,
-        compression: CompressionChoice::Auto,
-        filter: Filter::default(),
-        verify: VerifyLevel::Content,
-        verify_url: None,
-        pg_bin_dirs: vec![server.bin.clone()],
-        scratch_dir: Some(temporary.path().to_owned()),
-        redact_host: false,
-        context: RunContext::default(),
-    };
+    let config = in_process(server, db, store.path(), temporary.path());
     let meddler =
         Arc::new(Meddler { bin: server.bin.clone(), sql, conninfo: Mutex::new(None), done: Mutex::new(None) });
     let report = savepoint::backup::run(&config, meddler.clone(), CancellationToken::new()).await;

@@ -6,6 +6,8 @@ mod cluster;
 mod docs;
 mod faults;
 mod fire;
+mod locks;
+mod many;
 mod options;
 mod refusals;
 mod secrets;

@@ -1,6 +1,6 @@
 //! Every backend passes one contract; S3 errors say what is wrong and how it is cured.
 
-use crate::support::s3::{ACCESS_KEY, READER_KEY, SECRET_KEY, s3};
+use crate::support::s3::{ACCESS_KEY, READER_KEY, SECRET_KEY, old_clone, s3};
 use aws_sdk_s3::{
     Client,
     config::{Credentials, Region},
@@ -32,11 +32,6 @@ const READ_ONLY: (&str, &str) = (READER_KEY, SECRET_KEY);
 /// The server under test.
 async fn endpoint() -> String {
     s3().await.expect("the S3 server").endpoint.clone()
-}
-
-/// A server that knows neither conditions nor the SDK's newer checksums.
-fn old_endpoint() -> Option<String> {
-    std::env::var("SAVEPOINT_TEST_S3_OLD").ok()
 }
 
 fn sdk(endpoint: &str) -> Client {
@@ -292,8 +287,8 @@ async fn s3_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_clone_works_with_auto() {
-    let Some(endpoint) = old_endpoint() else { return };
-    contract(connect(&bucket(&endpoint).await, ADMIN), false).await;
+    let old = old_clone().await.expect("the old S3 gateway");
+    contract(connect(&bucket(&old.endpoint).await, ADMIN), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,10 @@
 
 use super::{Result, s3, scratch};
 use anyhow::{Context, ensure};
+use savepoint::{
+    config::{BackupConfig, BackupKind, CompressionChoice, Destination, Filter, RunContext, VerifyLevel},
+    postgres::conninfo::{SslMode, Target},
+};
 use std::{
     collections::BTreeSet,
     fs,
@@ -275,5 +279,38 @@ impl CommandLines {
             let _ = thread.join();
         }
         std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+/// A configuration for `savepoint::backup::run` in this process: into a folder, two jobs, everything proven.
+pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary: &Path) -> BackupConfig {
+    BackupConfig {
+        source: Target {
+            pooler_flag: false,
+            host: server.dir.display().to_string(),
+            hostaddr: None,
+            port: server.port,
+            user: "postgres".to_owned(),
+            password: None,
+            dbname: db.to_owned(),
+            sslmode: SslMode::Disable,
+            sslrootcert: None,
+            sslcert: None,
+            sslkey: None,
+            channel_binding: None,
+            options: None,
+            connect_timeout: None,
+        },
+        destination: Destination::Local(store.to_owned()),
+        kind: BackupKind::Manual,
+        jobs: 2,
+        compression: CompressionChoice::Auto,
+        filter: Filter::default(),
+        verify: VerifyLevel::Content,
+        verify_url: None,
+        pg_bin_dirs: vec![server.bin.clone()],
+        scratch_dir: Some(temporary.to_owned()),
+        redact_host: false,
+        context: RunContext::default(),
     }
 }

@@ -188,3 +188,34 @@ impl S3 {
         Ok(())
     }
 }
+
+/// An S3 gateway that knows neither conditional writes nor the SDK's newer checksums. Ends when it is dropped.
+#[derive(Debug)]
+pub struct OldClone {
+    /// `http://127.0.0.1:port`.
+    pub endpoint: String,
+    _watched: Watched,
+}
+
+/// Starts JuiceFS's gateway with the same keys.
+pub async fn old_clone() -> Result<OldClone> {
+    let juicefs = program(stack().join("juicefs"))?.canonicalize()?;
+    let dir = tempfile::Builder::new().prefix("sp-s3-old-").tempdir()?.keep();
+    let [port] = free_ports()?;
+    let script = format!(
+        r#"export HOME="$dir" MINIO_ROOT_USER={ACCESS_KEY} MINIO_ROOT_PASSWORD={SECRET_KEY}
+"$2" format --storage file --bucket "$dir/data/" "sqlite3://$dir/meta.db" old
+"$2" gateway "sqlite3://$dir/meta.db" "127.0.0.1:$3" --multi-buckets --no-usage-report --cache-dir "$dir/cache" & server=$!"#
+    );
+    let args = [juicefs.display().to_string(), port.to_string()];
+    let watched = Watched::start(&script, r#"kill -9 "$server""#, &dir, &args)?;
+    let server = OldClone { endpoint: format!("http://127.0.0.1:{port}"), _watched: watched };
+    let end = Instant::now() + Duration::from_secs(60);
+    while let Err(e) = TcpStream::connect(("127.0.0.1", port)).await {
+        if Instant::now() > end {
+            bail!("JuiceFS did not start: {e}\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(server)
+}

@@ -1,0 +1,94 @@
+//! Migrations that wait for our locks.
+
+use crate::support::{
+    Result, pg,
+    pg::Server,
+    run::{in_process, nothing_left},
+    scratch,
+};
+use anyhow::{Context, ensure};
+use savepoint::{
+    progress::{Event, Progress},
+    report::Outcome,
+};
+use std::{
+    process::{Child, Command},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Begins an ALTER on a table that is not read yet, once rows of another one flow and pg_dump has its locks.
+struct Migration {
+    server: &'static Server,
+    db: &'static str,
+    began: Mutex<Option<Result<Child>>>,
+}
+
+impl Migration {
+    fn psql(&self, sql: &str) -> Command {
+        let mut psql = pg::command(&self.server.bin, "psql").into_std();
+        psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql, &self.server.socket(self.db)]);
+        psql
+    }
+
+    fn wait_for(&self, sql: &str) -> Result {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if self.psql(sql).output()?.stdout.starts_with(b"t") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        anyhow::bail!("waited in vain for {sql}")
+    }
+
+    fn begin(&self) -> Result<Child> {
+        self.wait_for(
+            "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
+             WHERE relation = 'late'::regclass AND granted AND application_name = 'pg_dump'",
+        )?;
+        let alter = self.psql("ALTER TABLE late ADD COLUMN more int").spawn()?;
+        self.wait_for("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'late'::regclass AND NOT granted")?;
+        Ok(alter)
+    }
+}
+
+impl Progress for Migration {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Dumped { .. } = event {
+            let mut began = self.began.lock().unwrap();
+            if began.is_none() {
+                *began = Some(self.begin());
+            }
+        }
+    }
+}
+
+/// A worker that waited behind the ALTER would wait for ever: the ALTER waits for the session that holds the snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_alter_stops_nobody() -> Result {
+    let (server, db) = (pg::server(17).await?, "it_alter");
+    server.create_db(db, "").await?;
+    server
+        .psql(
+            db,
+            "CREATE TABLE early AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 600000) g; \
+             CREATE TABLE late AS SELECT generate_series(1, 1000) AS id",
+        )
+        .await?;
+    let (store, temporary) = (scratch()?, scratch()?);
+    let mut config = in_process(server, db, store.path(), temporary.path());
+    // One worker, the largest table first: `late` is last.
+    config.jobs = 1;
+    let migration = Arc::new(Migration { server, db, began: Mutex::new(None) });
+    let run = savepoint::backup::run(&config, migration.clone(), CancellationToken::new());
+    let report = tokio::time::timeout(Duration::from_secs(120), run).await.context("the backup waits for the ALTER")?;
+    ensure!(report.outcome == Outcome::Proven, "{report:#?}");
+    let manifest = &report.backup.context("no backup")?.manifest;
+    let late = manifest.tables.iter().find(|t| t.name == "late").context("late")?;
+    ensure!((late.rows, late.columns.len()) == (1000, 1), "{late:#?}");
+    let mut alter = migration.began.lock().unwrap().take().context("no rows flowed")??;
+    ensure!(alter.wait()?.success(), "the migration goes on behind the backup");
+    nothing_left(temporary.path())
+}
