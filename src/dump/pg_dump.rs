@@ -144,6 +144,8 @@ async fn finish(run: Run, folder: PathBuf) -> Result<Dumped> {
             Error::new(Kind::Locked, "pg_dump cannot lock the tables: another session waits to change one of them")
                 .because(e)
                 .hint("take the backup while no migration runs")
+        } else if e.message().contains("were found for pattern") {
+            e.hint("correct the pattern of tables or schemas: one that matches nothing is taken for a mistake")
         } else if e.message().contains("invalid snapshot identifier") {
             e.hint("pg_dump reached another server than we did: name one host, not a balanced address or a pool of replicas")
         } else {

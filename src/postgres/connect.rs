@@ -245,7 +245,9 @@ pub fn error(what: &str, e: tokio_postgres::Error) -> Error {
         "28P01" => "check user and password; characters like / : @ % in a URL's password are percent-encoded",
         "28000" => "the server's pg_hba.conf admits no such connection: check user, database, sslmode and the address",
         "3D000" => "check the database name at the end of the URL",
-        "53300" => "free some connections or lower --jobs",
+        "53300" => {
+            "end idle sessions, raise max_connections or the CONNECTION LIMIT of the role or the database, or lower --jobs"
+        }
         "57P03" => "the server is starting or shutting down: try again in a moment",
         "57P01" | "57P02" => "the server, or an administrator, ended the connection: see the server's log",
         "40001" if db.message().contains("recovery") => {

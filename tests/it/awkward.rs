@@ -66,7 +66,7 @@ async fn backup(server: &Server, db: &str) -> Result<(Downloaded, Ended)> {
 }
 
 /// `pg_restore -l` without what may differ: the ids of entries, their order, the header.
-async fn entries(server: &Server, archive: &Path) -> Result<Vec<String>> {
+pub async fn entries(server: &Server, archive: &Path) -> Result<Vec<String>> {
     let list = server.tool("pg_restore", &["-l", &archive.display().to_string()]).await?;
     let list = String::from_utf8_lossy(&list).into_owned();
     let mut lines: Vec<String> = list

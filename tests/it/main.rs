@@ -8,6 +8,8 @@ mod faults;
 mod fire;
 mod locks;
 mod many;
+mod options;
+mod refusals;
 mod secrets;
 mod stack;
 mod store;

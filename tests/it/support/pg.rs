@@ -38,13 +38,22 @@ pub async fn server(major: u32) -> Result<&'static Server> {
 impl Server {
     /// A server of its own, which ends when this is dropped. `conf`: lines for postgresql.conf.
     pub async fn start(major: u32, conf: &str) -> Result<Self> {
+        Self::start_from(major, conf, None).await
+    }
+
+    /// A standby of this server, by pg_basebackup.
+    pub async fn standby(&self) -> Result<Self> {
+        Self::start_from(self.major, "", Some(self)).await
+    }
+
+    async fn start_from(major: u32, conf: &str, primary: Option<&Server>) -> Result<Self> {
         let bin = program(stack().join(format!("pg/{major}/bin")))?.canonicalize()?;
         install_probe_extension(&bin)?;
         // Another process may take the port between the question and the start.
         let mut last = String::new();
         for _ in 0..5 {
             let [port] = free_ports()?;
-            match Self::try_start(major, &bin, port, conf).await {
+            match Self::try_start(major, &bin, port, conf, primary).await {
                 Ok(server) => return Ok(server),
                 Err(e) => last = format!("{e:#}"),
             }
@@ -52,7 +61,7 @@ impl Server {
         bail!("PostgreSQL {major} did not start: {last}")
     }
 
-    async fn try_start(major: u32, bin: &Path, port: u16, conf: &str) -> Result<Self> {
+    async fn try_start(major: u32, bin: &Path, port: u16, conf: &str, primary: Option<&Server>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("sp-pg-").tempdir()?.keep();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
         let conf = format!(
@@ -64,7 +73,7 @@ impl Server {
         fs::write(dir.join("extra.conf"), conf)?;
         fs::write(
             dir.join("hba.conf"),
-            "local all all trust\nhost all marked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+            "local all all trust\nlocal replication all trust\nhost all marked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
         )?;
         let drop_to = if is_root() {
             chown(&dir, Some(UNPRIVILEGED), Some(UNPRIVILEGED))?;
@@ -72,10 +81,18 @@ impl Server {
         } else {
             String::new()
         };
+        let make = match primary {
+            None => r#""$2/initdb" -D "$dir/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8"#.to_owned(),
+            Some(p) => format!(
+                r#""$2/pg_basebackup" -h '{}' -p {} -U postgres -D "$dir/data" -R -c fast"#,
+                p.dir.display(),
+                p.port
+            ),
+        };
         // postgres_fdw and dblink find libpq only by LD_LIBRARY_PATH.
         let script = format!(
             r#"export LD_LIBRARY_PATH="$2/../lib" HOME=/tmp LC_ALL=C
-{drop_to} "$2/initdb" -D "$dir/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 || exit 1
+{drop_to} {make} || exit 1
 cat "$dir/extra.conf" >>"$dir/data/postgresql.conf"; cat "$dir/hba.conf" >"$dir/data/pg_hba.conf"
 {drop_to} "$2/postgres" -D "$dir/data" & server=$!"#
         );

@@ -21,6 +21,9 @@ pub const SECRET_KEY: &str = "mArKeDs3cretKey12345";
 /// An access key that may only read and list; its secret is [`SECRET_KEY`] too.
 pub const READER_KEY: &str = "readeraccess";
 
+/// An access key that may write too, but makes no buckets (for the first key the server makes missing ones by itself).
+pub const WRITER_KEY: &str = "writeraccess";
+
 /// A running server.
 #[derive(Debug)]
 pub struct S3 {
@@ -70,7 +73,9 @@ impl S3 {
   {{"name": "admin", "credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}],
     "actions": ["Admin", "Read", "Write", "List", "Tagging"]}},
   {{"name": "reader", "credentials": [{{"accessKey": "{READER_KEY}", "secretKey": "{SECRET_KEY}"}}],
-    "actions": ["Read", "List"]}}]}}"#
+    "actions": ["Read", "List"]}},
+  {{"name": "writer", "credentials": [{{"accessKey": "{WRITER_KEY}", "secretKey": "{SECRET_KEY}"}}],
+    "actions": ["Read", "Write", "List"]}}]}}"#
             ),
         )?;
         let ports: [u16; 8] = free_ports()?;
