@@ -99,6 +99,9 @@ async fn execute(raw: &BackupArgs, verb: Verb, env: Env<'_>, cancel: Cancellatio
             if let config::Destination::S3(s3) = &config.destination {
                 report.s3_endpoint = s3.endpoint.clone();
             }
+            if in_action && let Some(workspace) = env("GITHUB_WORKSPACE") {
+                report.relative_to(&workspace);
+            }
             tell_slack(slack.as_ref(), &mut report, &cancel).await;
             if in_action
                 && let Some(path) = env("GITHUB_OUTPUT")

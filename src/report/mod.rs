@@ -109,6 +109,18 @@ impl Report {
         format!("{}: {verdict}", format::clean(&self.database))
     }
 
+    /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
+    /// path that the job's other steps do not know, but they begin in it.
+    pub fn relative_to(&mut self, folder: &str) {
+        let Some(backup) = &mut self.backup else { return };
+        let folder = format!("{}/", folder.trim_end_matches('/'));
+        for address in [&mut backup.uri, &mut backup.manifest_uri].into_iter().chain(&mut backup.proof_uri) {
+            if let Some(rest) = address.strip_prefix(&folder) {
+                *address = format!("./{rest}");
+            }
+        }
+    }
+
     /// The commands that restore the backup without this program; none without a backup.
     pub fn restore_commands(&self) -> Vec<String> {
         let Some(backup) = &self.backup else { return Vec::new() };
@@ -264,4 +276,25 @@ pub struct PlanTable {
     pub chunks: u64,
     /// Who would write its rows.
     pub taken_by: TakenBy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_the_workspace_are_those_of_the_next_step() {
+        let mut report = fixture::proven();
+        let s3 = report.restore_commands();
+        report.relative_to("/github/workspace");
+        assert_eq!(report.restore_commands(), s3, "no path");
+
+        let address = |report: &mut Report, uri: &str| report.backup.as_mut().expect("is stored").uri = uri.to_owned();
+        address(&mut report, "/github/workspace/b/x/");
+        report.relative_to("/github/workspace/");
+        assert_eq!(report.restore_commands(), ["pg_restore -d \"$TARGET\" -j4 ./b/x/archive"]);
+        address(&mut report, "/github/workspace-2/x/");
+        report.relative_to("/github/workspace");
+        assert_eq!(report.backup.expect("is stored").uri, "/github/workspace-2/x/");
+    }
 }

@@ -8,11 +8,18 @@ use crate::error::{Error, Kind, Result};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
+use rustix::{
+    fs::{Gid, Mode, OFlags, Uid},
+    process::geteuid,
+};
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
     ops::Range,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -29,7 +36,11 @@ const READ_SIZE: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     root: PathBuf,
+    owner: Owner,
 }
+
+/// Whom we, as root, give what we make; `None`: it stays ours.
+type Owner = Option<(Uid, Gid)>;
 
 impl LocalStore {
     /// Opens a folder, and creates it (for its owner alone) when it is missing.
@@ -37,8 +48,10 @@ impl LocalStore {
         let root = root.to_path_buf();
         blocking(move || {
             let root = std::path::absolute(&root).map_err(|e| failed(format!("cannot open {}", root.display()), e))?;
-            create_folders(&root).map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
-            Ok(Self { root })
+            let owner = owner_around(&root);
+            create_folders(&root, owner)
+                .map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
+            Ok(Self { root, owner })
         })
         .await
     }
@@ -52,10 +65,10 @@ impl LocalStore {
     }
 
     async fn write(&self, key: &str, body: Bytes, replace: bool) -> Result<()> {
-        let (path, root) = (self.path(key)?, self.root.clone());
+        let (path, root, owner) = (self.path(key)?, self.root.clone(), self.owner);
         blocking(move || {
             let cannot = |e| failed(format!("cannot write {}", path.display()), e);
-            let temp = new_partial(&root, &path).map_err(cannot)?;
+            let temp = new_partial(&root, &path, owner).map_err(cannot)?;
             temp.as_file().write_all_at(&body, 0).map_err(cannot)?;
             publish(temp, &path, replace)
         })
@@ -78,10 +91,10 @@ impl Store for LocalStore {
     }
 
     async fn create_upload(&self, key: &str) -> Result<Arc<dyn Upload>> {
-        let (path, root) = (self.path(key)?, self.root.clone());
+        let (path, root, owner) = (self.path(key)?, self.root.clone(), self.owner);
         blocking(move || {
             let cannot = |e| failed(format!("cannot write {}", path.display()), e);
-            let temp = new_partial(&root, &path).map_err(cannot)?;
+            let temp = new_partial(&root, &path, owner).map_err(cannot)?;
             let file = Arc::new(temp.as_file().try_clone().map_err(cannot)?);
             let parts = Mutex::new(Parts::new());
             Ok(Arc::new(LocalUpload { root, path, file, temp: Mutex::new(Some(temp)), parts }) as Arc<dyn Upload>)
@@ -274,13 +287,32 @@ fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
+/// The owner of a folder, or of the nearest one above it that exists, when we are root and it is not. A container action runs as root
+/// in the runner's workspace, and the job's next step, which does not, is to read the backup.
+fn owner_around(root: &Path) -> Owner {
+    let meta = root.ancestors().find_map(|folder| fs::metadata(folder).ok())?;
+    (geteuid().is_root() && meta.uid() != 0).then(|| (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid())))
+}
+
+/// Gives a new file or folder to its owner. A file system without owners, or a container that does not know this one, refuses: the
+/// backup is none the worse for it.
+fn give(made: impl AsFd, owner: Owner) {
+    if let Some((uid, gid)) = owner {
+        let _ = rustix::fs::fchown(made, Some(uid), Some(gid));
+    }
+}
+
 /// Creates a folder with its parents, so that it outlives a power cut.
-fn create_folders(folder: &Path) -> io::Result<()> {
+fn create_folders(folder: &Path, owner: Owner) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     let missing: Vec<_> = folder.ancestors().take_while(|f| !f.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for made in &missing {
+        // Another user's folder may have become a link meanwhile.
+        give(rustix::fs::open(*made, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?, owner);
+    }
     for parent in missing.iter().filter_map(|f| f.parent()) {
         File::open(parent)?.sync_all()?;
     }
@@ -288,18 +320,20 @@ fn create_folders(folder: &Path) -> io::Result<()> {
 }
 
 /// A new file (mode 0600) beside the place that it will be renamed to.
-fn new_partial(root: &Path, path: &Path) -> io::Result<NamedTempFile> {
+fn new_partial(root: &Path, path: &Path, owner: Owner) -> io::Result<NamedTempFile> {
     let folder = path.parent().unwrap_or(root);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let prefix = format!(".{name}{PARTIAL}");
     let mut tries = 0;
     loop {
-        let made = create_folders(folder)
+        let made = create_folders(folder, owner)
             .and_then(|()| tempfile::Builder::new().prefix(&prefix).suffix("").tempfile_in(folder));
         match made {
             // A delete beside us may just have removed the folder because it was empty.
             Err(e) if e.kind() == ErrorKind::NotFound && tries < 5 => tries += 1,
-            made => return made,
+            made => {
+                return made.inspect(|file| give(file.as_file(), owner));
+            }
         }
     }
 }
@@ -370,6 +404,25 @@ mod tests {
         assert_eq!(e.kind(), Kind::Store);
         assert!(e.one_line().starts_with("cannot write /backups/a: No space left"), "{e}");
         assert!(e.hint_text().is_some_and(|h| h.contains("free some space")), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn what_root_makes_belongs_to_the_owner_of_the_folder_around_it() {
+        if !geteuid().is_root() {
+            // Nobody else can give files away.
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::chown(dir.path(), Some(1234), Some(1235)).expect("is root");
+        let store = LocalStore::open(&dir.path().join("a/b")).await.expect("opens");
+        store.put("c/d/one", Bytes::from_static(b"1")).await.expect("stores");
+        let upload = store.create_upload("c/d/two").await.expect("begins");
+        upload.put_part(1, 0, Bytes::from_static(b"2")).await.expect("writes");
+        upload.complete().await.expect("completes");
+        for made in ["a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/one", "a/b/c/d/two"] {
+            let meta = fs::metadata(dir.path().join(made)).expect(made);
+            assert_eq!((meta.uid(), meta.gid()), (1234, 1235), "{made}");
+        }
     }
 
     #[test]
