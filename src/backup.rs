@@ -28,7 +28,7 @@ use crate::{
     report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
     scratch::Scratch,
     store::Store,
-    verify::{Begin, Half, Prover, restore::Stored, server::Server},
+    verify::{Begin, Half, Prover, granted_extensions, restore::Stored, server::Server},
 };
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -334,7 +334,19 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         t.scratch = Some(scratch);
         t.server = server;
     });
-    let ground = Ground { config, target, source, tools, store, jobs, scratch: scratch_path, proves, progress, traces };
+    let ground = Ground {
+        config,
+        target,
+        source,
+        extensions,
+        tools,
+        store,
+        jobs,
+        scratch: scratch_path,
+        proves,
+        progress,
+        traces,
+    };
     let mut attempt = 1;
     let taken = loop {
         match ground.take(attempt).await {
@@ -345,7 +357,7 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
             taken => break taken?,
         }
     };
-    ground.commit(taken, extensions, begun).await
+    ground.commit(taken, begun).await
 }
 
 /// How long a dump is begun anew because a migration came between our locks and pg_dump's.
@@ -356,6 +368,7 @@ struct Ground<'a> {
     config: &'a BackupConfig,
     target: Target,
     source: Source,
+    extensions: Vec<Extension>,
     tools: Tools,
     store: Arc<dyn Store>,
     jobs: usize,
@@ -487,6 +500,7 @@ impl Ground<'_> {
             AbortOnDropHandle::new(tracker.spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
         });
 
+        let granted = granted_extensions(&config.filter, &self.extensions);
         let dumping = async {
             let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
             dumped.check_against(&plan)?;
@@ -496,12 +510,19 @@ impl Ground<'_> {
             drop(tasks);
             let left_out = left_out_by_pg_dump(&dumped, &plan, &sizes, filter);
             plan.left_out.extend(left_out);
+            if !granted.is_empty() {
+                let names = granted.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
+                plan.left_out.push(format!(
+                    "extensions ({names}): pg_dump takes none when schemas or tables are named; create them before a restore"
+                ));
+            }
             let own = store_own_files(store, &folder, &dumped, &plan).await?;
             let roles = roles_named(&dumped.toc, all_roles);
             let _ = begin.send(Begin {
                 source: source.clone(),
                 roles: roles.clone(),
                 single_tables: !config.filter.tables.is_empty(),
+                extensions: granted.clone(),
                 own: own.clone(),
             });
             let dumped = Arc::new(dumped);
@@ -553,8 +574,8 @@ impl Ground<'_> {
     }
 
     /// Writes the manifest, which makes it a backup, and proves it.
-    async fn commit(self, taken: Taken, extensions: Vec<Extension>, begun: Instant) -> Result<()> {
-        let Ground { config, store, jobs, tools, progress, traces, .. } = self;
+    async fn commit(self, taken: Taken, begun: Instant) -> Result<()> {
+        let Ground { config, store, jobs, tools, progress, traces, extensions, .. } = self;
         let Taken {
             id,
             folder,

@@ -346,14 +346,16 @@ impl Toc {
         found
     }
 
+    /// The schemas that the archive creates.
+    pub fn created_schemas(&self) -> Vec<String> {
+        let creates =
+            |e: &&Entry| e.kind() == "SCHEMA" && e.defn.as_deref().is_some_and(|d| d.starts_with(b"CREATE SCHEMA "));
+        self.entries.iter().filter(creates).map(|e| lossy(&e.tag)).collect()
+    }
+
     /// Whether the archive creates the schema `public`, which every new database has already.
     pub fn creates_public(&self) -> bool {
-        let creates = |e: &&Entry| {
-            e.kind() == "SCHEMA"
-                && e.tag.as_deref() == Some(b"public")
-                && e.defn.as_deref().is_some_and(|d| d.starts_with(b"CREATE SCHEMA "))
-        };
-        self.entries.iter().any(|e| creates(&e))
+        self.created_schemas().iter().any(|s| s == "public")
     }
 
     /// The encoding of the archive's strings, such as `UTF8`, from its `ENCODING` entry.

@@ -1,6 +1,6 @@
 //! The restored copy against the manifest: rows, sequences, large objects, materialized views, schema.
 
-use super::restore::{self, Restore};
+use super::restore::{self, Granted, Restore};
 use crate::{
     archive::{schema, toc::Toc},
     config::VerifyLevel,
@@ -313,10 +313,10 @@ async fn schema_of(tools: &Tools, target: &Target, folder: &Path, progress: Arc<
 
 /// Compares the schema of the restored copy with the stored table of contents, entry by entry. `canonical` creates one more empty
 /// database: PostgreSQL prints some expressions differently once it has read its own print, so what differs is compared again with
-/// what the stored schema becomes there. `schemas` were created by us and are no difference.
+/// what the stored schema becomes there. What `granted` made is no difference.
 pub async fn schemas<F>(
     restore: &Restore,
-    schemas: &[String],
+    granted: &Granted,
     scratch: &Path,
     canonical: F,
     found: &mut Comparison,
@@ -328,16 +328,13 @@ where
     let restored =
         schema_of(&restore.tools, &restore.target, &scratch.join("schema-restored"), restore.progress.clone()).await?;
     found.compared.schema_entries = schema::count(&stored) as u64;
-    let ours = |d: &schema::Difference| {
-        d.key.desc.as_deref() == Some(b"SCHEMA") && schemas.iter().any(|s| d.key.tag.as_deref() == Some(s.as_bytes()))
-    };
     let mut differences = schema::differences(&stored, &restored);
-    differences.retain(|d| !ours(d));
+    differences.retain(|d| !granted.explains(&stored, d));
     if differences.is_empty() {
         return Ok(());
     }
     let target = canonical().await?;
-    restore::prepare(&target, &stored, schemas).await?;
+    granted.make(&target, &stored).await?;
     let args = ["--schema-only".into()];
     // What cannot be restored there could not be restored before either, and stands among the differences already.
     restore::pg_restore(&restore.tools, &target, &restore.files, &args, restore.progress.clone()).await?;

@@ -8,15 +8,15 @@ pub mod server;
 
 use crate::{
     backup::now,
-    config::VerifyLevel,
+    config::{Filter, VerifyLevel},
     error::{self, Result},
-    manifest::{Compared, FORMAT_VERSION, File, Manifest, Proof, Table},
+    manifest::{Compared, Extension, FORMAT_VERSION, File, Manifest, Proof, Table},
     postgres::tools::Tools,
     progress::{Event, Phase, Progress},
     store::Store,
 };
 use compare::Comparison;
-use restore::{Restore, Restored, Stored};
+use restore::{Granted, Restore, Restored, Stored};
 use server::Server;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -49,7 +49,7 @@ pub struct Prover {
 pub struct Half {
     restore: Option<Restore>,
     restored: Restored,
-    schemas: Vec<String>,
+    granted: Granted,
     unproven: Vec<String>,
     started: (String, Instant),
     seconds: f64,
@@ -63,6 +63,8 @@ pub struct Begin {
     pub roles: Vec<crate::manifest::Role>,
     /// Whether single tables were asked for, so that their schemas are not in the archive.
     pub single_tables: bool,
+    /// Extensions that the archive takes for granted.
+    pub extensions: Vec<Extension>,
     /// `toc.dat` and the files that pg_dump wrote.
     pub own: Vec<File>,
 }
@@ -94,10 +96,11 @@ impl Prover {
             progress: self.progress.clone(),
         };
         let schemas = if begin.single_tables { self.schemas_of(&begin.own).await? } else { Vec::new() };
-        let restored = restore.run(&begin.own, &schemas, tables).await?;
+        let granted = Granted { schemas, extensions: begin.extensions };
+        let restored = restore.run(&begin.own, &granted, tables).await?;
         let seconds = started.1.elapsed();
         self.progress.event(Event::Finished(Phase::Restore, seconds));
-        Ok(Half { restore: Some(restore), restored, schemas, unproven, started, seconds: seconds.as_secs_f64() })
+        Ok(Half { restore: Some(restore), restored, granted, unproven, started, seconds: seconds.as_secs_f64() })
     }
 
     /// Schemas that the archive's objects lie in.
@@ -120,7 +123,8 @@ impl Prover {
     pub async fn compare(&self, server: &mut Server, manifest: &Manifest, half: Half) -> Result<Proof> {
         let begun = Instant::now();
         self.progress.event(Event::Started(Phase::Compare));
-        let Half { restore, restored, schemas, unproven, started, seconds } = half;
+        let Half { restore, restored, granted, mut unproven, started, seconds } = half;
+        unproven.extend(restored.unproven);
         let mut found = Comparison { unproven, ..Comparison::default() };
         let mut problems = restored.problems;
         problems.extend(self.listed(manifest).await?);
@@ -136,7 +140,7 @@ impl Prover {
             problems.extend(restore::check_entries(&restore::read_toc(&restore.toc_path())?, manifest));
             let mut compared = compare::compare(&restore, manifest, self.level).await?;
             let canonical = async || Ok(server.create_database(&manifest.source, "_schema").await?.0);
-            compare::schemas(&restore, &schemas, &self.scratch, canonical, &mut compared).await?;
+            compare::schemas(&restore, &granted, &self.scratch, canonical, &mut compared).await?;
             compared.compared.files += found.compared.files;
             compared.unproven.extend(found.unproven);
             found = compared;
@@ -252,11 +256,18 @@ impl Prover {
             source: manifest.source.clone(),
             roles: manifest.roles.clone(),
             single_tables: !manifest.options.filter.tables.is_empty(),
+            extensions: granted_extensions(&manifest.options.filter, &manifest.extensions),
             own: manifest.files.iter().filter(own).cloned().collect(),
         };
         let half = self.restore(server, begin, tables).await?;
         self.compare(server, manifest, half).await
     }
+}
+
+/// pg_dump takes no extensions as soon as schemas or tables are named.
+pub fn granted_extensions(filter: &Filter, extensions: &[Extension]) -> Vec<Extension> {
+    let part = !filter.schemas.is_empty() || !filter.tables.is_empty();
+    if part { extensions.to_vec() } else { Vec::new() }
 }
 
 /// Reads a backup's manifest.

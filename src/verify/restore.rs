@@ -2,11 +2,14 @@
 
 use super::readback::{self, Frames};
 use crate::{
-    archive::toc::{Entry, Toc},
+    archive::{
+        schema::Difference,
+        toc::{Entry, Toc, section},
+    },
     config::Compression,
     dump::{copy, frame, snapshot},
     error::{self, Error, Kind, Result},
-    manifest::{File, Manifest, Table},
+    manifest::{Extension, File, Manifest, Table},
     postgres::{
         connect::{self, Session},
         conninfo::Target,
@@ -19,6 +22,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, pin_mut};
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
@@ -76,6 +80,8 @@ pub struct Restored {
     pub problems: Vec<String>,
     /// Files whose bytes were checked.
     pub files: u64,
+    /// What this restore leaves unproven.
+    pub unproven: Vec<String>,
 }
 
 impl Restore {
@@ -88,12 +94,11 @@ impl Restore {
         self.files.join(file.path.strip_prefix("archive/").unwrap_or(&file.path))
     }
 
-    /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `schemas` are created first
-    /// (a dump of single tables does not hold their schemas).
+    /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `granted` is made first.
     pub async fn run(
         &self,
         own: &[File],
-        schemas: &[String],
+        granted: &Granted,
         tables: mpsc::UnboundedReceiver<Stored>,
     ) -> Result<Restored> {
         let mut restored = Restored::default();
@@ -110,15 +115,26 @@ impl Restore {
             return Ok(restored);
         }
         let toc = read_toc(&self.toc_path())?;
-        prepare(&self.target, &toc, schemas).await?;
-        restored.problems.extend(self.pg_restore(&["--section=pre-data".into()]).await?);
+        restored.unproven = granted.make(&self.target, &toc).await?;
+        let mut pre_data = vec!["--section=pre-data".into()];
+        if toc.creates_public() {
+            // Every new database has it already.
+            pre_data.push(
+                self.list(&toc, "pre-data.list", |e| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public"))?,
+            );
+        }
+        restored.problems.extend(self.pg_restore(&pre_data).await?);
         let (problems, files) = self.rows(tables).await?;
         restored.problems.extend(problems);
         restored.files += files;
-        if let Some(list) = self.list_without_streams(&toc)? {
-            let mut use_list = std::ffi::OsString::from("--use-list=");
-            use_list.push(&list);
-            restored.problems.extend(self.pg_restore(&["--section=data".into(), use_list]).await?);
+        // The tables that we restore by our own streams.
+        let ours = |e: &Entry| {
+            e.kind() == "TABLE DATA"
+                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
+        };
+        if toc.entries.iter().any(|e| e.section == section::DATA && !ours(e)) {
+            let list = self.list(&toc, "data.list", ours)?;
+            restored.problems.extend(self.pg_restore(&["--section=data".into(), list]).await?);
         }
         let jobs = format!("--jobs={}", self.jobs);
         restored.problems.extend(self.pg_restore(&["--section=post-data".into(), jobs.into()]).await?);
@@ -126,23 +142,18 @@ impl Restore {
     }
 
     /// Runs pg_restore on the local files. An object that cannot be restored is a line of the answer.
-    async fn pg_restore(&self, args: &[std::ffi::OsString]) -> Result<Vec<String>> {
+    async fn pg_restore(&self, args: &[OsString]) -> Result<Vec<String>> {
         pg_restore(&self.tools, &self.target, &self.files, args, self.progress.clone()).await
     }
 
-    /// A list file with everything but the tables that we restore by our own streams; `None` when pg_restore has nothing to do.
-    fn list_without_streams(&self, toc: &Toc) -> Result<Option<PathBuf>> {
-        let ours = |e: &crate::archive::toc::Entry| {
-            e.kind() == "TABLE DATA"
-                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
-        };
-        if !toc.entries.iter().any(|e| e.section == crate::archive::toc::section::DATA && !ours(e)) {
-            return Ok(None);
-        }
-        let path = self.files.join("data.list");
-        let list: String = toc.entries.iter().filter(|e| !ours(e)).map(|e| format!("{};\n", e.dump_id)).collect();
+    /// `--use-list` with every entry of the archive but some.
+    fn list(&self, toc: &Toc, name: &str, without: impl Fn(&Entry) -> bool) -> Result<OsString> {
+        let path = self.files.join(name);
+        let list: String = toc.entries.iter().filter(|e| !without(e)).map(|e| format!("{};\n", e.dump_id)).collect();
         std::fs::write(&path, list).map_err(error::io(format!("cannot write {}", path.display())))?;
-        Ok(Some(path))
+        let mut option = OsString::from("--use-list=");
+        option.push(&path);
+        Ok(option)
     }
 
     /// Restores the rows of tables as they arrive, over many connections.
@@ -264,17 +275,63 @@ impl Restore {
     }
 }
 
-/// Makes a new database ready for an archive of only a part of its source: what the archive creates must not be there, what it takes for
-/// granted must.
-pub async fn prepare(target: &Target, toc: &Toc, schemas: &[String]) -> Result<()> {
-    let session = connect::connect(target, "savepoint proof").await?;
-    let drop_public = toc.creates_public().then(|| "DROP SCHEMA public".to_owned());
-    let create = schemas.iter().map(|s| format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(s)));
-    for sql in drop_public.into_iter().chain(create) {
-        let done = session.batch_execute(&sql).await;
-        done.map_err(|e| connect::error("cannot prepare the throwaway database", e))?;
+/// What an archive of only a part of its source takes for granted: pg_dump leaves out the schemas of single tables, and all extensions
+/// as soon as schemas or tables are named.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    /// Schemas.
+    pub schemas: Vec<String>,
+    /// Extensions.
+    pub extensions: Vec<Extension>,
+}
+
+impl Granted {
+    /// Makes a new database ready for such an archive. Returns what could not be made, in words.
+    pub async fn make(&self, target: &Target, toc: &Toc) -> Result<Vec<String>> {
+        let session = connect::connect(target, "savepoint proof").await?;
+        let created = toc.created_schemas();
+        let missing = |schema: &str| schema != "public" && !created.iter().any(|c| c == schema);
+        for schema in self.schemas.iter().filter(|s| missing(s)) {
+            let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
+            let made = session.batch_execute(&sql).await;
+            made.map_err(|e| connect::error("cannot prepare the throwaway database", e))?;
+        }
+        let mut notes = Vec::new();
+        for Extension { name, schema, .. } in &self.extensions {
+            if schema != "public" && !missing(schema) {
+                notes.push(format!("extension {name}: it lies in schema {schema}, which the archive is to create"));
+                continue;
+            }
+            let (name, schema) = (copy::quote(name), copy::quote(schema));
+            let sql = format!(
+                "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA {schema} CASCADE"
+            );
+            if let Err(e) = session.batch_execute(&sql).await {
+                notes.push(connect::error(&format!("extension {name} could not be made"), e).one_line());
+            }
+        }
+        Ok(notes)
     }
-    Ok(())
+
+    /// Whether a difference is of our own making.
+    pub fn explains(&self, toc: &Toc, difference: &Difference) -> bool {
+        let text = |b: &Option<Vec<u8>>| String::from_utf8_lossy(b.as_deref().unwrap_or_default()).into_owned();
+        let (kind, tag) = (text(&difference.key.desc), text(&difference.key.tag));
+        let schema = |name: &str| {
+            (name == "public" && toc.creates_public())
+                || self.schemas.iter().any(|s| s == name)
+                || self.extensions.iter().any(|e| e.schema == name)
+        };
+        match (kind.as_str(), tag.split_once(' ')) {
+            ("SCHEMA", _) => schema(&tag),
+            ("EXTENSION", _) => self.extensions.iter().any(|e| e.name == tag),
+            ("COMMENT" | "ACL", Some(("SCHEMA", name))) => name == "public" && toc.creates_public(),
+            ("COMMENT", Some(("EXTENSION", name))) => {
+                self.extensions.iter().any(|e| e.name == name || copy::quote(&e.name) == name)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Checks the stored table of contents against the manifest: our own COPY streams do not show whether pg_restore would find each table's
@@ -301,7 +358,7 @@ pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
         match entries.remove(stem).as_deref() {
             Some([entry]) => {
                 let whole = entry.had_dumper
-                    && entry.section == crate::archive::toc::section::DATA
+                    && entry.section == section::DATA
                     && entry.oid() == Some(table.oid)
                     && table_ids.get(&table.oid).is_some_and(|id| entry.deps == [*id]);
                 if !whole {
@@ -359,7 +416,7 @@ pub async fn pg_restore(
     tools: &Tools,
     target: &Target,
     archive: &Path,
-    args: &[std::ffi::OsString],
+    args: &[OsString],
     progress: Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
     // A name with "=" in it would be read as a connection string.
