@@ -296,12 +296,34 @@ async fn matviews(session: &Session, manifest: &Manifest, found: &mut Comparison
     Ok(())
 }
 
-/// The table of contents of a database's schema.
-async fn schema_of(tools: &Tools, target: &Target, folder: &Path, progress: Arc<dyn Progress>) -> Result<Toc> {
+/// `--schema` for each schema of an archive that creates schema public, none for any other: pg_dump only writes that schema's definition
+/// when it was told to take it, so a print to hold against such an archive must be asked for in the same way.
+fn named_schemas(stored: &Toc) -> Vec<std::ffi::OsString> {
+    if !stored.creates_public() {
+        return Vec::new();
+    }
+    let names = stored.entries.iter().filter(|e| e.kind() == "SCHEMA").filter_map(|e| e.tag.as_deref());
+    let pattern = |name: &[u8]| {
+        let name = name.iter().flat_map(|b| if *b == b'"' { vec![b'"', b'"'] } else { vec![*b] });
+        let arg: Vec<u8> = b"--schema=\"".iter().copied().chain(name).chain([b'"']).collect();
+        std::os::unix::ffi::OsStringExt::from_vec(arg)
+    };
+    names.map(pattern).collect()
+}
+
+/// The table of contents of a database's schema, asked for as `stored` was.
+async fn schema_of(
+    tools: &Tools,
+    target: &Target,
+    stored: &Toc,
+    folder: &Path,
+    progress: Arc<dyn Progress>,
+) -> Result<Toc> {
     let mut file = std::ffi::OsString::from("--file=");
     file.push(folder);
     Run::new(&tools.pg_dump)
         .args(["--format=directory", "--schema-only", "--no-sync", "--compress=0"])
+        .args(named_schemas(stored))
         .arg(file)
         .target(target)
         .stdout(Stdout::Null)
@@ -326,7 +348,8 @@ where
 {
     let stored = restore::read_toc(&restore.toc_path())?;
     let restored =
-        schema_of(&restore.tools, &restore.target, &scratch.join("schema-restored"), restore.progress.clone()).await?;
+        schema_of(&restore.tools, &restore.target, &stored, &scratch.join("schema-restored"), restore.progress.clone())
+            .await?;
     found.compared.schema_entries = schema::count(&stored) as u64;
     let ours = |d: &schema::Difference| {
         d.key.desc.as_deref() == Some(b"SCHEMA") && schemas.iter().any(|s| d.key.tag.as_deref() == Some(s.as_bytes()))
@@ -342,7 +365,7 @@ where
     // What cannot be restored there could not be restored before either, and stands among the differences already.
     restore::pg_restore(&restore.tools, &target, &restore.files, &args, restore.progress.clone()).await?;
     let expected =
-        schema_of(&restore.tools, &target, &scratch.join("schema-expected"), restore.progress.clone()).await?;
+        schema_of(&restore.tools, &target, &stored, &scratch.join("schema-expected"), restore.progress.clone()).await?;
     let still: std::collections::HashSet<schema::Key> =
         schema::differences(&expected, &restored).into_iter().map(|d| d.key).collect();
     let before = differences.len();
