@@ -358,8 +358,11 @@ where
     differences.retain(|d| !ours(d));
     // pg_dump that is told to take schema public writes its definition but not the privileges that it was born with, and a restore then
     // makes it without them: nothing that the archive could hold.
+    let acl = |e: &crate::archive::toc::Entry| e.kind() == "ACL" && e.tag.as_deref() == Some(b"SCHEMA public");
+    let unstated = stored.creates_public() && !stored.entries.iter().any(acl);
     let initial = |d: &schema::Difference| {
-        d.key.desc.as_deref() == Some(b"ACL")
+        unstated
+            && d.key.desc.as_deref() == Some(b"ACL")
             && d.key.tag.as_deref() == Some(b"SCHEMA public")
             && stored.creates_public()
     };
