@@ -12,13 +12,23 @@ postgres=(14.23.0 15.19.0 16.15.0 17.11.0 18.6.0)
 seaweedfs=4.48
 juicefs=1.4.2
 
+fail() { printf 'test-stack: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
+
+# PgBouncer, for the refusal of transaction poolers, comes from the distribution.
+if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
+  cure='apt-get install pgbouncer'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'pgbouncer is missing' "$cure"; fi
+  echo 'test-stack: PgBouncer' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends pgbouncer; } \
+    >/dev/null || fail 'pgbouncer could not be installed' "$cure"
+fi
+
 missing=()
 for version in "${postgres[@]}"; do
   [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")
 done
 if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ]; then exit 0; fi
 
-fail() { printf 'test-stack: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
   fail "there are no prebuilt servers for $(uname -s) on $(uname -m)" "run the tests on x86-64 Linux"
 fi

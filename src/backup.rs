@@ -180,7 +180,11 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     let phase = kept.phase.unwrap_or(Phase::Preflight).name().to_owned();
     let failure = worked.err().map(|e| Failure {
         phase,
-        message: e.one_line(),
+        message: if config.redact_host {
+            e.one_line().replace(&config.source.host, &config.source.host_label(true))
+        } else {
+            e.one_line()
+        },
         hint: e.hint_text().map(str::to_owned),
         exit_code: e.exit_code(),
     });

@@ -92,7 +92,8 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
         }
     }
     if untaken > 0 {
-        plan.left_out.push(format!("{untaken} tables: left out by the filter"));
+        let tables = if untaken == 1 { "1 table".to_owned() } else { format!("{untaken} tables") };
+        plan.left_out.push(format!("{tables}: left out by the filter"));
     }
     plan.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
     let small = plan.streams.split_off(plan.streams.len().min(MOST_TABLES));

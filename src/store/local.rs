@@ -262,6 +262,7 @@ fn failed(what: String, e: io::Error) -> Error {
         }
         ErrorKind::PermissionDenied => error
             .hint("give the user that runs savepoint the right to read and write there, or name another --destination"),
+        ErrorKind::NotADirectory => error.hint("a part of the path is a file: name another --destination"),
         ErrorKind::ReadOnlyFilesystem => error.hint("the disk is mounted read-only: name another --destination"),
         _ => error,
     };

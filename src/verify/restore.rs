@@ -325,7 +325,12 @@ impl Granted {
         match (kind.as_str(), tag.split_once(' ')) {
             ("SCHEMA", _) => schema(&tag),
             ("EXTENSION", _) => self.extensions.iter().any(|e| e.name == tag),
-            ("COMMENT" | "ACL", Some(("SCHEMA", name))) => name == "public" && toc.creates_public(),
+            ("COMMENT", Some(("SCHEMA", name))) => name == "public" && toc.creates_public(),
+            // A pg_dump that is told to take the schema leaves out the privileges that it was born with.
+            ("ACL", Some(("SCHEMA", name))) => {
+                let stated = toc.entries.iter().any(|e| e.kind() == "ACL" && e.tag.as_deref() == Some(b"SCHEMA public"));
+                name == "public" && toc.creates_public() && !stated
+            }
             ("COMMENT", Some(("EXTENSION", name))) => {
                 self.extensions.iter().any(|e| e.name == name || copy::quote(&e.name) == name)
             }
