@@ -19,7 +19,8 @@ if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
   cure='apt-get install pgbouncer'
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'pgbouncer is missing' "$cure"; fi
   echo 'test-stack: PgBouncer' >&2
-  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends pgbouncer; } \
+  # Run level 1: the program is wanted, not the service.
+  { apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends pgbouncer; } \
     >/dev/null || fail 'pgbouncer could not be installed' "$cure"
 fi
 

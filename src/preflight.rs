@@ -67,12 +67,18 @@ pub struct Examined {
 struct Asked<'a> {
     checks: Vec<Check>,
     reach: Reach,
+    /// The host's name and what is shown in its place, with `--redact-host`.
+    redact: Option<(String, String)>,
     progress: &'a dyn Progress,
 }
 
 impl Asked<'_> {
     fn answer(&mut self, name: &str, status: Status, detail: impl Into<String>, hint: Option<String>) {
-        let check = Check { name: name.into(), status, detail: detail.into(), hint };
+        let shown = |text: String| match &self.redact {
+            Some((host, label)) => text.replace(host, label),
+            None => text,
+        };
+        let check = Check { name: name.into(), status, detail: shown(detail.into()), hint: hint.map(shown) };
         self.progress.event(Event::Detail(&format!("{name}: {}", check.detail)));
         self.checks.push(check);
     }
@@ -113,7 +119,8 @@ pub enum Reach {
 
 /// Asks everything. Never fails: a question that cannot be answered is a no with its reason.
 pub async fn examine(config: &BackupConfig, reach: Reach, progress: &dyn Progress) -> Examined {
-    let mut asked = Asked { checks: Vec::new(), reach, progress };
+    let redact = config.redact_host.then(|| (config.source.host.clone(), config.source.host_label(true)));
+    let mut asked = Asked { checks: Vec::new(), reach, redact, progress };
     let ready = ask(config, &mut asked).await;
     let ready = if asked.failed() { None } else { ready };
     Examined { checks: asked.checks, ready }

@@ -328,7 +328,8 @@ impl Granted {
             ("COMMENT", Some(("SCHEMA", name))) => name == "public" && toc.creates_public(),
             // A pg_dump that is told to take the schema leaves out the privileges that it was born with.
             ("ACL", Some(("SCHEMA", name))) => {
-                let stated = toc.entries.iter().any(|e| e.kind() == "ACL" && e.tag.as_deref() == Some(b"SCHEMA public"));
+                let stated =
+                    toc.entries.iter().any(|e| e.kind() == "ACL" && e.tag.as_deref() == Some(b"SCHEMA public"));
                 name == "public" && toc.creates_public() && !stated
             }
             ("COMMENT", Some(("EXTENSION", name))) => {

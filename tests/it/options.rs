@@ -136,6 +136,23 @@ async fn schema_public_alone() -> Result {
     Ok(())
 }
 
+/// pg_dump takes no extension as soon as tables or schemas are named; the proof has them all the same, as a restore must.
+#[tokio::test]
+async fn tables_that_need_an_extension() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_needs", "").await?;
+    let sql = "CREATE EXTENSION pg_trgm; CREATE SCHEMA sales; CREATE TABLE sales.orders AS SELECT md5(g::text) AS t \
+               FROM generate_series(1, 100) g; CREATE INDEX ON sales.orders USING gin (t gin_trgm_ops)";
+    server.psql("it_needs", sql).await?;
+    for filter in [["--tables", "sales.*"], ["--schemas", "sales"]] {
+        let store = scratch()?;
+        backup(server, "it_needs", store.path(), &filter).await?;
+        let manifest = manifest(&stored(store.path())?)?;
+        ensure!(manifest["left_out"].to_string().contains("extensions (pg_trgm)"), "{:#}", manifest["left_out"]);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn levels_of_proof() -> Result {
     let server = pg::server(MAJOR).await?;
