@@ -101,7 +101,7 @@ impl Cluster {
         let data = folder.join("data");
         let mut command = env.command(initdb);
         command.arg("-D").arg(&data).args(["-U", &options.superuser, "-A", "trust", "-E", "UTF8", "--locale=C"]);
-        command.args(["--no-sync", "--no-instructions"]);
+        command.arg("--no-sync");
         if options.tools.major >= 18 {
             command.arg("--no-data-checksums");
         }
