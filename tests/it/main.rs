@@ -1,5 +1,5 @@
 //! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod awkward;
 mod cluster;
