@@ -3,11 +3,9 @@
 use crate::{
     config::{BackupKind, RunContext, VerifyLevel},
     manifest::{Extension, Manifest, Proof, TakenBy},
-    progress::Phase,
 };
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
-use std::time::Duration;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -197,11 +195,6 @@ impl Report {
             Outcome::ProofFailed => 3,
             Outcome::Failed => self.failure.as_ref().map_or(1, |f| f.exit_code),
         }
-    }
-
-    /// Adds a phase's time.
-    pub fn phase(&mut self, phase: Phase, time: Duration) {
-        self.phases.push((phase.name().to_owned(), time.as_secs_f64()));
     }
 }
 
