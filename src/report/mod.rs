@@ -33,7 +33,7 @@ pub enum Outcome {
 /// What failed, in which phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Name of the phase ([`Phase::name`]).
+    /// Name of the phase ([`crate::progress::Phase::name`]).
     pub phase: String,
     /// One line.
     pub message: String,
