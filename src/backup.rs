@@ -40,7 +40,10 @@ use std::{
     time::{Duration, Instant},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
-use tokio::{io::AsyncReadExt, sync::mpsc};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Semaphore, mpsc},
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -455,6 +458,7 @@ impl Ground<'_> {
         let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
         let (tasks, task_queue) = mpsc::unbounded_channel::<Task>();
         let in_flight = InFlight::new(IN_FLIGHT);
+        let huge = Arc::new(Semaphore::new(1));
         for table in &plan.streams {
             let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
             let sink = Sink::new(
@@ -484,6 +488,7 @@ impl Ground<'_> {
             compression,
             progress: progress.clone(),
             tracker: tracker.clone(),
+            huge: huge.clone(),
             done,
         });
         let reading = AbortOnDropHandle::new(tracker.spawn(worker::run(engine, snapshot.session, task_queue)));
@@ -496,6 +501,7 @@ impl Ground<'_> {
             level: config.verify,
             scratch: scratch_path.clone(),
             jobs,
+            huge,
             progress: progress.clone(),
         };
         let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();

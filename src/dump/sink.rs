@@ -129,7 +129,8 @@ impl Sink {
             None => state.upload.insert(self.store.create_upload(&self.key).await?).clone(),
         };
         let permit = self.in_flight.take(state.buffer.len()).await?;
-        let body = state.buffer.split().freeze();
+        // Not split off: what is left of a split keeps the whole allocation alive.
+        let body = std::mem::take(&mut state.buffer).freeze();
         let (number, offset) = (state.parts + 1, state.sent);
         state.parts = number;
         state.sent += body.len() as u64;
@@ -152,7 +153,7 @@ impl Sink {
         let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
         let file = File { path: self.path.clone(), size: state.offset, sha256 };
         if state.upload.is_none() {
-            let body: Bytes = state.buffer.split().freeze();
+            let body: Bytes = std::mem::take(&mut state.buffer).freeze();
             let bytes = body.len() as u64;
             let _permit = self.in_flight.take(body.len()).await?;
             self.store.put(&self.key, body).await?;

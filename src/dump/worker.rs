@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::JoinSet,
 };
 use tokio_postgres::error::SqlState;
@@ -93,6 +93,8 @@ pub struct Engine {
     pub progress: Arc<dyn Progress>,
     /// Knows every task, so that whoever breaks a run off can wait until none of them works any more.
     pub tracker: TaskTracker,
+    /// One permit: whoever holds a huge row or frame in memory.
+    pub huge: Arc<Semaphore>,
     /// Takes each table when it is complete.
     pub done: mpsc::UnboundedSender<Done>,
 }
@@ -167,60 +169,115 @@ async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::Unbound
     }
 }
 
-/// Reads one piece to its end.
+/// A piece of a table on its way into frames.
+struct Piece {
+    writer: Option<FrameWriter>,
+    total: Fingerprint,
+    told: Fingerprint,
+    frames: Vec<Frame>,
+    text: Vec<u8>,
+    in_frame: u64,
+}
+
+/// Reads one piece to its end: its rows in one stream, then its huge ones alone.
 async fn read(engine: &Engine, session: &Session, task: &Task) -> Result<()> {
+    let job = &task.job;
+    let table = &job.table;
+    let may_be_huge = task.planned >= copy::MAY_BE_HUGE && !table.with_children && table.condition.is_none();
+    let huge = if may_be_huge { copy::huge_rows(session, table, task.pages).await? } else { Vec::new() };
+    let mut piece = Piece {
+        writer: job.sink.as_ref().map(|_| FrameWriter::new(engine.compression)),
+        total: Fingerprint::default(),
+        told: Fingerprint::default(),
+        frames: Vec::new(),
+        text: Vec::with_capacity(TEXT_BYTES * 2),
+        in_frame: 0,
+    };
+    let others = if huge.is_empty() { copy::Rows::All } else { copy::Rows::Without(&huge) };
+    stream(engine, session, task, others, &mut piece).await?;
+    if !huge.is_empty() {
+        // One at a time in the whole run: their memory is all that counts then.
+        let _alone = alone(&engine.huge).await?;
+        let passing = passing_session(engine, table).await;
+        for ctid in &huge {
+            stream(engine, passing.as_ref().unwrap_or(session), task, copy::Rows::Only(ctid), &mut piece).await?;
+            close(job, &mut piece).await?;
+        }
+    }
+    close(job, &mut piece).await?;
+    tell(engine, &mut piece.told, piece.total, task.planned);
+    let Piece { total, frames, .. } = piece;
+    let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
+    finish_piece(engine, job, chunk).await
+}
+
+/// A session for huge rows alone: a connection keeps a buffer of the size of its largest row until it ends. `None` where there is none to be
+/// had, or where a migration waits for the table and only the worker's own session has its lock.
+async fn passing_session(engine: &Engine, table: &Table) -> Option<Session> {
+    let session = snapshot::reading_session(&engine.target, engine.major, &engine.encoding).await.ok()?;
+    snapshot::import(&session, &engine.snapshot).await.ok()?;
+    lock(&session, table).await.ok()?.then_some(session)
+}
+
+/// Waits for the right to hold something huge.
+pub async fn alone(huge: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>> {
+    huge.acquire().await.map_err(|_| Error::new(Kind::Interrupted, "the run was broken off"))
+}
+
+async fn stream(
+    engine: &Engine,
+    session: &Session,
+    task: &Task,
+    which: copy::Rows<'_>,
+    piece: &mut Piece,
+) -> Result<()> {
     let job = &task.job;
     let label = format!("{}.{}", job.table.schema, job.table.name);
     // When the connection dies, the session knows what the server said last.
     let failed = |e| session.explain(&format!("cannot read table {label}"), e);
-    let rows = session.copy_out(&copy::copy_out(&job.table, task.pages, &engine.encoding)).await.map_err(failed)?;
+    let statement = copy::copy_out(&job.table, task.pages, which, &engine.encoding);
+    let rows = session.copy_out(&statement).await.map_err(failed)?;
     pin_mut!(rows);
-    let mut writer = job.sink.as_ref().map(|_| FrameWriter::new(engine.compression));
-    let mut total = Fingerprint::default();
-    let mut told = Fingerprint::default();
-    let mut frames: Vec<Frame> = Vec::new();
-    let mut text: Vec<u8> = Vec::with_capacity(TEXT_BYTES * 2);
-    let mut in_frame = 0_u64;
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         // The protocol sends one row per message ("COPY Operations" in PostgreSQL's manual); the fingerprint and the
         // frames' boundaries rest on it.
         if row.last() != Some(&b'\n') {
             return Err(Error::new(Kind::Database, format!("table {label}: the server sent a row without a line end")));
         }
-        total.add_row(&row);
-        let Some(writer) = &mut writer else { continue };
+        piece.total.add_row(&row);
+        if piece.writer.is_none() {
+            continue;
+        }
         // A huge row goes to the compressor as it is: one more copy of it would be one too many.
         let huge = row.len() >= TEXT_BYTES;
         if !huge {
-            text.extend_from_slice(&row);
-            if text.len() < TEXT_BYTES {
+            piece.text.extend_from_slice(&row);
+            if piece.text.len() < TEXT_BYTES {
                 continue;
             }
         }
-        in_frame += text.len() as u64;
-        writer.write(&text)?;
-        text.clear();
-        if huge {
-            in_frame += row.len() as u64;
-            writer.write(&row)?;
-        }
+        compress(piece, if huge { &row } else { &[] })?;
         drop(row);
-        tell(engine, &mut told, total, 0);
-        if writer.len() >= FRAME_BYTES || in_frame >= FRAME_TEXT_BYTES {
-            in_frame = 0;
-            frames.extend(close(job, writer).await?);
+        tell(engine, &mut piece.told, piece.total, 0);
+        if piece.writer.as_ref().is_some_and(|w| w.len() >= FRAME_BYTES) || piece.in_frame >= FRAME_TEXT_BYTES {
+            close(job, piece).await?;
         }
     }
-    if let Some(mut writer) = writer {
-        if !text.is_empty() {
-            writer.write(&text)?;
+    Ok(())
+}
+
+/// Hands what was gathered, and then one huge row, to the compressor.
+fn compress(piece: &mut Piece, row: &[u8]) -> Result<()> {
+    if let Some(writer) = &mut piece.writer {
+        for text in [&piece.text[..], row] {
+            if !text.is_empty() {
+                writer.write(text)?;
+                piece.in_frame += text.len() as u64;
+            }
         }
-        frames.extend(close(job, &mut writer).await?);
+        piece.text.clear();
     }
-    tell(engine, &mut told, total, task.planned);
-    let fingerprint = total.hex();
-    let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint, frames };
-    finish_piece(engine, job, chunk).await
+    Ok(())
 }
 
 fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
@@ -229,11 +286,18 @@ fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u6
     *told = total;
 }
 
-async fn close(job: &TableJob, writer: &mut FrameWriter) -> Result<Option<Frame>> {
-    match (&job.sink, writer.finish()?) {
-        (Some(sink), Some(frame)) => sink.append(&frame).await.map(Some),
-        _ => Ok(None),
+/// Closes the open frame, if there is one, and hands it to the table's sink.
+async fn close(job: &TableJob, piece: &mut Piece) -> Result<()> {
+    compress(piece, &[])?;
+    piece.in_frame = 0;
+    let frame = match &mut piece.writer {
+        Some(writer) => writer.finish()?,
+        None => None,
+    };
+    if let (Some(sink), Some(frame)) = (&job.sink, frame) {
+        piece.frames.push(sink.append(&frame).await?);
     }
+    Ok(())
 }
 
 /// Notes a piece; the one that comes last completes the table.

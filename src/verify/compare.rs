@@ -4,7 +4,13 @@ use super::restore::{self, Granted, Restore};
 use crate::{
     archive::{schema, toc::Toc},
     config::VerifyLevel,
-    dump::{catalog, copy, fingerprint::Fingerprint, snapshot, worker::parse_sum},
+    dump::{
+        catalog,
+        copy::{self, Rows},
+        fingerprint::Fingerprint,
+        snapshot,
+        worker::{self, parse_sum},
+    },
     error::{Error, Kind, Result},
     manifest::{Compared, LargeObject, Manifest, Sequence, Table},
     postgres::{
@@ -27,6 +33,9 @@ const LARGE_OBJECT_STEP: u64 = 8 << 20;
 
 /// Bytes of heap and TOAST that one connection reads back at a time.
 const CHUNK_BYTES: u64 = 64 << 20;
+
+/// Pages of a table, and whether it is worth while to look for huge rows there.
+type Piece = (Option<copy::Pages>, bool);
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -115,7 +124,7 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
         let ranges =
             (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
         for pages in ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect()) {
-            let _ = sender.send((n, pages));
+            let _ = sender.send((n, (pages, plain && bytes >= copy::MAY_BE_HUGE)));
         }
     }
     drop(sender);
@@ -129,9 +138,9 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
             let session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
             loop {
                 let next = tasks.lock().await.recv().await;
-                let Some((n, pages)) = next else { return Ok::<(), Error>(()) };
+                let Some((n, piece)) = next else { return Ok::<(), Error>(()) };
                 let read = if content {
-                    fingerprint(&session, &all[n], pages, &this.encoding, &*this.progress).await
+                    fingerprint(&this, &session, &all[n], piece).await
                 } else {
                     count(&session, &all[n]).await
                 };
@@ -166,26 +175,38 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
     Ok(())
 }
 
-async fn fingerprint(
-    session: &Session,
-    table: &Table,
-    pages: Option<copy::Pages>,
-    encoding: &str,
-    progress: &dyn Progress,
-) -> Result<Fingerprint> {
+/// Reads a piece of a table as it was read from the source: its huge rows alone.
+async fn fingerprint(this: &Restore, session: &Session, table: &Table, piece: Piece) -> Result<Fingerprint> {
+    let (pages, may_be_huge) = piece;
+    let huge = if may_be_huge { copy::huge_rows(session, table, pages).await? } else { Vec::new() };
+    let mut sum = Fingerprint::default();
+    let others = if huge.is_empty() { Rows::All } else { Rows::Without(&huge) };
+    add_rows(this, session, &copy::copy_out(table, pages, others, &this.encoding), &mut sum).await?;
+    if !huge.is_empty() {
+        let _alone = worker::alone(&this.huge).await?;
+        // A connection keeps a buffer of the size of its largest row until it ends.
+        let passing = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
+        for ctid in &huge {
+            add_rows(this, &passing, &copy::copy_out(table, pages, Rows::Only(ctid), &this.encoding), &mut sum).await?;
+        }
+    }
+    Ok(sum)
+}
+
+async fn add_rows(this: &Restore, session: &Session, statement: &str, sum: &mut Fingerprint) -> Result<()> {
     let failed = |e| session.explain("read back", e);
-    let rows = session.copy_out(&copy::copy_out(table, pages, encoding)).await.map_err(failed)?;
+    let rows = session.copy_out(statement).await.map_err(failed)?;
     pin_mut!(rows);
-    let (mut sum, mut told) = (Fingerprint::default(), 0);
+    let mut told = sum.bytes;
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         sum.add_row(&row);
         if sum.bytes - told > 1 << 20 {
-            progress.event(Event::Compared(sum.bytes - told));
+            this.progress.event(Event::Compared(sum.bytes - told));
             told = sum.bytes;
         }
     }
-    progress.event(Event::Compared(sum.bytes - told));
-    Ok(sum)
+    this.progress.event(Event::Compared(sum.bytes - told));
+    Ok(())
 }
 
 async fn count(session: &Session, table: &Table) -> Result<Fingerprint> {

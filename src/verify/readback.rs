@@ -88,6 +88,7 @@ impl<'a> Frames<'a> {
     /// The next frame's bytes, whole and checked.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(frame) = self.frames.next() else { return Ok(None) };
+        self.buffer.reserve((frame.length as usize).saturating_sub(self.buffer.len()));
         while (self.buffer.len() as u64) < frame.length {
             match self.reader.stream.try_next().await? {
                 Some(bytes) => self.buffer.extend_from_slice(&bytes),

@@ -7,7 +7,7 @@ use crate::{
         toc::{Entry, Toc, section},
     },
     config::Compression,
-    dump::{copy, frame, snapshot},
+    dump::{copy, frame, snapshot, worker},
     error::{self, Error, Kind, Result},
     manifest::{Extension, File, Manifest, Table},
     postgres::{
@@ -28,12 +28,15 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::JoinSet,
 };
 
 /// Stored bytes that one COPY takes.
 const GROUP_BYTES: u64 = 16 << 20;
+
+/// A stored frame larger than this holds a huge row, and is read back alone.
+const HUGE_FRAME: u64 = 8 << 20;
 
 /// Text is handed to the server in pieces of this size.
 const TEXT_BYTES: usize = 256 << 10;
@@ -57,6 +60,8 @@ pub struct Restore {
     pub files: PathBuf,
     /// Connections.
     pub jobs: usize,
+    /// One permit: whoever holds a huge row or frame in memory.
+    pub huge: Arc<Semaphore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -216,6 +221,10 @@ impl Restore {
         let (table, file) = (&group.table, &group.file);
         let label = format!("table {}.{}", table.schema, table.name);
         let compression = Compression::of_file(&file.path);
+        let _alone = match group.frames.iter().any(|f| f.length > HUGE_FRAME) {
+            true => Some(worker::alone(&self.huge).await?),
+            false => None,
+        };
         let mut frames = Frames::open(&self.store, &self.folder, file, &group.frames).await?;
         let mut left = group.frames.len() - usize::from(group.ends);
         let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
