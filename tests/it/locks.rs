@@ -8,12 +8,15 @@ use crate::support::{
 };
 use anyhow::{Context, ensure};
 use savepoint::{
-    progress::{Event, Progress},
+    progress::{Event, Phase, Progress},
     report::Outcome,
 };
 use std::{
     process::{Child, Command},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,8 @@ struct Migration {
     server: &'static Server,
     db: &'static str,
     began: Mutex<Option<Result<Child>>>,
+    /// Set once the restore begins: pg_dump has ended by then, and needs no lock any more.
+    restoring: AtomicBool,
 }
 
 impl Migration {
@@ -32,10 +37,10 @@ impl Migration {
         psql
     }
 
-    fn wait_for(&self, sql: &str) -> Result {
+    fn wait_for(&self, sql: &str, or: impl Fn() -> bool) -> Result {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
-            if self.psql(sql).output()?.stdout.starts_with(b"t") {
+            if or() || self.psql(sql).output()?.stdout.starts_with(b"t") {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -47,15 +52,19 @@ impl Migration {
         self.wait_for(
             "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
              WHERE relation = 'late'::regclass AND granted AND application_name = 'pg_dump'",
+            || self.restoring.load(Ordering::Relaxed),
         )?;
         let alter = self.psql("ALTER TABLE late ADD COLUMN more int").spawn()?;
-        self.wait_for("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'late'::regclass AND NOT granted")?;
+        self.wait_for("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'late'::regclass AND NOT granted", || false)?;
         Ok(alter)
     }
 }
 
 impl Progress for Migration {
     fn event(&self, event: Event<'_>) {
+        if let Event::Started(Phase::Restore) = event {
+            self.restoring.store(true, Ordering::Relaxed);
+        }
         if let Event::Dumped { .. } = event {
             let mut began = self.began.lock().unwrap();
             if began.is_none() {
@@ -81,7 +90,7 @@ async fn a_waiting_alter_stops_nobody() -> Result {
     let mut config = in_process(server, db, store.path(), temporary.path());
     // One worker, the largest table first: `late` is last.
     config.jobs = 1;
-    let migration = Arc::new(Migration { server, db, began: Mutex::new(None) });
+    let migration = Arc::new(Migration { server, db, began: Mutex::new(None), restoring: AtomicBool::new(false) });
     let run = savepoint::backup::run(&config, migration.clone(), CancellationToken::new());
     let report = tokio::time::timeout(Duration::from_secs(120), run).await.context("the backup waits for the ALTER")?;
     ensure!(report.outcome == Outcome::Proven, "{report:#?}");
