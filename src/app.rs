@@ -96,9 +96,6 @@ async fn execute(raw: &BackupArgs, verb: Verb, env: Env<'_>, cancel: Cancellatio
         Verb::Backup => {
             let mut report = backup::run(&config, progress, cancel.clone()).await;
             report.notices.splice(0..0, notices);
-            if let config::Destination::S3(s3) = &config.destination {
-                report.s3_endpoint = s3.endpoint.clone();
-            }
             if in_action && let Some(workspace) = env("GITHUB_WORKSPACE") {
                 report.relative_to(&workspace);
             }

@@ -5,7 +5,10 @@ use crate::{
         schema,
         toc::{TableData, Toc},
     },
-    config::{BackupConfig, Compression, CompressionChoice, Destination, Filter, VerifyLevel},
+    config::{
+        BackupConfig, Compression, CompressionChoice, DEFAULT_GZIP_LEVEL, DEFAULT_ZSTD_LEVEL, Destination, Filter,
+        VerifyLevel,
+    },
     dump::{
         catalog::{self, Relation},
         pg_dump::{self, Dumped},
@@ -20,7 +23,7 @@ use crate::{
         Totals,
     },
     postgres::{
-        conninfo::Target,
+        conninfo::{self, Target},
         tools::{Run, Tools},
     },
     preflight::{self, Reach, Ready},
@@ -51,12 +54,6 @@ use tokio_util::{
 
 /// What the names of our data files begin with, before the table's OID. pg_dump's own begin with a digit.
 pub const TABLE_FILE: &str = "t";
-
-/// Level of zstd where none is asked for.
-pub const ZSTD_LEVEL: i32 = 2;
-
-/// Level of gzip where none is asked for.
-pub const GZIP_LEVEL: u32 = 4;
 
 /// Bytes that may be on their way to the store at a time.
 const IN_FLIGHT: usize = 64 << 20;
@@ -98,8 +95,8 @@ fn address(config: &BackupConfig, database: &str, at: OffsetDateTime) -> (String
 pub fn compression(choice: CompressionChoice, major: u32) -> Compression {
     match choice {
         CompressionChoice::Named(compression) => compression,
-        CompressionChoice::Auto if major >= 16 => Compression::Zstd(ZSTD_LEVEL),
-        CompressionChoice::Auto => Compression::Gzip(GZIP_LEVEL),
+        CompressionChoice::Auto if major >= 16 => Compression::Zstd(DEFAULT_ZSTD_LEVEL),
+        CompressionChoice::Auto => Compression::Gzip(DEFAULT_GZIP_LEVEL),
     }
 }
 
@@ -443,7 +440,8 @@ impl Ground<'_> {
         let filter = &config.filter;
         let pg_dump =
             pg_dump::start(tools, target, &snapshot.id, filter, &plan, compression, &dump_folder, progress.clone())?;
-        let matviews = catalog::matviews(&snapshot.session, &config.filter).await?;
+        let session = &snapshot.session;
+        let matviews = snapshot::with_role_path(session, async || catalog::matviews(session, filter).await).await?;
         let all_roles = catalog::roles(&snapshot.session).await?;
         let large = catalog::large_objects(&snapshot.session).await?;
         let sequence_names = catalog::sequence_names(&snapshot.session).await?;
@@ -540,9 +538,8 @@ impl Ground<'_> {
             let contents = tokio::task::spawn_blocking(move || reader.large_object_contents()).await;
             let contents =
                 contents.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))??;
-            let with_large =
-                config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
-            let large = pg_dump::large_objects(if with_large { large } else { Vec::new() }, contents)?;
+            let large =
+                pg_dump::large_objects(if filter.takes_large_objects() { large } else { Vec::new() }, contents)?;
             let globals = globals(tools, target, store, &folder).await?;
             Ok::<_, Error>((dumped, own, roles, large, globals))
         };
@@ -928,7 +925,7 @@ async fn globals(tools: &Tools, target: &Target, store: &Arc<dyn Store>, folder:
     let Some(pg_dumpall) = &tools.pg_dumpall else {
         return Ok(Err("globals.sql: pg_dumpall is not installed".into()));
     };
-    let dbname = format!("dbname='{}'", target.dbname.replace('\\', "\\\\").replace('\'', "\\'"));
+    let dbname = format!("dbname={}", conninfo::quoted(&target.dbname));
     let run =
         Run::new(pg_dumpall).args(["--globals-only", "--no-role-passwords", "--dbname"]).arg(dbname).target(target);
     match run.output().await {

@@ -118,6 +118,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// True when schemas or tables are named. pg_dump then takes neither large objects nor extensions.
+    pub fn names_a_part(&self) -> bool {
+        !self.schemas.is_empty() || !self.tables.is_empty()
+    }
+
+    /// Whether pg_dump takes large objects.
+    pub fn takes_large_objects(&self) -> bool {
+        !self.names_a_part() && !self.schema_only
+    }
+
     /// True when everything in the database is taken.
     pub fn is_everything(&self) -> bool {
         *self == Filter::default()

@@ -2,7 +2,10 @@
 
 use crate::{
     config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
-    dump::{catalog, snapshot::reading_session},
+    dump::{
+        catalog,
+        snapshot::{self, reading_session},
+    },
     error::{Error, Kind, Result},
     manifest::{Extension, Source},
     postgres::{
@@ -222,7 +225,7 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     // From here on with the settings of its version.
     drop(session);
     let session = asked.take("connection", reading_session(&target, source.major, &source.encoding).await)?;
-    let relations = asked.take("privileges", with_default_path(&session, config).await)?;
+    let relations = asked.take("privileges", snapshot::list(&session, &config.filter).await)?;
     privileges(&session, &source, config, &relations, asked).await;
     let jobs = asked.take("connections", free_connections(&session, config.jobs).await)?;
     let free = if jobs < config.jobs {
@@ -312,15 +315,6 @@ fn enough_space(path: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-async fn with_default_path(session: &Session, config: &BackupConfig) -> Result<Vec<catalog::Relation>> {
-    // Patterns without a schema are matched with the role's own search_path, as pg_dump does.
-    let failed = |e| connect::error("cannot set the search_path", e);
-    session.batch_execute("RESET search_path").await.map_err(failed)?;
-    let relations = catalog::relations(session, &config.filter).await?;
-    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
-    Ok(relations)
-}
-
 /// A transaction pooler gives the server process that one session has just left to the next one that begins a transaction.
 async fn behaves_pooled(target: &Target, first: &Session) -> Result<bool> {
     let look = async {
@@ -342,12 +336,8 @@ async fn behaves_pooled(target: &Target, first: &Session) -> Result<bool> {
 
 /// The process behind a session, by the simple protocol: a prepared statement may be unknown to a pooler's next process.
 async fn server_process(session: &Session) -> Result<Option<String>> {
-    let rows = session.simple_query("SELECT pg_catalog.pg_backend_pid()").await;
-    let rows = rows.map_err(|e| connect::error("cannot ask for the server process", e))?;
-    Ok(rows.iter().find_map(|m| match m {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    }))
+    let pid = session.simple_value("SELECT pg_catalog.pg_backend_pid()").await;
+    pid.map_err(|e| connect::error("cannot ask for the server process", e))
 }
 
 fn standby(source: &Source, asked: &mut Asked<'_>) {
@@ -449,7 +439,6 @@ async fn privileges(
 async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<(Vec<String>, i64)> {
     let failed = |e| connect::error("cannot read the privileges", e);
     let (taken, _) = crate::dump::pattern::conditions(&config.filter)?;
-    session.batch_execute("RESET search_path").await.map_err(failed)?;
     let sql = format!(
         "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -458,18 +447,16 @@ async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                                AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"
     );
-    let sequences = session.query(&sql, &[]).await.map_err(failed)?;
+    let sequences = snapshot::with_role_path(session, async || session.query(&sql, &[]).await.map_err(failed)).await?;
     let sequences =
         sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
-    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
-    // pg_dump takes large objects only when it takes everything.
-    let with_large = config.filter.schemas.is_empty() && config.filter.tables.is_empty() && !config.filter.schema_only;
     let sql = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
                 WHERE NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
                   AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
                   AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
                                    AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))";
-    let large = if with_large { session.query_one(sql, &[]).await.map_err(failed)?.get(0) } else { 0 };
+    let large =
+        if config.filter.takes_large_objects() { session.query_one(sql, &[]).await.map_err(failed)?.get(0) } else { 0 };
     Ok((sequences, large))
 }
 

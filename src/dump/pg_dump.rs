@@ -92,7 +92,7 @@ pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     if filter.schema_only {
         args.push("--schema-only".into());
     }
-    if !filter.schemas.is_empty() || !filter.tables.is_empty() {
+    if filter.names_a_part() {
         // A pattern that matches nothing is a mistyped one.
         args.push("--strict-names".into());
     }

@@ -74,15 +74,18 @@ async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_po
     Ok(())
 }
 
-async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
-    // Patterns without a schema are matched with the role's own search_path, as pg_dump does.
-    let path = |sql: &'static str| async move {
-        session.batch_execute(sql).await.map_err(|e| connect::error("cannot set the search_path", e))
-    };
-    path("RESET search_path").await?;
-    let relations = catalog::relations(session, filter).await?;
-    path("SELECT pg_catalog.set_config('search_path', '', false)").await?;
-    Ok(relations)
+/// Runs catalog queries with the role's own search_path, by which pg_dump matches patterns without a schema.
+pub async fn with_role_path<T>(session: &Session, work: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+    let failed = |e| connect::error("cannot set the search_path", e);
+    session.batch_execute("RESET search_path").await.map_err(failed)?;
+    let done = work().await?;
+    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
+    Ok(done)
+}
+
+/// Every table outside the system schemas, with what the filter says of it.
+pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
+    with_role_path(session, async || catalog::relations(session, filter).await).await
 }
 
 /// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
@@ -110,13 +113,9 @@ pub async fn take(
             reason = again(&session, e).await?;
             continue;
         }
-        let exported = session.simple_query("SELECT pg_catalog.pg_export_snapshot()").await;
-        let exported = exported.map_err(|e| connect::error("cannot export a snapshot", e))?;
+        let id = session.simple_value("SELECT pg_catalog.pg_export_snapshot()").await;
+        let id = id.map_err(|e| connect::error("cannot export a snapshot", e))?;
         let taken_at = OffsetDateTime::now_utc();
-        let id = exported.iter().find_map(|m| match m {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        });
         let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
         // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
         let locked: HashSet<u32> = wanted.iter().map(|r| r.oid).collect();

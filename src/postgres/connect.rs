@@ -43,6 +43,15 @@ impl Session {
         row.and_then(|r| r.try_get(0)).map_err(|e| self.explain("reading the backend's process id", e))
     }
 
+    /// The first column of the first row, by the simple protocol: nothing is prepared on the server.
+    pub async fn simple_value(&self, sql: &str) -> std::result::Result<Option<String>, tokio_postgres::Error> {
+        let messages = self.client.simple_query(sql).await?;
+        Ok(messages.iter().find_map(|m| match m {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    }
+
     /// Like [`error`], but when the connection died, says what the server or the network said as it died, where
     /// tokio-postgres knows only "connection closed".
     pub fn explain(&self, what: &str, e: tokio_postgres::Error) -> Error {

@@ -625,6 +625,11 @@ fn split_field(text: &str) -> Option<(String, &str, Option<&str>)> {
 /// Characters that may stand bare in a URI's user, host or database.
 const BARE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// A value of a keyword/value connection string, in single quotes.
+pub fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
 impl Target {
     /// The connection string without the password: `postgresql://user@host:port/db`.
     pub fn redacted(&self) -> String {

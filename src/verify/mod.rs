@@ -49,7 +49,7 @@ pub struct Prover {
 
 /// The first half of a proof: the archive is restored, nothing is compared yet.
 pub struct Half {
-    restore: Option<Restore>,
+    restore: Restore,
     restored: Restored,
     granted: Granted,
     unproven: Vec<String>,
@@ -103,7 +103,7 @@ impl Prover {
         let restored = restore.run(&begin.own, &granted, tables).await?;
         let seconds = started.1.elapsed();
         self.progress.event(Event::Finished(Phase::Restore, seconds));
-        Ok(Half { restore: Some(restore), restored, granted, unproven, started, seconds: seconds.as_secs_f64() })
+        Ok(Half { restore, restored, granted, unproven, started, seconds: seconds.as_secs_f64() })
     }
 
     /// Schemas that the archive's objects lie in.
@@ -139,7 +139,7 @@ impl Prover {
                 Err(e) => return Err(e),
             }
         }
-        if let Some(restore) = restore.filter(|r| problems.is_empty() || r.toc_path().exists()) {
+        if problems.is_empty() || restore.toc_path().exists() {
             problems.extend(restore::check_entries(&restore::read_toc(&restore.toc_path())?, manifest));
             let mut compared = compare::compare(&restore, manifest, self.level).await?;
             let canonical = async || Ok(server.create_database(&manifest.source, "_schema").await?.0);
@@ -269,8 +269,7 @@ impl Prover {
 
 /// pg_dump takes no extensions as soon as schemas or tables are named.
 pub fn granted_extensions(filter: &Filter, extensions: &[Extension]) -> Vec<Extension> {
-    let part = !filter.schemas.is_empty() || !filter.tables.is_empty();
-    if part { extensions.to_vec() } else { Vec::new() }
+    if filter.names_a_part() { extensions.to_vec() } else { Vec::new() }
 }
 
 /// Reads a backup's manifest.
@@ -296,7 +295,7 @@ pub async fn read_manifest(store: &Arc<dyn Store>, folder: &str) -> Result<Manif
 
 /// How psql would reach the throwaway database; without a password.
 fn conninfo(target: &crate::postgres::conninfo::Target) -> String {
-    let quote = |s: &str| format!("'{}'", s.replace('\\', "\\\\").replace('\'', "\\'"));
+    let quote = crate::postgres::conninfo::quoted;
     format!(
         "host={} port={} user={} dbname={}",
         quote(&target.host),

@@ -12,7 +12,7 @@ use crate::{
     manifest::{Extension, File, Manifest, Table},
     postgres::{
         connect::{self, Session},
-        conninfo::Target,
+        conninfo::{self, Target},
         tools::{Run, Stdout, Tools},
     },
     progress::{Event, Progress},
@@ -435,7 +435,7 @@ pub async fn pg_restore(
     progress: Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
     // A name with "=" in it would be read as a connection string.
-    let dbname = format!("dbname='{}'", target.dbname.replace('\\', "\\\\").replace('\'', "\\'"));
+    let dbname = format!("dbname={}", conninfo::quoted(&target.dbname));
     let output = Run::new(&tools.pg_restore)
         .args(["--format=directory", "--no-tablespaces", "--no-subscriptions", "--dbname"])
         .arg(dbname)
