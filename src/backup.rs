@@ -83,12 +83,14 @@ fn address(config: &BackupConfig, database: &str, at: OffsetDateTime) -> (String
     let day = at.format(format_description!("[year]/[month]/[day]")).unwrap_or_default();
     let random = uuid::Uuid::new_v4().simple().to_string();
     let id = format!("{compact}-{}-{}", config.kind.name(), &random[..7]);
-    let mut database = utf8_percent_encode(database, &PLAIN).to_string();
-    if database.chars().all(|c| c == '.') {
-        // A folder of that name would be somewhere else.
-        database = database.replace('.', "%2E");
-    }
-    (format!("{database}/{day}/{id}/"), id)
+    (format!("{}/{day}/{id}/", folder_name(database)), id)
+}
+
+/// The name of the folder that a database's backups lie in.
+pub fn folder_name(database: &str) -> String {
+    let name = utf8_percent_encode(database, &PLAIN).to_string();
+    // A folder of that name would be somewhere else.
+    if name.chars().all(|c| c == '.') { name.replace('.', "%2E") } else { name }
 }
 
 /// What a compression choice means for a source of this major.

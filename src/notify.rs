@@ -3,7 +3,7 @@
 use crate::{
     config::{NotifyOn, SlackConfig},
     error::{Error, Kind, Result},
-    report::{Check, Report, Status, format::clip, slack as message},
+    report::{Check, Status, format::clip, slack as message},
     secret::Secret,
 };
 use reqwest::{StatusCode, header::RETRY_AFTER, redirect::Policy};
@@ -19,19 +19,18 @@ const ATTEMPTS: u32 = 3;
 /// The first wait after a server's error; doubled each time.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Sends the report, if this kind of run is to be told. True when it was sent.
+/// Sends a message, if this kind of run is to be told. True when it was sent.
 ///
 /// # Errors
 /// [`Kind::Notify`] when Slack did not take it after three attempts; never holds the webhook's URL.
-pub async fn slack(config: &SlackConfig, report: &Report) -> Result<bool> {
-    let failed = report.exit_code() != 0;
+pub async fn slack(config: &SlackConfig, failed: bool, message: &Value) -> Result<bool> {
     let wanted = match config.notify_on {
         NotifyOn::Always => true,
         NotifyOn::Failure => failed,
         NotifyOn::Success => !failed,
     };
     if wanted {
-        post(&config.webhook_url, &message::message(report), WAIT).await?;
+        post(&config.webhook_url, message, WAIT).await?;
     }
     Ok(wanted)
 }
@@ -159,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_report_arrives() {
         let (config, got) = server(&["200 OK|ok"]).await;
-        assert!(slack(&config, &fixture::proven()).await.expect("is taken"));
+        assert!(slack(&config, false, &message::message(&fixture::proven())).await.expect("is taken"));
         assert_eq!(*got.lock().expect("no panic"), [message::message(&fixture::proven())]);
     }
 
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!((error.kind(), got.lock().expect("no panic").len()), (Kind::Notify, 3));
 
         let (config, got) = server(&["404 Not Found|no_service", "200 OK|ok"]).await;
-        let error = slack(&config, &fixture::proven()).await.expect_err("is refused");
+        let error = slack(&config, false, &message::message(&fixture::proven())).await.expect_err("is refused");
         assert_eq!(error.to_string(), "Slack refused the message: 404 Not Found, \"no_service\"");
         assert!(error.hint_text().is_some_and(|h| h.contains("slack-webhook-url")));
         assert_eq!(got.lock().expect("no panic").len(), 1);
@@ -206,7 +205,10 @@ mod tests {
         ] {
             let (mut config, got) = server(&["200 OK|ok"]).await;
             config.notify_on = notify_on;
-            assert_eq!(slack(&config, &report).await.expect("no error"), expected);
+            assert_eq!(
+                slack(&config, report.exit_code() != 0, &message::message(&report)).await.expect("no error"),
+                expected
+            );
             assert_eq!(got.lock().expect("no panic").len(), usize::from(expected));
         }
     }

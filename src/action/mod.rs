@@ -3,9 +3,9 @@
 //! [`crate::cli::parse`].
 
 use crate::{
-    cli::BackupArgs,
+    cli::ActionArgs,
     error::{Error, Kind, Result, io},
-    report::Report,
+    report::{Report, page::Page},
     secret::Secret,
 };
 use percent_encoding::percent_decode_str;
@@ -16,9 +16,11 @@ const SUMMARY_LIMIT: u64 = 1024 * 1024;
 
 /// `::add-mask::` commands for every secret in the options and the environment: whole URLs, and the passwords in them
 /// raw and percent-decoded. They must be the first lines that the process prints.
-pub fn masks(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
+pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
     let mut secrets = Vec::new();
-    let urls = [&raw.database_url, &raw.verify_url, &raw.slack_webhook_url];
+    let backup = &raw.check.backup;
+    let (database, verify, to) = (&backup.source.database_url, &backup.server.verify_url, &raw.target.to);
+    let urls = [database, verify, to, &backup.notify.slack_webhook_url, &backup.notify.heartbeat_url];
     let mut texts: Vec<String> = urls.into_iter().flatten().map(|url| url.expose().to_owned()).collect();
     texts.extend(["DATABASE_URL", "INPUT_DATABASE-URL", "SAVEPOINT_DATABASE_URL"].iter().filter_map(|name| env(name)));
     for text in texts {
@@ -124,6 +126,22 @@ pub fn annotations(report: &Report) -> String {
     out
 }
 
+/// The annotations of a page.
+pub fn page_annotations(page: &Page) -> String {
+    let mut out = String::new();
+    if let Some(failure) = &page.failure {
+        let title = format!("savepoint: {} failed", failure.phase);
+        out.push_str(&annotation("error", &title, &failure.message, failure.hint.as_deref()));
+    } else if page.exit_code != 0 {
+        let shown: Vec<&str> = page.lists.iter().flat_map(|(_, items)| items).take(10).map(String::as_str).collect();
+        out.push_str(&annotation("error", &page.headline, &shown.join("\n"), None));
+    }
+    for warning in &page.warnings {
+        out.push_str(&annotation("warning", "savepoint", warning, None));
+    }
+    out
+}
+
 /// Text for the log that the runner cannot take for a command: it looks for `::` at the start of a line, blanks
 /// ignored, and for `##[` anywhere, in both output streams; CR, LF and NEL end a line to it.
 pub fn harmless(text: &str) -> Cow<'_, str> {
@@ -217,10 +235,10 @@ mod tests {
     use saphyr::{LoadableYamlNode, Yaml};
     use std::collections::BTreeMap;
 
-    fn raw(options: &[&str]) -> BackupArgs {
-        let argv = ["savepoint", "backup"].iter().chain(options).map(Into::into).collect();
+    fn raw(options: &[&str]) -> Box<ActionArgs> {
+        let argv = ["savepoint", "action"].iter().chain(options).map(Into::into).collect();
         match cli::parse(argv, &|_| None).expect("parses") {
-            cli::Command::Backup(args) => args,
+            cli::Command::Action(args) => args,
             other => panic!("{other:?}"),
         }
     }
@@ -238,6 +256,8 @@ mod tests {
                 "--database-url=postgresql://u:p%40s%25@h:5432/d?sslmode=require",
                 "--verify-url=host=h password='it\\'s two' user=u",
                 "--slack-webhook-url=https://hooks.slack.com/services/T/B/x",
+                "--heartbeat-url=https://hc-ping.com/uuid",
+                "--to=postgresql://u:target@h/d",
             ],
             &[("PGPASSWORD", "from%env\nline two"), ("DATABASE_URL", "postgresql://h/d?user=u&password=query")],
         );
@@ -247,6 +267,8 @@ mod tests {
             "p@s%25",
             "it's two",
             "https://hooks.slack.com/services/T/B/x",
+            "https://hc-ping.com/uuid",
+            "target",
             "from%25env",
             "line two",
             "query",

@@ -47,9 +47,9 @@ pub fn checks(checks: &[Check]) -> Value {
 }
 
 /// A failure before there was a report, such as wrong options.
-pub fn error(error: &crate::Error) -> Value {
+pub fn error(verb: &str, error: &crate::Error) -> Value {
     json!({
-        "format": FORMAT, "command": "backup", "outcome": "failed", "exit_code": error.exit_code(),
+        "format": FORMAT, "command": verb, "outcome": "failed", "exit_code": error.exit_code(),
         "failure": { "phase": "options", "message": error.one_line(), "hint": error.hint_text(), "exit_code": error.exit_code() },
     })
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 pub(crate) mod fixture;
 pub mod format;
 pub mod json;
+pub mod page;
 pub mod progress;
 pub mod slack;
 pub mod summary;

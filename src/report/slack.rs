@@ -6,6 +6,7 @@ use super::{
     Outcome, Report,
     format::{clip, seconds},
 };
+use crate::config::RunContext;
 use serde_json::{Value, json};
 
 /// As many differences as a message is good for.
@@ -64,12 +65,7 @@ pub fn message(report: &Report) -> Value {
         let text: String = report.warnings.iter().take(3).map(|w| format!("⚠️ {}\n", escape(w, 150))).collect();
         blocks.push(section(text));
     }
-    let context = context(report);
-    if !context.is_empty() {
-        blocks.push(json!({
-            "type": "context", "elements": [{ "type": "mrkdwn", "text": context }]
-        }));
-    }
+    blocks.extend(context_block(&report.context));
     json!({ "text": escape(&headline, 300), "blocks": blocks })
 }
 
@@ -83,8 +79,8 @@ fn time(report: &Report) -> String {
     format!("{}{}", seconds(report.seconds), dump.unwrap_or_default())
 }
 
-fn context(report: &Report) -> String {
-    let c = &report.context;
+/// Where the run comes from; absent when nothing is known.
+pub(super) fn context_block(c: &RunContext) -> Option<Value> {
     let mut parts = Vec::new();
     if let Some(repository) = &c.repository {
         let short = |sha: &str| format!(" @ {}", escape(&sha.chars().take(7).collect::<String>(), 7));
@@ -95,16 +91,17 @@ fn context(report: &Report) -> String {
     // Only a plain web address can be put between the signs of a link.
     let plain = |url: &&String| url.starts_with("http") && !url.contains(['<', '>', '|', ' ', '\n']);
     parts.extend(c.run_url.iter().filter(plain).map(|url| format!("<{}|open the run>", escape(url, 300))));
-    parts.join(" · ")
+    let text = parts.join(" · ");
+    (!text.is_empty()).then(|| json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text }] }))
 }
 
-fn section(text: String) -> Value {
+pub(super) fn section(text: String) -> Value {
     json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
 }
 
 /// Text that stays text (<https://docs.slack.dev/messaging/formatting-message-text/#escaping>), on one line, cut to
 /// `limit` characters before the escapes lengthen it, at most fivefold.
-fn escape(text: &str, limit: usize) -> String {
+pub(super) fn escape(text: &str, limit: usize) -> String {
     clip(text, limit).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

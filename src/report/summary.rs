@@ -100,7 +100,7 @@ fn list(out: &mut String, title: &str, items: &[String]) {
 /// Text that stays text in Markdown: one line, and each character that could begin markup, a mention or a link as a
 /// numeric entity, which CommonMark never reads as structure
 /// (<https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references>).
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).chars() {
         match c {
@@ -117,7 +117,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A fenced block whose fence is longer than any run of backticks inside it.
-fn block(language: &str, text: &str) -> String {
+pub(super) fn block(language: &str, text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())

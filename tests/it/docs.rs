@@ -105,7 +105,7 @@ fn readme_examples_are_accepted_together() -> Result {
     let Command::Action(action) = command else { anyhow::bail!("not the action") };
     let parsed = config::backup(&action.check.backup, &env)?;
     // Only what really arrived shows that names and values were read.
-    ensure!(parsed.config.jobs != 4 && parsed.slack.is_some() && parsed.config.verify_url.is_some());
+    ensure!(parsed.config.jobs != 4 && parsed.notify.slack.is_some() && parsed.config.verify_url.is_some());
     Ok(())
 }
 

@@ -311,6 +311,8 @@ pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary:
         pg_bin_dirs: vec![server.bin.clone()],
         scratch_dir: Some(temporary.to_owned()),
         redact_host: false,
+        anomaly: savepoint::config::Anomaly::default(),
+        prune: None,
         context: RunContext::default(),
     }
 }

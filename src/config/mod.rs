@@ -1,7 +1,14 @@
 //! The validated configuration. Nothing past this module reads the environment or the command line.
 
+mod stored;
+
+pub use stored::{
+    DiffConfig, Engine, ListConfig, Owners, Pick, Place, Policy, ProofState, PruneConfig, RestoreConfig, Retention,
+    ShowConfig, Span, Validated, VerifyConfig, Which, diff, is_id, listing, prune, restore, show, verify,
+};
+
 use crate::{
-    cli::BackupArgs,
+    cli::{BackupArgs, DestinationArgs, NotifyArgs, OutputArgs, ServerArgs},
     error::{Error, Kind, Result},
     postgres::conninfo::{self, Target},
     secret::Secret,
@@ -35,8 +42,31 @@ pub struct BackupConfig {
     pub scratch_dir: Option<PathBuf>,
     /// Store a hash of the source's host name in place of the name.
     pub redact_host: bool,
+    /// What is remarkable beside the backup before.
+    pub anomaly: Anomaly,
+    /// Delete old backups of this database and kind once this one is proven.
+    pub prune: Option<Retention>,
     /// Where the run comes from.
     pub context: RunContext,
+}
+
+/// When a backup is remarkable beside the one before of the same database and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    /// Percent of its rows that a table, and of its size that a backup may lose.
+    pub max_drop: u32,
+    /// Percent that the backup's size may grow by.
+    pub max_growth: u32,
+    /// End with exit code 4 when something is remarkable.
+    pub fail: bool,
+    /// A database without any table is a success.
+    pub allow_empty: bool,
+}
+
+impl Default for Anomaly {
+    fn default() -> Self {
+        Self { max_drop: 50, max_growth: 300, fail: false, allow_empty: false }
+    }
 }
 
 /// Why a backup is taken.
@@ -199,6 +229,15 @@ pub struct SlackConfig {
     pub notify_on: NotifyOn,
 }
 
+/// Who is told of a run.
+#[derive(Clone, Debug, Default)]
+pub struct NotifyConfig {
+    /// Slack, when it is to be told.
+    pub slack: Option<SlackConfig>,
+    /// An address that is asked at start, success and failure; the whole URL is a secret.
+    pub heartbeat: Option<Secret>,
+}
+
 /// Git and CI facts of this run, stored in the manifest and shown in reports. Every field may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
@@ -224,8 +263,8 @@ pub struct RunContext {
 pub struct Parsed {
     /// What the backup needs.
     pub config: BackupConfig,
-    /// Slack, when it is to be told.
-    pub slack: Option<SlackConfig>,
+    /// Who is told.
+    pub notify: NotifyConfig,
     /// How the result is shown.
     pub output: Output,
     /// What the user should know about the options.
@@ -258,59 +297,83 @@ pub const DEFAULT_GZIP_LEVEL: u32 = 4;
 pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let mut notices = Vec::new();
-    let output = Output {
-        dry_run: flag("dry-run", &raw.dry_run)?,
-        json: flag("json", &raw.json)?,
-        quiet: flag("quiet", &raw.quiet)?,
-        verbose: flag("verbose", &raw.verbose)?,
-    };
-    let verify = choice::<VerifyLevel>("verify", &raw.verify)?;
-    let base = if raw.in_action { env("GITHUB_WORKSPACE").map(PathBuf::from) } else { None }.unwrap_or_default();
+    let output = Output { dry_run: flag("dry-run", &raw.dry.dry_run)?, ..output(&raw.output)? };
+    let verify = choice::<VerifyLevel>("verify", &raw.level.verify)?;
+    let base = if raw.output.in_action { env("GITHUB_WORKSPACE").map(PathBuf::from) } else { None }.unwrap_or_default();
 
-    let url = raw.database_url.as_ref().map(|url| url.expose().to_owned()).filter(|url| !url.is_empty());
+    let url = raw.source.database_url.as_ref().map(|url| url.expose().to_owned()).filter(|url| !url.is_empty());
     let url = url.or_else(|| env("DATABASE_URL")).unwrap_or_default();
     let (source, said) = conninfo::parse(url.trim(), &env).map_err(|e| e.context("option database-url"))?;
     notices.extend(said);
-    let verify_url = match raw.verify_url.as_ref().map(Secret::expose).filter(|url| !url.is_empty()) {
-        None => None,
-        Some(url) => {
-            // The source's variables must not leak into another server's address.
-            let own = |name: &str| if name.starts_with("PG") && name != "PGPASSFILE" { None } else { env(name) };
-            let (target, said) = conninfo::parse(url, &own).map_err(|e| e.context("option verify-url"))?;
-            notices.extend(said);
-            if (&target.host, target.port) == (&source.host, source.port) {
-                notices.push("verify-url is the source's own server: the throwaway database is created there".into());
-            }
-            Some(target)
-        }
-    };
+    let verify_url = verify_url(&raw.server, &env, &mut notices)?;
+    if verify_url.as_ref().is_some_and(|target| (&target.host, target.port) == (&source.host, source.port)) {
+        notices.push("verify-url is the source's own server: the throwaway database is created there".into());
+    }
     let path = |text: &str| base.join(text);
     let config = BackupConfig {
         source,
-        destination: destination(raw, &base, verify, &mut notices)?,
-        kind: kind(raw.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
-        jobs: number("jobs", &raw.jobs, 1..=64)?,
-        compression: compression(&raw.compression)?,
+        destination: destination(&raw.destination, &base, verify, &mut notices)?,
+        kind: kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
+        jobs: number("jobs", &raw.engine.jobs, 1..=64)?,
+        compression: compression(&raw.take.compression)?,
         filter: Filter {
-            schemas: list("schemas", &raw.schemas)?,
-            exclude_schemas: list("exclude-schemas", &raw.exclude_schemas)?,
-            tables: list("tables", &raw.tables)?,
-            exclude_tables: list("exclude-tables", &raw.exclude_tables)?,
-            exclude_table_data: list("exclude-table-data", &raw.exclude_table_data)?,
-            schema_only: flag("schema-only", &raw.schema_only)?,
+            schemas: list("schemas", &raw.part.schemas)?,
+            exclude_schemas: list("exclude-schemas", &raw.exclude.exclude_schemas)?,
+            tables: list("tables", &raw.part.tables)?,
+            exclude_tables: list("exclude-tables", &raw.exclude.exclude_tables)?,
+            exclude_table_data: list("exclude-table-data", &raw.exclude.exclude_table_data)?,
+            schema_only: flag("schema-only", &raw.part.schema_only)?,
         },
         verify,
         verify_url,
-        pg_bin_dirs: pg_bin_dirs(raw.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(path), env("PATH")),
-        scratch_dir: given(raw.scratch_dir.as_ref()).map(path),
-        redact_host: flag("redact-host", &raw.redact_host)?,
+        pg_bin_dirs: pg_bin_dirs(raw.engine.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(path), env("PATH")),
+        scratch_dir: given(raw.engine.scratch_dir.as_ref()).map(path),
+        redact_host: flag("redact-host", &raw.take.redact_host)?,
+        anomaly: Anomaly {
+            max_drop: number("max-drop", &raw.anomaly.max_drop, 0..=100)? as u32,
+            max_growth: number("max-growth", &raw.anomaly.max_growth, 0..=1_000_000)? as u32,
+            fail: flag("fail-on-anomaly", &raw.anomaly.fail_on_anomaly)?,
+            allow_empty: flag("allow-empty", &raw.anomaly.allow_empty)?,
+        },
+        prune: if flag("prune", &raw.take.prune)? { Some(stored::retention(&raw.policy)?) } else { None },
         context: context(&env),
     };
-    let slack = slack(raw)?;
-    Ok(Parsed { config, slack, output, notices })
+    Ok(Parsed { config, notify: notify(&raw.notify)?, output, notices })
 }
 
-fn slack(raw: &BackupArgs) -> Result<Option<SlackConfig>> {
+fn output(raw: &OutputArgs) -> Result<Output> {
+    Ok(Output {
+        dry_run: false,
+        json: flag("json", &raw.json)?,
+        quiet: flag("quiet", &raw.quiet)?,
+        verbose: flag("verbose", &raw.verbose)?,
+    })
+}
+
+fn verify_url(
+    raw: &ServerArgs,
+    env: &dyn Fn(&str) -> Option<String>,
+    notices: &mut Vec<String>,
+) -> Result<Option<Target>> {
+    let Some(url) = raw.verify_url.as_ref().map(Secret::expose).filter(|url| !url.is_empty()) else { return Ok(None) };
+    let (target, said) = conninfo::parse(url, &stored::no_pg(env)).map_err(|e| e.context("option verify-url"))?;
+    notices.extend(said);
+    Ok(Some(target))
+}
+
+fn notify(raw: &NotifyArgs) -> Result<NotifyConfig> {
+    let heartbeat = raw.heartbeat_url.clone().filter(|url| !url.expose().is_empty());
+    if let Some(url) = &heartbeat {
+        let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
+        if wrong || url.expose().contains(char::is_whitespace) {
+            return Err(usage("option heartbeat-url: not a URL (its value is not shown)")
+                .hint("copy the check's ping URL, such as https://hc-ping.com/…"));
+        }
+    }
+    Ok(NotifyConfig { slack: slack(raw)?, heartbeat })
+}
+
+fn slack(raw: &NotifyArgs) -> Result<Option<SlackConfig>> {
     let notify_on = choice::<NotifyOn>("notify-on", &raw.notify_on)?;
     let Some(url) = raw.slack_webhook_url.as_ref().filter(|url| !url.expose().is_empty()) else { return Ok(None) };
     let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
@@ -423,7 +486,12 @@ fn compression(text: &str) -> Result<CompressionChoice> {
     }
 }
 
-fn destination(raw: &BackupArgs, base: &Path, verify: VerifyLevel, notices: &mut Vec<String>) -> Result<Destination> {
+fn destination(
+    raw: &DestinationArgs,
+    base: &Path,
+    verify: VerifyLevel,
+    notices: &mut Vec<String>,
+) -> Result<Destination> {
     let bad = |what: &str, cure: &str| usage(format!("option destination: {what}")).hint(cure);
     let Some(text) = given(raw.destination.as_ref()) else {
         return Err(bad("not set", "set destination to s3://bucket/prefix or to a folder such as ./backups"));
@@ -481,7 +549,7 @@ fn destination(raw: &BackupArgs, base: &Path, verify: VerifyLevel, notices: &mut
     Ok(Destination::Local(base.join(path).components().collect()))
 }
 
-fn s3(raw: &BackupArgs, rest: &str, verify: VerifyLevel) -> Result<S3Options> {
+fn s3(raw: &DestinationArgs, rest: &str, verify: VerifyLevel) -> Result<S3Options> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let bucket_fits = !bucket.is_empty() && bucket.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     if !bucket_fits {
@@ -556,7 +624,7 @@ fn pg_bin_dirs(named: impl Iterator<Item = PathBuf>, path: Option<String>) -> Ve
 
 /// Source of the variables:
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/variables#default-environment-variables>.
-fn context(env: &dyn Fn(&str) -> Option<String>) -> RunContext {
+pub(crate) fn context(env: &dyn Fn(&str) -> Option<String>) -> RunContext {
     let run_url = || {
         let (server, repository) = (env("GITHUB_SERVER_URL")?, env("GITHUB_REPOSITORY")?);
         let run = env("GITHUB_RUN_ID")?;
@@ -586,6 +654,7 @@ mod tests {
             Command::Backup(args) => backup(&args, &env),
             Command::Check(args) => backup(&args.backup, &env),
             Command::Action(args) => backup(&args.check.backup, &env),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -604,7 +673,7 @@ mod tests {
         assert_eq!((p.config.jobs, p.config.kind, p.config.verify), (4, BackupKind::Manual, VerifyLevel::Content));
         assert_eq!(p.config.compression, CompressionChoice::Auto);
         assert!(p.config.filter.is_everything());
-        assert!(p.slack.is_none() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
+        assert!(p.notify.slack.is_none() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
         assert_eq!(p.output, Output::default());
         let Destination::S3(s3) = p.config.destination else { panic!("{:?}", p.config.destination) };
         let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
@@ -728,6 +797,9 @@ mod tests {
             &["--s3-storage-class=deep_archive"],
             &["--slack-webhook-url=hooks.slack.com/s3cret"],
             &["--notify-on=never"],
+            &["--heartbeat-url=hc-ping.com/s3cret"],
+            &["--max-drop=200"],
+            &["--prune", "--keep-last=0"],
             &["--verify-url=mysql://u:s3cret@h/d"],
         ];
         let mut shown = String::new();

@@ -1,0 +1,15 @@
+//! In the making.
+
+use crate::{
+    config::RestoreConfig,
+    error::{Error, Kind},
+    progress::Progress,
+    report::page::Page,
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// In the making.
+pub async fn run(_config: &RestoreConfig, _progress: Arc<dyn Progress>, _cancel: CancellationToken) -> Page {
+    Page::failed("restore", "plan", &Error::new(Kind::Refused, "not built yet"))
+}
