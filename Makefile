@@ -1,4 +1,4 @@
-# demo: a whole backup on this machine; test: everything; bench: side by side with pg_dump; lint: formatting, clippy, shell scripts.
+# demo: a whole backup on this machine; test: everything; bench: side by side with pg_dump; lint: all that is no test.
 .PHONY: demo test bench lint
 
 # What a bare Debian or Ubuntu lacks is installed when we are root, and named when we are not.
@@ -21,6 +21,5 @@ bench:
 	@scripts/bench.sh
 
 lint:
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; else echo 'shellcheck is not installed: scripts were not checked'; fi
+	@$(call NEEDS,cc:build-essential python3:python3 pip3:python3-pip)
+	@scripts/lint.sh
