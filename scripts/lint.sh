@@ -25,7 +25,8 @@ fetch() { # fetch COMMAND REQUIREMENT: puts it on PATH
     echo "lint: fetching $2" >&2
     mkdir -p "$tools"
     part=$(mktemp -d "$tools/fetch.XXXXXX")
-    if python3 -m pip install --quiet --disable-pip-version-check --only-binary :all: --target "$part" "$2" >"$part.log" 2>&1 &&
+    if python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 --only-binary :all: \
+      --target "$part" "$2" >"$part.log" 2>&1 &&
       [ -x "$part/bin/$1" ]; then
       # Another run may have been quicker, which is as good.
       mv -T "$part" "$folder" 2>/dev/null || true
@@ -65,7 +66,7 @@ tool() { # tool COMMAND …: as run, where the command could be had
 check_schema() { # check_schema SCHEMA FILE…
   local schema=$1
   shift
-  tool check-jsonschema --quiet --builtin-schema "vendor.$schema" "$@"
+  tool check-jsonschema --builtin-schema "vendor.$schema" "$@"
 }
 
 if [ "$what" = all ]; then

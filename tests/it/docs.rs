@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 const CURE: &str = "run UPDATE_DOCS=1 cargo test --test it docs, and look at what it changed";
 
-fn path(name: &str) -> PathBuf {
+pub fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -40,7 +40,7 @@ fn the_json_schemas_are_those_of_the_types() -> Result {
 }
 
 /// Name, description and default of each entry of one part of action.yml, in its order.
-fn action(part: &str) -> Result<Vec<(String, String, String)>> {
+pub fn action(part: &str) -> Result<Vec<(String, String, String)>> {
     let documents = Yaml::load_from_str(&fs::read_to_string(path("action.yml"))?)?;
     let entries = documents[0].as_mapping_get(part).and_then(Yaml::as_mapping).context("action.yml lacks a part")?;
     let field = |node: &Yaml, key| node.as_mapping_get(key).and_then(Yaml::as_str).unwrap_or_default().to_owned();

@@ -4,6 +4,7 @@
 mod awkward;
 mod cluster;
 mod docs;
+mod examples;
 mod faults;
 mod fire;
 mod locks;
