@@ -1,4 +1,4 @@
-# demo: a whole backup on this machine; test: everything; bench: side by side with pg_dump; lint: all that is no test.
+# demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump; lint: all that is no test.
 .PHONY: demo test bench lint
 
 # What a bare Debian or Ubuntu lacks is installed when we are root, and named when we are not.
@@ -14,7 +14,7 @@ demo:
 test:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
-	cargo test
+	cargo test $(TESTS)
 
 bench:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)

@@ -77,7 +77,8 @@ if [ "$what" = all ]; then
   # The advisories are asked for once a week and not here: a new one is no fault of a change.
   if [ -z "${missing[cargo-deny]:-}" ]; then run cargo deny --log-level error check licenses bans sources; fi
 fi
-workflows=(.github/workflows/*.yml examples/*.yml)
+shopt -s nullglob
+workflows=(.github/workflows/*.yml examples/*.yml tests/action/*.yml)
 mapfile -t shells < <(find .ci/run scripts tests -type f \( -name '*.sh' -o -path .ci/run \) | sort)
 tool shellcheck -x "${shells[@]}"
 tool actionlint "${workflows[@]}"
