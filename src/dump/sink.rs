@@ -40,11 +40,13 @@ impl InFlight {
     }
 }
 
-/// The size of part `number` (from 1) in bytes for a file planned at `expected` bytes. It doubles every 2,000 parts, so that a file may
-/// outgrow its plan almost sevenfold before [`MAX_PARTS`] binds.
+/// The size of part `number` (from 1) in bytes for a file planned at `expected` bytes. All parts have one size, as some clones of S3 demand
+/// (<https://developers.cloudflare.com/r2/objects/multipart-objects/>); only a file that outgrows its plan gets larger ones behind its
+/// 8,000th, so that it may be ten times as large before [`MAX_PARTS`] binds.
 fn part_bytes(expected: u64, number: u32) -> u64 {
-    let base = BASE_PART.max(expected.div_ceil(u64::from(MAX_PARTS) * 9 / 10));
-    base << ((number - 1) / 2_000)
+    const EVEN: u32 = MAX_PARTS * 8 / 10;
+    let base = BASE_PART.max(expected.div_ceil(u64::from(EVEN)));
+    base << (number.saturating_sub(EVEN).div_ceil(250))
 }
 
 /// One stored file in the making.
@@ -92,12 +94,25 @@ impl Sink {
     pub async fn append(&self, frame: &[u8]) -> Result<Frame> {
         let mut state = self.open_state().await?;
         let placed = self.place(&mut state, frame);
-        let size = part_bytes(self.expected, state.parts + 1);
-        if state.buffer.len() as u64 >= size {
-            debug_assert!(size >= MIN_PART);
-            self.send(&mut state).await?;
-        }
+        self.send_full(&mut state).await?;
         Ok(placed)
+    }
+
+    /// Sends what fills whole parts; at least one byte is left for the last one.
+    async fn send_full(&self, state: &mut State) -> Result<()> {
+        let size = |parts: u32| part_bytes(self.expected, parts + 1) as usize;
+        if state.buffer.len() <= size(state.parts) {
+            return Ok(());
+        }
+        let mut whole = std::mem::take(&mut state.buffer).freeze();
+        while whole.len() > size(state.parts) {
+            let part = whole.split_to(size(state.parts));
+            debug_assert!(part.len() as u64 >= MIN_PART);
+            self.send(state, part).await?;
+        }
+        // Copied: a slice would keep the whole allocation alive.
+        state.buffer.extend_from_slice(&whole);
+        Ok(())
     }
 
     async fn open_state(&self) -> Result<tokio::sync::MutexGuard<'_, State>> {
@@ -114,9 +129,9 @@ impl Sink {
         placed
     }
 
-    /// Hands the buffer to the store as the next part. Waits for memory while it holds the sink's lock: the other workers
+    /// Hands bytes to the store as the next part. Waits for memory while it holds the sink's lock: the other workers
     /// of this table would have to wait for the same memory.
-    async fn send(&self, state: &mut State) -> Result<()> {
+    async fn send(&self, state: &mut State, body: Bytes) -> Result<()> {
         while let Some(done) = state.uploads.try_join_next() {
             flatten(done)?;
         }
@@ -128,9 +143,7 @@ impl Sink {
             Some(upload) => upload.clone(),
             None => state.upload.insert(self.store.create_upload(&self.key).await?).clone(),
         };
-        let permit = self.in_flight.take(state.buffer.len()).await?;
-        // Not split off: what is left of a split keeps the whole allocation alive.
-        let body = std::mem::take(&mut state.buffer).freeze();
+        let permit = self.in_flight.take(body.len()).await?;
         let (number, offset) = (state.parts + 1, state.sent);
         state.parts = number;
         state.sent += body.len() as u64;
@@ -152,6 +165,7 @@ impl Sink {
         let terminator = self.place(&mut state, &end);
         let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
         let file = File { path: self.path.clone(), size: state.offset, sha256 };
+        self.send_full(&mut state).await?;
         if state.upload.is_none() {
             let body: Bytes = std::mem::take(&mut state.buffer).freeze();
             let bytes = body.len() as u64;
@@ -160,7 +174,8 @@ impl Sink {
             self.progress.event(Event::Stored(bytes));
             return Ok((file, terminator));
         }
-        self.send(&mut state).await?;
+        let rest = std::mem::take(&mut state.buffer).freeze();
+        self.send(&mut state, rest).await?;
         while let Some(done) = state.uploads.join_next().await {
             flatten(done)?;
         }
@@ -201,9 +216,45 @@ mod tests {
         for expected in [0, 1 << 30, 70 << 30, 1 << 40, 5 << 40] {
             let total: u64 = (1..=MAX_PARTS).map(|n| part_bytes(expected, n)).sum();
             assert!(part_bytes(expected, 1) >= MIN_PART);
-            assert!(total >= expected.saturating_mul(5), "{expected} bytes planned, {total} possible");
+            assert!(total >= expected.saturating_mul(10), "{expected} bytes planned, {total} possible");
+            assert!((1..=8_000).all(|n| part_bytes(expected, n) == part_bytes(expected, 1)));
         }
-        assert_eq!(part_bytes(0, 1), 8 << 20);
-        assert_eq!(part_bytes(0, 2_001), 16 << 20);
+        assert_eq!((part_bytes(0, 1), part_bytes(0, 8_001)), (8 << 20, 16 << 20));
+    }
+
+    /// Keeps the size of everything that was stored.
+    #[derive(Default)]
+    struct Sizes(std::sync::Mutex<Vec<u64>>);
+
+    impl Progress for Sizes {
+        fn event(&self, event: Event<'_>) {
+            if let Event::Stored(bytes) = event {
+                self.0.lock().expect("is not poisoned").push(bytes);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn all_parts_but_the_last_have_one_size_whatever_the_frames() {
+        let root = tempfile::tempdir().expect("has a folder");
+        let store: Arc<dyn Store> = Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
+        for frames in [vec![3_usize << 20; 9], vec![5 << 20, 40 << 20, 1], vec![8 << 20, 8 << 20], vec![100]] {
+            let (sizes, in_flight) = (Arc::new(Sizes::default()), InFlight::new(64 << 20));
+            let sink = Sink::new(store.clone(), "f/", "t".into(), Compression::None, 0, in_flight, sizes.clone());
+            let mut whole = Vec::new();
+            for (n, length) in frames.iter().enumerate() {
+                let frame: Vec<u8> = (0..*length).map(|i| (i / 7 + n) as u8).collect();
+                sink.append(&frame).await.expect("is taken");
+                whole.extend(frame);
+            }
+            let (file, _) = sink.finish().await.expect("is stored");
+            whole.extend(frame::TERMINATOR);
+            let stored = store.open("f/t", None).await.expect("is there").bytes().await.expect("is read");
+            assert!(stored == whole && file.size == whole.len() as u64, "{frames:?}");
+            let mut sizes = std::mem::take(&mut *sizes.0.lock().expect("is not poisoned"));
+            sizes.sort_unstable();
+            let last = sizes.remove(0);
+            assert!(last <= BASE_PART && sizes.iter().all(|&s| s == BASE_PART), "{frames:?}: {sizes:?}, {last}");
+        }
     }
 }
