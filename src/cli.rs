@@ -786,6 +786,20 @@ fn from_environment(
         .or_else(|| set(format!("SAVEPOINT_{}", name.to_uppercase().replace('-', "_"))))
 }
 
+/// The heartbeat's URL of a command line that [`parse`] refuses, as far as it can be told, for the verbs that have one.
+pub fn heartbeat_of(argv: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let argv: Vec<&str> = argv.iter().filter_map(|a| a.to_str()).collect();
+    let verb = *argv.get(1)?;
+    let given = |(at, arg): (usize, &&str)| match arg.strip_prefix("--heartbeat-url")? {
+        "" => argv.get(at + 1).map(|value| (*value).to_owned()),
+        value => value.strip_prefix('=').map(str::to_owned),
+    };
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let input = || (verb == "action").then(|| set("INPUT_HEARTBEAT-URL")).flatten();
+    let url = argv.iter().enumerate().find_map(given).or_else(input).or_else(|| set("SAVEPOINT_HEARTBEAT_URL"))?;
+    ["backup", "restore", "verify", "prune", "action"].contains(&verb).then(|| Secret::new(url.trim()))
+}
+
 /// A usage error as text, without any argument that may hold a password: clap quotes what it did not expect, and a
 /// database URL is easily given without its option.
 pub fn safe_message(error: &clap::Error, argv: &[OsString]) -> String {

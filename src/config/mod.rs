@@ -365,7 +365,7 @@ fn notify(raw: &NotifyArgs) -> Result<NotifyConfig> {
     let heartbeat = raw.heartbeat_url.clone().filter(|url| !url.expose().is_empty());
     if let Some(url) = &heartbeat {
         let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
-        if wrong || url.expose().contains(char::is_whitespace) {
+        if wrong || url.expose().contains(char::is_whitespace) || reqwest::Url::parse(url.expose()).is_err() {
             return Err(usage("option heartbeat-url: not a URL (its value is not shown)")
                 .hint("copy the check's ping URL, such as https://hc-ping.com/…"));
         }

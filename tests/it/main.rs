@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod faults;
 mod fire;
+mod heartbeat;
 mod locks;
 mod many;
 mod options;
