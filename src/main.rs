@@ -1,6 +1,6 @@
 //! The command line: parse, run, render the error, exit code.
 
-use savepoint::{app, cli};
+use savepoint::{app, cli, init};
 use std::{
     ffi::OsString,
     io::{self, Write},
@@ -10,6 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        return init::run().unwrap_or_else(|e| fail(&format!("error: cannot start: {e}\n"), 1));
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("error: no threads to work with: {e}\n"), 1),

@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod faults;
 mod fire;
+mod first;
 mod heartbeat;
 mod locks;
 mod many;
