@@ -63,8 +63,8 @@ const AFTER_BACKUP: &str = "Each option can also be set by a variable: SAVEPOINT
 const AFTER_RESTORE: &str = "BACKUP is an id, latest (the default), oldest, a backup's address (s3://bucket/prefix/app/2026/11/22/ID or its \
     folder), or a file that pg_dump wrote (plain, gzip or zstd, custom, tar or directory format).\n\
     Without --create, --swap or --clean the target database must be empty or missing.\n\n\
-    savepoint restore latest --create app_restored   # beside what is there, on the server that SAVEPOINT_TO names\n\
-    savepoint restore latest --swap                  # in the place of its database, which is renamed aside\n\n\
+    savepoint restore latest --create app_restored   # beside what is there\n\
+    savepoint restore latest --swap                  # in its place; what was there is kept\n\n\
     Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
     Exit codes: 0 restored and equal; 1 failed, the target's data untouched; 2 wrong usage; 3 restored, but not equal.";
 
