@@ -2,14 +2,15 @@
 
 use crate::{
     action, backup,
-    cli::{ActionArgs, BackupArgs, CheckArgs, Command, OutputArgs},
+    cli::{self, ActionArgs, BackupArgs, CheckArgs, Command, OutputArgs},
     config::{
         self, DiffConfig, ListConfig, Output, Parsed, PruneConfig, RestoreConfig, ShowConfig, SlackConfig, Validated,
         VerifyConfig,
     },
     drill,
     error::{Error, Kind, Result},
-    inventory, notify,
+    inventory,
+    notify::{self, Heartbeat},
     postgres::conninfo::Target,
     preflight,
     progress::{Event, Progress, Silent},
@@ -21,9 +22,11 @@ use crate::{
         slack, summary, terminal,
     },
     restore,
+    secret::Secret,
 };
 use serde_json::Value;
 use std::{
+    ffi::OsString,
     io::{IsTerminal, Write},
     path::Path,
     sync::Arc,
@@ -40,6 +43,8 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 struct Stage<'a> {
     verb: &'static str,
     raw: &'a OutputArgs,
+    /// Where the monitor is told, also of wrong options.
+    heartbeat: Option<Secret>,
     env: Env<'a>,
     cancel: CancellationToken,
 }
@@ -50,12 +55,12 @@ pub async fn run(command: Command, env: Env<'_>, cancel: CancellationToken) -> u
     let command = match command {
         Command::Action(action) => {
             print(&action::masks(&action, env));
-            let output = action.check.backup.output.clone();
+            let BackupArgs { output, notify, .. } = action.check.backup.clone();
             match of_action(*action) {
                 Ok(command) => command,
                 Err(error) => {
-                    let stage = Stage { verb: "action", raw: &output, env, cancel };
-                    return stage.fail(&error);
+                    let stage = Stage { verb: "action", raw: &output, heartbeat: notify.heartbeat_url, env, cancel };
+                    return stage.fail(&error).await;
                 }
             }
         }
@@ -72,7 +77,7 @@ pub async fn run(command: Command, env: Env<'_>, cancel: CancellationToken) -> u
         Command::Prune(raw) => ("prune", &raw.output),
         Command::Action(raw) => ("action", &raw.check.backup.output),
     };
-    let stage = Stage { verb, raw: &output.clone(), env, cancel };
+    let stage = Stage { verb, raw: &output.clone(), heartbeat: heartbeat(&command), env, cancel };
     let result = match &command {
         Command::Backup(raw) => stage.backup(raw).await,
         Command::Check(raw) => stage.check(raw).await,
@@ -108,7 +113,34 @@ pub async fn run(command: Command, env: Env<'_>, cancel: CancellationToken) -> u
         },
         Command::Action(_) => Ok(2),
     };
-    result.unwrap_or_else(|error| stage.fail(&error))
+    match result {
+        Ok(code) => code,
+        Err(error) => stage.fail(&error).await,
+    }
+}
+
+/// The monitor of a command that does what it says. A dry run does not: the backup that is waited for has not come.
+fn heartbeat(command: &Command) -> Option<Secret> {
+    let (notify, dry_run) = match command {
+        Command::Backup(raw) => (&raw.notify, raw.dry.dry_run.as_str()),
+        Command::Restore(raw) => (&raw.notify, raw.dry.dry_run.as_str()),
+        Command::Verify(raw) => (&raw.notify, ""),
+        Command::Prune(raw) => (&raw.notify, raw.dry.dry_run.as_str()),
+        _ => return None,
+    };
+    notify
+        .heartbeat_url
+        .clone()
+        .filter(|url| !url.expose().is_empty() && !config::flag("dry-run", dry_run).unwrap_or(false))
+}
+
+/// Tells the monitor of a command line that is no command at all, so that a typo in a nightly job does not stay silent.
+pub async fn unreadable(argv: &[OsString], env: Env<'_>) {
+    if let Some(url) = cli::heartbeat_of(argv, env)
+        && let Err(e) = Heartbeat::silent(&url).end(true, "wrong usage".into()).await
+    {
+        let _ = std::io::stderr().write_all(format!("warning: {e}\n").as_bytes());
+    }
 }
 
 /// The verb that the input `command` names, with the other inputs as its options.
@@ -201,13 +233,16 @@ impl Stage<'_> {
             self.summarise(&summary::plan(&plan), &*console);
             return Ok(u8::from(plan.checks.iter().any(|c| c.status == Status::Failed)));
         }
+        let heartbeat = notify.heartbeat.as_ref().map(Heartbeat::begin);
         let mut report = backup::run(&config, console.clone(), self.cancel.clone()).await;
         report.notices.splice(0..0, notices);
         if let Some(workspace) = self.workspace() {
             report.relative_to(&workspace);
         }
         let failed = report.exit_code() != 0;
-        let told = self.tell_slack(notify.slack.as_ref(), failed, || slack::message(&report)).await;
+        let slack = self.tell_slack(notify.slack.as_ref(), failed, || slack::message(&report));
+        let told =
+            self.tell_all(slack, heartbeat, failed, report.headline() + "\n" + &terminal::failure(&report)).await;
         report.warnings.extend(told);
         report.warnings.extend(self.write_outputs(&action::outputs(&report)));
         console.finish();
@@ -229,9 +264,12 @@ impl Stage<'_> {
         let Validated { config, notify, output, notices } = validated;
         let console = self.open(output, &config.targets(), &notices);
         let context = config::context(self.env);
+        let heartbeat = notify.heartbeat.as_ref().filter(|_| !output.dry_run).map(Heartbeat::begin);
         let mut page = work(config, console.clone(), self.cancel.clone()).await;
         page.notices.splice(0..0, notices);
-        let told = self.tell_slack(notify.slack.as_ref(), page.exit_code != 0, || page.slack(&context)).await;
+        let failed = page.exit_code != 0;
+        let slack = self.tell_slack(notify.slack.as_ref(), failed, || page.slack(&context));
+        let told = self.tell_all(slack, heartbeat, failed, page.headline.clone() + "\n" + &page.failure_text()).await;
         page.warnings.extend(told);
         page.warnings.extend(self.write_outputs(&page.outputs));
         console.finish();
@@ -268,6 +306,28 @@ impl Stage<'_> {
         sent.await.err().map(|e| e.one_line())
     }
 
+    /// Tells Slack and the monitor at the same time; returns what did not arrive.
+    async fn tell_all(
+        &self,
+        slack: impl Future<Output = Option<String>>,
+        heartbeat: Option<Heartbeat>,
+        failed: bool,
+        text: String,
+    ) -> Vec<String> {
+        let heartbeat = async {
+            let ending = heartbeat?.end(failed, text);
+            let late =
+                |_| Error::new(Kind::Notify, "the heartbeat's monitor did not answer in time after the interrupt");
+            let ended = match self.cancel.is_cancelled() {
+                false => ending.await,
+                true => tokio::time::timeout(LAST_WORDS, ending).await.map_err(late).flatten(),
+            };
+            ended.err().map(|e| e.one_line())
+        };
+        let (slack, heartbeat) = tokio::join!(slack, heartbeat);
+        slack.into_iter().chain(heartbeat).collect()
+    }
+
     /// Hands the outputs to the runner; what could not be written is a warning.
     fn write_outputs(&self, outputs: &[(&str, String)]) -> Option<String> {
         let path = if self.in_action() { (self.env)("GITHUB_OUTPUT")? } else { return None };
@@ -289,7 +349,7 @@ impl Stage<'_> {
     }
 
     /// An error before there was a report. Returns the exit code.
-    fn fail(&self, error: &Error) -> u8 {
+    async fn fail(&self, error: &Error) -> u8 {
         let page = Page::failed(self.verb, "the options", error);
         if self.in_action() {
             print(&action::annotation("error", "savepoint", &error.one_line(), error.hint_text()));
@@ -301,7 +361,13 @@ impl Stage<'_> {
             print(&format!("{:#}\n", json::error(self.verb, error)));
         }
         let hint = error.hint_text().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-        self.tell(&format!("error: {error}\n{hint}"));
+        let text = format!("error: {error}\n{hint}");
+        self.tell(&text);
+        if let Some(url) = &self.heartbeat
+            && let Err(e) = Heartbeat::silent(url).end(true, text).await
+        {
+            self.tell(&format!("warning: {e}\n"));
+        }
         error.exit_code()
     }
 

@@ -26,7 +26,7 @@ pub enum Command {
     /// Ask every question that a backup asks first, and print a line each with its cure
     #[command(after_help = AFTER_HELP)]
     Check(CheckArgs),
-    /// Restore a stored backup, or any file that pg_dump writes, without touching what is there
+    /// Restore a stored backup, or any file that pg_dump writes; what is there stays, unless you say otherwise
     #[command(after_help = AFTER_RESTORE)]
     Restore(RestoreArgs),
     /// Prove a stored backup, or any file that pg_dump writes, by a throwaway restore: the restore drill
@@ -60,13 +60,17 @@ const AFTER_BACKUP: &str = "Each option can also be set by a variable: SAVEPOINT
     Exit codes: 0 stored and proven; 1 failed, nothing stored; 2 wrong usage; 3 stored, but its proof failed; 4 stored and \
     proven, but pruning failed, or an anomaly was found and --fail-on-anomaly is set.";
 
-const AFTER_RESTORE: &str = "BACKUP is an id, latest, oldest, a backup's address (s3://bucket/prefix/app/2026/11/22/ID or its folder), or a \
-    file that pg_dump wrote (plain, gzip or zstd, custom, tar or directory format).\n\
+const AFTER_RESTORE: &str = "BACKUP is an id, latest (the default), oldest, a backup's address (s3://bucket/prefix/app/2026/11/22/ID or its \
+    folder), or a file that pg_dump wrote (plain, gzip or zstd, custom, tar or directory format).\n\
     Without --create, --swap or --clean the target database must be empty or missing.\n\n\
+    savepoint restore latest --create app_restored   # beside what is there\n\
+    savepoint restore latest --swap                  # in its place; what was there is kept\n\n\
     Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
     Exit codes: 0 restored and equal; 1 failed, the target's data untouched; 2 wrong usage; 3 restored, but not equal.";
 
-const AFTER_VERIFY: &str = "BACKUP is an id, latest, oldest, all, a backup's address, or a file that pg_dump wrote.\n\n\
+const AFTER_VERIFY: &str = "BACKUP is an id, latest (the default), oldest, all, a backup's address, or a file that pg_dump wrote.\n\n\
+    savepoint verify latest --check-sql checks.sql --max-rto 15m --max-age 26h\n\
+    savepoint verify ./app.dump\n\n\
     Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
     Exit codes: 0 proven; 1 could not be tried; 2 wrong usage; 3 not proven: it differs, a check failed, or a limit was passed.";
 
@@ -84,13 +88,13 @@ pub struct SourceArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct PartArgs {
-    /// Schemas to take, as pg_dump's --schema. Example: public,billing
+    /// Only these schemas, as pg_dump's --schema. Example: public,billing
     #[arg(long, value_name = "PATTERNS")]
     pub schemas: Vec<String>,
-    /// Tables to take, as pg_dump's --table. Example: 'public.orders,public.item*'
+    /// Only these tables, as pg_dump's --table. Example: 'public.orders,public.item*'
     #[arg(long, value_name = "PATTERNS")]
     pub tables: Vec<String>,
-    /// Take the schema only, no rows
+    /// Only definitions, no rows
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub schema_only: String,
@@ -121,13 +125,13 @@ pub struct DestinationArgs {
     /// Endpoint of an S3 clone. Example: https://account.r2.cloudflarestorage.com
     #[arg(long, value_name = "URL")]
     pub s3_endpoint: Option<String>,
-    /// Region; without it, that of the AWS environment, else us-east-1 for an S3 clone. Example: eu-central-1
+    /// Region; without it, that of the AWS environment, and us-east-1 for an S3 clone. Example: eu-central-1
     #[arg(long, value_name = "REGION")]
     pub s3_region: Option<String>,
-    /// Address the bucket in the path; without it, on with s3-endpoint. Example: --s3-path-style=false
+    /// Address the bucket in the path, not the host name; without it, true with s3-endpoint. Example: --s3-path-style=false
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub s3_path_style: Option<String>,
-    /// Storage class. Example: STANDARD_IA
+    /// Storage class of what is stored. Example: STANDARD_IA
     #[arg(long, value_name = "CLASS")]
     pub s3_storage_class: Option<String>,
     /// Server-side encryption; without it, the bucket's own
@@ -136,7 +140,7 @@ pub struct DestinationArgs {
     /// Key for aws:kms. Example: alias/backups
     #[arg(long, value_name = "KEY")]
     pub s3_kms_key_id: Option<String>,
-    /// Checksums sent with requests: auto goes without where the server refuses them
+    /// Checksums sent with requests; auto: none where the server refuses them
     #[arg(long, value_name = "auto|required|off", default_value = "auto")]
     pub s3_checksums: String,
 }
@@ -153,7 +157,7 @@ pub struct TakeArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub redact_host: String,
-    /// Prune this database's backups of this kind by the rule, once this backup is proven
+    /// Once this backup is proven, delete this database's old backups of the same kind by the rule
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub prune: String,
@@ -169,7 +173,7 @@ pub struct AnomalyArgs {
     /// Warn when the backup's size grew by more than this many percent
     #[arg(long, value_name = "PERCENT", default_value = "300")]
     pub max_growth: String,
-    /// Exit with 4 when the backup is proven but differs so much from the one before
+    /// Exit with 4 when a proven backup differs so much from the one before
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub fail_on_anomaly: String,
@@ -186,11 +190,11 @@ pub struct EngineArgs {
     /// Connections that move rows at the same time, 1 to 64
     #[arg(long, value_name = "N", default_value = "4")]
     pub jobs: String,
-    /// Folder of pg_dump, pg_restore and the server; else PATH and /usr/lib/postgresql/*/bin. Example:
+    /// Folder of pg_dump, pg_restore and the server; without it, PATH and /usr/lib/postgresql/*/bin. Example:
     /// /opt/postgresql/17/bin
     #[arg(long, value_name = "DIR")]
     pub pg_bin_dir: Vec<String>,
-    /// Folder for the throwaway server and pg_dump's own files; else the system's temporary folder. Example: /mnt/scratch
+    /// Folder for the throwaway server and pg_dump's own files; without it, the temporary folder. Example: /mnt/scratch
     #[arg(long, value_name = "DIR")]
     pub scratch_dir: Option<String>,
 }
@@ -225,8 +229,8 @@ pub struct NotifyArgs {
     /// Which runs Slack is told of
     #[arg(long, value_name = "always|failure|success", default_value = "always")]
     pub notify_on: String,
-    /// Address that is asked at start (/start), success and failure (/fail), as healthchecks.io and its kin take it. Example:
-    /// https://hc-ping.com/uuid
+    /// Ping URL of a check at healthchecks.io or its kin: told at start (/start), success and failure (/fail). Better set by
+    /// SAVEPOINT_HEARTBEAT_URL. Example: https://hc-ping.com/uuid
     #[arg(long, value_name = "URL", value_parser = secret)]
     pub heartbeat_url: Option<Secret>,
 }
@@ -257,7 +261,7 @@ pub struct OutputArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct DryRunArgs {
-    /// Print what would be done, and touch nothing
+    /// Print what would be done, and do nothing
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub dry_run: String,
@@ -267,7 +271,7 @@ pub struct DryRunArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Backup")]
 pub struct KindArgs {
-    /// Why it is taken; without it: scheduled or snapshot by the GitHub event, manual elsewhere
+    /// Why the backup is taken; without it by the GitHub event (scheduled, else snapshot), manual elsewhere
     #[arg(long, value_name = "snapshot|scheduled|manual")]
     pub kind: Option<String>,
 }
@@ -285,7 +289,8 @@ pub struct OfKindArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct DatabaseArgs {
-    /// Only backups of this database, by its name; without it that of database-url, or the only one there is. Example: app
+    /// Only backups of this database. Without it, list and prune take all, the others that of DATABASE_URL, or the only one there
+    /// is. Example: app
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
 
@@ -298,10 +303,10 @@ pub struct DatabaseArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct PickArgs {
-    /// The backup, in place of BACKUP
+    /// The same as BACKUP
     #[arg(long, value_name = "BACKUP")]
     pub backup: Option<String>,
-    /// Only backups that show a moment before this one, in UTC. Example: 2026-11-22T03:00
+    /// Only backups taken before this moment, in UTC. Example: 2026-11-22T03:00
     #[arg(long, value_name = "TIME")]
     pub before: Option<String>,
 }
@@ -310,44 +315,44 @@ pub struct PickArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Restore")]
 pub struct TargetArgs {
-    /// Target: a libpq URI or keyword string that names server and database. Better set by SAVEPOINT_TO. Example:
+    /// The database to restore into: a libpq URI or keyword string. Better set by SAVEPOINT_TO. Example:
     /// postgresql://user:password@host/app
     #[arg(long, value_name = "URL", value_parser = secret)]
     pub to: Option<Secret>,
     /// Restore into a new database of this name on the target's server. Example: app_restored
     #[arg(long, value_name = "NAME")]
     pub create: Option<String>,
-    /// Then rename the target database aside and the new one into its place
+    /// Restore into a new database, then rename the target aside and the new one into its place
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub swap: String,
-    /// Remove what is in the target database first; asks for --confirm
+    /// Empty the target database first, after a backup of it; needs --confirm
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub clean: String,
-    /// The target database's name, typed once more. Example: app
+    /// The target database's name, typed once more for --clean and protected targets. Example: app
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,
     /// Take no backup of the target before --clean
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub no_safety_backup: String,
-    /// Hosts and names of targets that always ask for --confirm: the word alone or between punctuation; * and ? as in a shell
+    /// Targets whose host or name holds one of these words always need --confirm; * and ? as in a shell
     #[arg(long, value_name = "PATTERNS", default_value = "prod,production")]
     pub protect: String,
-    /// Restore rows only, into the tables that are there and empty
+    /// Restore rows only, into tables that are there and empty
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub data_only: String,
-    /// Let everything belong to the target's user, and skip grants
+    /// Let everything belong to the user of the target, and skip grants
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub no_owner: String,
-    /// Create the roles that the backup names and the target lacks, without login
+    /// Create the roles that the backup names and the target lacks; they cannot log in
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub create_roles: String,
-    /// Restore also a backup whose proof failed or is missing, or that has no manifest
+    /// Restore even a backup whose proof failed or is missing, or that has no manifest
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub force_unproven: String,
@@ -357,13 +362,13 @@ pub struct TargetArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Drill")]
 pub struct DrillArgs {
-    /// File of queries that run on the restored copy: one that returns a row, or fails, fails the drill. Example: ./checks.sql
+    /// File of queries for the restored copy; one that returns a row, or an error, fails the drill. Example: ./checks.sql
     #[arg(long, value_name = "FILE")]
     pub check_sql: Option<String>,
-    /// The longest that a restore may take. Example: 15m
+    /// Fail when the restore takes longer. Example: 15m
     #[arg(long, value_name = "DURATION")]
     pub max_rto: Option<String>,
-    /// The oldest that the backup may be. Example: 26h
+    /// Fail when the backup is older. Example: 26h
     #[arg(long, value_name = "DURATION")]
     pub max_age: Option<String>,
 }
@@ -378,7 +383,7 @@ pub struct AgeArgs {
     /// Only backups older than this. Example: 30d
     #[arg(long, value_name = "DURATION")]
     pub older_than: Option<String>,
-    /// Only backups whose last proof ended so
+    /// Only backups whose last proof passed, failed, or that have none
     #[arg(long, value_name = "passed|failed|none")]
     pub proof: Option<String>,
 }
@@ -402,14 +407,14 @@ pub struct PolicyArgs {
     /// Keep the newest of each of the last N years that have one. Example: 3
     #[arg(long, value_name = "N")]
     pub keep_yearly: Option<String>,
-    /// Keep all that are younger than this beside the newest one: years, months, days, hours. Without any rule: scheduled 30d,
-    /// snapshot 90d, pre-restore 7d, manual for ever. Example: 1y6m
+    /// Keep all that are at most this much older than the newest one. Without any rule: scheduled 30d, snapshot 90d, pre-restore 7d,
+    /// manual for ever. Example: 1y6m
     #[arg(long, value_name = "DURATION")]
     pub keep_within: Option<String>,
-    /// Never go below this many of each kind
+    /// Always keep this many of each kind
     #[arg(long, value_name = "N", default_value = "3")]
     pub min_keep: String,
-    /// Go on although more than half of the backups would be deleted
+    /// Delete even more than half of the backups
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]
     pub confirm_large: String,
@@ -496,7 +501,7 @@ pub struct RestoreArgs {
 #[allow(missing_docs, reason = "the groups say what they are")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// Which backup: an id, latest, oldest, an address or a file
+    /// Which backup: an id, latest, oldest, all, an address or a file
     #[arg(value_name = "BACKUP")]
     pub which: Option<String>,
     #[command(flatten)]
@@ -560,7 +565,7 @@ pub struct ShowArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct WithArgs {
-    /// The other backup, in place of OTHER
+    /// The same as OTHER
     #[arg(long, value_name = "BACKUP")]
     pub compare_with: Option<String>,
 }
@@ -786,6 +791,20 @@ fn from_environment(
         .or_else(|| set(format!("SAVEPOINT_{}", name.to_uppercase().replace('-', "_"))))
 }
 
+/// The heartbeat's URL of a command line that [`parse`] refuses, as far as it can be told, for the verbs that have one.
+pub fn heartbeat_of(argv: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let argv: Vec<&str> = argv.iter().filter_map(|a| a.to_str()).collect();
+    let verb = *argv.get(1)?;
+    let given = |(at, arg): (usize, &&str)| match arg.strip_prefix("--heartbeat-url")? {
+        "" => argv.get(at + 1).map(|value| (*value).to_owned()),
+        value => value.strip_prefix('=').map(str::to_owned),
+    };
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let input = || (verb == "action").then(|| set("INPUT_HEARTBEAT-URL")).flatten();
+    let url = argv.iter().enumerate().find_map(given).or_else(input).or_else(|| set("SAVEPOINT_HEARTBEAT_URL"))?;
+    ["backup", "restore", "verify", "prune", "action"].contains(&verb).then(|| Secret::new(url.trim()))
+}
+
 /// A usage error as text, without any argument that may hold a password: clap quotes what it did not expect, and a
 /// database URL is easily given without its option.
 pub fn safe_message(error: &clap::Error, argv: &[OsString]) -> String {
@@ -878,6 +897,8 @@ mod tests {
     #[test]
     fn help_is_as_reviewed() {
         let mut cli = Cli::command().term_width(100);
+        // Now the usage lines name the program too.
+        cli.build();
         insta::assert_snapshot!("help", cli.render_help().to_string());
         for verb in ["backup", "restore", "verify", "list", "show", "diff", "prune"] {
             let help = cli.find_subcommand_mut(verb).expect("exists").render_help();

@@ -15,6 +15,7 @@ pub mod config;
 pub mod drill;
 pub mod dump;
 pub mod error;
+pub mod init;
 pub mod inventory;
 pub mod manifest;
 pub mod notify;

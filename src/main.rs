@@ -1,6 +1,6 @@
 //! The command line: parse, run, render the error, exit code.
 
-use savepoint::{app, cli};
+use savepoint::{app, cli, init};
 use std::{
     ffi::OsString,
     io::{self, Write},
@@ -10,12 +10,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        return init::run().unwrap_or_else(|e| fail(&format!("error: cannot start: {e}\n"), 1));
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("error: no threads to work with: {e}\n"), 1),
     };
     let code = runtime.block_on(async {
-        // Before all else: as the first process of a container, signals have no default action.
+        // Before all else: what an interrupt leaves behind is to be removed, and told of.
         match interrupts() {
             Ok(cancel) => run(cancel).await,
             Err(e) => fail(&format!("error: signals cannot be caught: {e}\n"), 1),
@@ -31,7 +34,11 @@ async fn run(cancel: CancellationToken) -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
     match cli::parse(argv.clone(), &env) {
         Ok(command) => app::run(command, &env, cancel).await.into(),
-        Err(error) if error.use_stderr() => fail(&cli::safe_message(&error, &argv), 2),
+        Err(error) if error.use_stderr() => {
+            let code = fail(&cli::safe_message(&error, &argv), 2);
+            app::unreadable(&argv, &env).await;
+            code
+        }
         // Not an error: help or the version was asked for.
         Err(help) => {
             let _ = help.print();

@@ -1,4 +1,4 @@
-//! Telling Slack. A message that does not arrive is a warning, never a failed backup.
+//! Telling Slack, and the monitor that waits for a scheduled run. What does not arrive is a warning, never a failed run.
 
 use crate::{
     config::{NotifyOn, SlackConfig},
@@ -6,9 +6,11 @@ use crate::{
     report::{Check, Status, format::clip, slack as message},
     secret::Secret,
 };
-use reqwest::{StatusCode, header::RETRY_AFTER, redirect::Policy};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, header::RETRY_AFTER, redirect::Policy};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::{task::JoinHandle, time::timeout};
+use uuid::Uuid;
 
 /// One request's time, connection included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,112 @@ pub async fn slack(config: &SlackConfig, failed: bool, message: &Value) -> Resul
     Ok(wanted)
 }
 
+/// A request to a monitor; it works beside the run, and must not outlast it.
+const PING: Duration = Duration::from_secs(5);
+/// All that the end of a run may wait for the monitor.
+const LAST_PING: Duration = Duration::from_secs(10);
+/// What is left of that for a first ping that is still on its way.
+const LATE_START: Duration = Duration::from_secs(1);
+
+/// What a monitor of scheduled jobs is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A run begins.
+    Start,
+    /// It ended well.
+    Success,
+    /// It did not.
+    Failure,
+}
+
+/// A run as a monitor sees it: `POST <url>/start`, then `POST <url>` or `POST <url>/fail`, as healthchecks.io and its kin take them
+/// (<https://healthchecks.io/docs/http_api/>). A run id (`rid`) tells concurrent runs apart; a query of the URL's own is kept.
+#[derive(Debug)]
+pub struct Heartbeat {
+    url: Secret,
+    run: Uuid,
+    start: Option<JoinHandle<Result<()>>>,
+}
+
+impl Heartbeat {
+    /// For a run that never began, because its options are wrong.
+    pub fn silent(url: &Secret) -> Self {
+        Heartbeat { url: url.clone(), run: Uuid::new_v4(), start: None }
+    }
+
+    /// Tells of the start, beside the work.
+    pub fn begin(url: &Secret) -> Self {
+        let heartbeat = Self::silent(url);
+        let (url, run) = (heartbeat.url.clone(), heartbeat.run);
+        let start = tokio::spawn(async move { ping(&url, run, Signal::Start, String::new(), WAIT).await });
+        Heartbeat { start: Some(start), ..heartbeat }
+    }
+
+    /// Tells of the end, `text` with it; returns within ten seconds.
+    ///
+    /// # Errors
+    /// [`Kind::Notify`] when the monitor took the start or the end not; never holds the URL.
+    pub async fn end(self, failed: bool, text: String) -> Result<()> {
+        let signal = if failed { Signal::Failure } else { Signal::Success };
+        // A start that arrived behind its end would look like a run that hangs.
+        let started = match self.start {
+            None => Ok(()),
+            Some(mut start) => match timeout(LATE_START, &mut start).await {
+                Ok(joined) => joined.unwrap_or(Ok(())),
+                Err(_) => {
+                    start.abort();
+                    Ok(())
+                }
+            },
+        };
+        let slow = |_| Error::new(Kind::Notify, "the heartbeat's monitor did not answer in time").hint(REACH);
+        timeout(LAST_PING - LATE_START, ping(&self.url, self.run, signal, text, WAIT)).await.map_err(slow)??;
+        started
+    }
+}
+
+const REACH: &str = "check heartbeat-url, and that this machine may reach it";
+
+async fn ping(url: &Secret, run: Uuid, signal: Signal, text: String, wait: Duration) -> Result<()> {
+    let url = ping_url(url, run, signal)?;
+    let attempt = || async {
+        let request = |client: Client| client.post(url.clone()).header("content-type", "text/plain").body(text.clone());
+        let (status, pause, body) = send("the heartbeat's monitor was not reached", REACH, PING, request).await?;
+        // healthchecks.io may answer 200 where there is no such check. And not every monitor knows a start.
+        let unknown = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        let status = match signal {
+            Signal::Start if unknown => StatusCode::OK,
+            Signal::Success | Signal::Failure if status.is_success() && body.contains("not found") => {
+                StatusCode::NOT_FOUND
+            }
+            _ => status,
+        };
+        Ok((status, pause, body))
+    };
+    retried(attempt, wait, |status, body| {
+        Error::new(Kind::Notify, format!("the heartbeat's monitor refused it: {status}, {body:?}"))
+            .hint("check heartbeat-url: it is the check's ping URL, without /start or /fail")
+    })
+    .await
+}
+
+/// The address of one signal.
+fn ping_url(url: &Secret, run: Uuid, signal: Signal) -> Result<Url> {
+    let wrong = || Error::new(Kind::Notify, "heartbeat-url is not a URL (its value is not shown)").hint(REACH);
+    let mut url = Url::parse(url.expose()).map_err(|_| wrong())?;
+    url.set_fragment(None);
+    let word = match signal {
+        Signal::Start => Some("start"),
+        Signal::Success => None,
+        Signal::Failure => Some("fail"),
+    };
+    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(word);
+    if !url.query_pairs().any(|(name, _)| name == "rid") {
+        url.query_pairs_mut().append_pair("rid", &run.to_string());
+    }
+    Ok(url)
+}
+
 /// Whether messages would arrive: with `test_message` by posting one about `database`, else by an empty message, which
 /// Slack refuses with 400 where the webhook exists, and with 403 or 404 where it does not.
 pub async fn check(config: &SlackConfig, test_message: bool, database: &str) -> Check {
@@ -55,11 +163,22 @@ pub async fn check(config: &SlackConfig, test_message: bool, database: &str) -> 
     Check { name: "slack".into(), status, detail, hint }
 }
 
-/// Posts with retries on 429 and 5xx, and on a connection that fails.
 async fn post(url: &Secret, body: &Value, wait: Duration) -> Result<()> {
-    let mut attempt = 1;
+    retried(|| post_once(url, body), wait, refused).await
+}
+
+/// Status, `Retry-After`, and the beginning of the answer.
+type Answer = (StatusCode, Option<Duration>, String);
+
+/// Asks again on 429 and 5xx, and on a connection that fails.
+async fn retried<F: Future<Output = Result<Answer>>>(
+    attempt: impl Fn() -> F,
+    wait: Duration,
+    refused: impl Fn(StatusCode, &str) -> Error,
+) -> Result<()> {
+    let mut tried = 1;
     loop {
-        let (error, pause) = match post_once(url, body).await {
+        let (error, pause) = match attempt().await {
             Ok((status, ..)) if status.is_success() => return Ok(()),
             Ok((status, retry_after, body)) => {
                 let error = refused(status, &body);
@@ -70,25 +189,31 @@ async fn post(url: &Secret, body: &Value, wait: Duration) -> Result<()> {
             }
             Err(error) => (error, None),
         };
-        if attempt == ATTEMPTS {
+        if tried == ATTEMPTS {
             return Err(error.context(format!("{ATTEMPTS} attempts")));
         }
-        tokio::time::sleep(pause.unwrap_or(wait * 2_u32.pow(attempt - 1)).min(LONGEST_WAIT)).await;
-        attempt += 1;
+        tokio::time::sleep(pause.unwrap_or(wait * 2_u32.pow(tried - 1)).min(LONGEST_WAIT)).await;
+        tried += 1;
     }
 }
 
-/// One request: status, `Retry-After`, and the beginning of the answer.
-async fn post_once(url: &Secret, body: &Value) -> Result<(StatusCode, Option<Duration>, String)> {
+async fn post_once(url: &Secret, body: &Value) -> Result<Answer> {
+    let hint = "check slack-webhook-url, and that this machine may reach it";
+    send("the Slack webhook was not reached", hint, TIMEOUT, |client| client.post(url.expose()).json(body)).await
+}
+
+/// One request.
+async fn send(
+    failure: &str,
+    hint: &str,
+    limit: Duration,
+    request: impl FnOnce(Client) -> RequestBuilder,
+) -> Result<Answer> {
     // reqwest's errors print the URL, which is the secret.
-    let failed = |e: reqwest::Error| {
-        Error::new(Kind::Notify, "the Slack webhook was not reached")
-            .because(e.without_url())
-            .hint("check slack-webhook-url, and that this machine may reach it")
-    };
+    let failed = |e: reqwest::Error| Error::new(Kind::Notify, failure).because(e.without_url()).hint(hint);
     // Built for each request: a message is rare. A redirect would carry the report to an unknown place.
-    let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build().map_err(failed)?;
-    let response = client.post(url.expose()).json(body).send().await.map_err(failed)?;
+    let client = Client::builder().timeout(limit).redirect(Policy::none()).build().map_err(failed)?;
+    let response = request(client).send().await.map_err(failed)?;
     let status = response.status();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let text = response.text().await.unwrap_or_default();
@@ -193,6 +318,25 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
             assert!(!format!("{:?}", std::error::Error::source(&error)).contains("s3cret"));
         }
+    }
+
+    #[test]
+    fn a_signal_stands_in_front_of_the_query() {
+        let run = Uuid::nil();
+        let said = |url: &str, signal| ping_url(&Secret::new(url), run, signal).map(|url| url.to_string()).ok();
+        let id = "rid=00000000-0000-0000-0000-000000000000";
+        let host = "https://hc-ping.com";
+        for (url, signal, expected) in [
+            ("/uuid", Signal::Start, format!("/uuid/start?{id}")),
+            ("/uuid/", Signal::Failure, format!("/uuid/fail?{id}")),
+            ("/uuid", Signal::Success, format!("/uuid?{id}")),
+            ("/key/slug?create=1&a=%2F#part", Signal::Start, format!("/key/slug/start?create=1&a=%2F&{id}")),
+            ("/uuid?rid=mine", Signal::Success, "/uuid?rid=mine".to_owned()),
+        ] {
+            assert_eq!(said(&format!("{host}{url}"), signal), Some(format!("{host}{expected}")));
+        }
+        assert_eq!(said("https://", Signal::Start), None);
+        assert_eq!(said("mailto:someone", Signal::Start), None);
     }
 
     #[tokio::test]

@@ -312,7 +312,7 @@ pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<
     let path = |text: &str| base.join(text);
     let config = BackupConfig {
         source,
-        destination: destination(&raw.destination, &base, verify, &mut notices)?,
+        destination: destination(&with_endpoint(&raw.destination, &env), &base, verify, &mut notices)?,
         kind: kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         jobs: number("jobs", &raw.engine.jobs, 1..=64)?,
         compression: compression(&raw.take.compression)?,
@@ -365,7 +365,7 @@ fn notify(raw: &NotifyArgs) -> Result<NotifyConfig> {
     let heartbeat = raw.heartbeat_url.clone().filter(|url| !url.expose().is_empty());
     if let Some(url) = &heartbeat {
         let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
-        if wrong || url.expose().contains(char::is_whitespace) {
+        if wrong || url.expose().contains(char::is_whitespace) || reqwest::Url::parse(url.expose()).is_err() {
             return Err(usage("option heartbeat-url: not a URL (its value is not shown)")
                 .hint("copy the check's ping URL, such as https://hc-ping.com/…"));
         }
@@ -486,6 +486,15 @@ fn compression(text: &str) -> Result<CompressionChoice> {
     }
 }
 
+/// The AWS SDK heeds these variables; whoever copies a printed command into another shell may not have them.
+fn with_endpoint(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<String>) -> DestinationArgs {
+    let ignored = env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
+    let bucket = given(raw.destination.as_ref()).is_some_and(|d| d.starts_with("s3://"));
+    let named = || env("AWS_ENDPOINT_URL_S3").or_else(|| env("AWS_ENDPOINT_URL"));
+    let endpoint = given(raw.s3_endpoint.as_ref()).map(str::to_owned);
+    DestinationArgs { s3_endpoint: endpoint.or_else(|| named().filter(|_| bucket && !ignored)), ..raw.clone() }
+}
+
 fn destination(
     raw: &DestinationArgs,
     base: &Path,
@@ -569,7 +578,7 @@ fn s3(raw: &DestinationArgs, rest: &str, verify: VerifyLevel) -> Result<S3Option
         let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
         if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace)) {
             return Err(usage("option s3-endpoint: not a plain web address")
-                .hint("write https://host or http://host:port, without credentials"));
+                .hint("write https://host or http://host:port, without credentials (AWS_ENDPOINT_URL counts too)"));
         }
     }
     let path_style = given(raw.s3_path_style.as_ref()).map(|text| flag("s3-path-style", text)).transpose()?;
@@ -678,6 +687,27 @@ mod tests {
         let Destination::S3(s3) = p.config.destination else { panic!("{:?}", p.config.destination) };
         let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
         assert_eq!(s3, expected);
+    }
+
+    #[test]
+    fn an_endpoint_of_the_aws_environment_is_named() {
+        let endpoint = |argv: &[&str], env: &[(&str, &str)]| {
+            let argv: Vec<&str> = ["backup", "--database-url=postgresql://u@h/d"].iter().chain(argv).copied().collect();
+            match parsed_in(&argv, env).expect("is valid").config.destination {
+                Destination::S3(s3) => s3.endpoint,
+                Destination::Local(_) => None,
+            }
+        };
+        let env = [("AWS_ENDPOINT_URL_S3", "http://s3:1/"), ("AWS_ENDPOINT_URL", "http://all:2")];
+        let bucket = "--destination=s3://b/p";
+        assert_eq!(endpoint(&[bucket], &env).as_deref(), Some("http://s3:1"));
+        assert_eq!(endpoint(&[bucket], &env[1..]).as_deref(), Some("http://all:2"));
+        assert_eq!(endpoint(&[bucket, "--s3-endpoint=http://named:3"], &env).as_deref(), Some("http://named:3"));
+        let ignored = [env[1], ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "TRUE")];
+        assert_eq!(endpoint(&[bucket], &ignored), None);
+        // A folder has no use for it, and nobody is to be told that it is ignored.
+        let argv = ["backup", "--database-url=postgresql://u@h/d", "--destination=/tmp"];
+        assert!(parsed_in(&argv, &env).expect("is valid").notices.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     BackupKind, Destination, Filter, NotifyConfig, Output, RunContext, VerifyLevel, choice, context, destination, flag,
-    given, list, notify, number, output, pg_bin_dirs, usage,
+    given, list, notify, number, output, pg_bin_dirs, usage, with_endpoint,
 };
 use crate::{
     cli::{
@@ -420,7 +420,9 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
         env,
     )?;
     one_only(&pick)?;
-    let config = ShowConfig { destination: stored_in(root, &pick, &raw.destination, &base, &mut notices)?, pick };
+    // Its page names a command for other shells.
+    let place = with_endpoint(&raw.destination, env);
+    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick };
     Ok(Validated { config, notify: NotifyConfig::default(), output: output(&raw.output)?, notices })
 }
 

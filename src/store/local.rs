@@ -37,6 +37,19 @@ const READ_SIZE: usize = 256 * 1024;
 pub struct LocalStore {
     root: PathBuf,
     owner: Owner,
+    /// Nothing reads it: it cleans up when the last copy of this store goes.
+    _made: Arc<Made>,
+}
+
+/// Folders that [`LocalStore::open`] made, the innermost first. A run that stored nothing leaves none of them behind.
+#[derive(Debug)]
+struct Made(Vec<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Only empty folders can be removed so.
+        let _ = self.0.iter().try_for_each(fs::remove_dir);
+    }
 }
 
 /// Whom we, as root, give what we make; `None`: it stays ours.
@@ -49,9 +62,11 @@ impl LocalStore {
         blocking(move || {
             let root = std::path::absolute(&root).map_err(|e| failed(format!("cannot open {}", root.display()), e))?;
             let owner = owner_around(&root);
+            let missing = root.ancestors().take_while(|f| !f.exists()).map(Path::to_path_buf).collect();
+            let made = Arc::new(Made(missing));
             create_folders(&root, owner)
                 .map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
-            Ok(Self { root, owner })
+            Ok(Self { root, owner, _made: made })
         })
         .await
     }
@@ -405,6 +420,29 @@ mod tests {
         assert_eq!(e.kind(), Kind::Store);
         assert!(e.one_line().starts_with("cannot write /backups/a: No space left"), "{e}");
         assert!(e.hint_text().is_some_and(|h| h.contains("free some space")), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_made_for_nothing_goes_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().join("a/b");
+        let store = LocalStore::open(&root).await.expect("opens");
+        store.put("c/one", Bytes::from_static(b"1")).await.expect("stores");
+        drop(store.clone());
+        store.delete("c/one").await.expect("deletes");
+        assert!(root.is_dir());
+        drop(store);
+        assert!(!dir.path().join("a").exists() && dir.path().exists());
+
+        let store = LocalStore::open(&root).await.expect("opens");
+        store.put("c/one", Bytes::from_static(b"1")).await.expect("stores");
+        drop(store);
+        assert!(root.join("c/one").exists());
+        // What was there before stays, empty or not.
+        let kept = dir.path().join("kept");
+        fs::create_dir(&kept).expect("makes");
+        drop(LocalStore::open(&kept).await.expect("opens"));
+        assert!(kept.exists());
     }
 
     #[tokio::test]

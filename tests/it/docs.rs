@@ -3,6 +3,7 @@
 
 use crate::support::Result;
 use anyhow::{Context, ensure};
+use clap::CommandFactory;
 use saphyr::{LoadableYamlNode, Yaml};
 use savepoint::{
     cli::{self, Command},
@@ -106,6 +107,78 @@ fn readme_examples_are_accepted_together() -> Result {
     let parsed = config::backup(&action.check.backup, &env)?;
     // Only what really arrived shows that names and values were read.
     ensure!(parsed.config.jobs != 4 && parsed.notify.slack.is_some() && parsed.config.verify_url.is_some());
+    ensure!(parsed.notify.heartbeat.is_some() && parsed.config.prune.is_some());
+    Ok(())
+}
+
+/// Some options of the other verbs exclude each other (`swap` and `clean`): each is tried alone, with every verb that has it.
+#[test]
+fn readme_examples_are_accepted_by_each_verb() -> Result {
+    let examples = examples(&fs::read_to_string(path("README.md"))?);
+    let cli = cli::Cli::command();
+    let needed: &[(&str, &[&str])] = &[
+        ("restore", &["destination", "to"]),
+        ("verify", &["destination"]),
+        ("list", &["destination"]),
+        ("show", &["destination"]),
+        ("diff", &["destination", "backup", "compare-with"]),
+        ("prune", &["destination"]),
+    ];
+    // A key is used with its kind of encryption only, and `confirm` says what `clean` does.
+    let together = |name: &str| if name == "s3-kms-key-id" { "s3-sse" } else { "destination" };
+    let mut tried = std::collections::BTreeSet::new();
+    for &(verb, needed) in needed {
+        let verb_options = cli.find_subcommand(verb).context("no such verb")?.get_arguments();
+        for name in verb_options.filter_map(|arg| arg.get_long()) {
+            let Some(example) = examples.get(name) else { continue };
+            tried.insert(name.to_owned());
+            let env = |key: &str| {
+                let input = key.strip_prefix("INPUT_")?.to_lowercase();
+                let given = input == name || needed.contains(&input.as_str()) || input == together(name);
+                match input.as_str() {
+                    "command" => Some(verb.to_owned()),
+                    // By its time it is not what an id names.
+                    "backup" if name == "before" => Some("latest".to_owned()),
+                    _ if input == name => Some(example.clone()),
+                    _ => examples.get(&input).filter(|_| given).cloned(),
+                }
+            };
+            let command =
+                cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
+            let Command::Action(action) = command else { anyhow::bail!("not the action") };
+            let accepted = match verb {
+                "restore" => config::restore(&action.restore(), &env).map(drop),
+                "verify" => config::verify(&action.verify(), &env).map(drop),
+                "list" => config::listing(&action.list(), &env).map(drop),
+                "show" => config::show(&action.show(), &env).map(drop),
+                "diff" => config::diff(&action.diff(), &env).map(drop),
+                _ => config::prune(&action.prune(), &env).map(drop),
+            };
+            accepted.with_context(|| format!("{verb} with README's example for {name}"))?;
+        }
+    }
+    let of_backup = cli.find_subcommand("check").context("no such verb")?;
+    let untried = examples.keys().filter(|name| {
+        !tried.contains(*name)
+            && *name != "command"
+            && !of_backup.get_arguments().any(|arg| arg.get_long() == Some(name))
+    });
+    ensure!(untried.clone().count() == 0, "no verb has {:?}", untried.collect::<Vec<_>>());
+    Ok(())
+}
+
+/// README tells every exit code, and each of its links to a file of this tree leads somewhere.
+#[test]
+fn readme_links_lead_somewhere() -> Result {
+    let readme = fs::read_to_string(path("README.md"))?;
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let here: Vec<&str> = links.filter(|l| !l.is_empty() && !l.contains("://")).collect();
+    ensure!(here.len() > 10, "the links were not read");
+    let lost: Vec<_> = here.iter().filter(|link| !path(link).exists()).collect();
+    ensure!(lost.is_empty(), "README links to {lost:?}");
+    for code in 0..=4 {
+        ensure!(readme.contains(&format!("\n| {code} | ")), "README does not tell exit code {code}");
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod docs;
 mod examples;
 mod faults;
 mod fire;
+mod first;
+mod heartbeat;
 mod locks;
 mod many;
 mod options;

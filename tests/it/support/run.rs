@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 /// A run of `savepoint` in the making. The environment holds nothing but what is set here.
 #[derive(Debug)]
 pub struct Savepoint {
+    wrapper: Vec<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     scratch: Arc<tempfile::TempDir>,
@@ -35,6 +36,7 @@ impl Savepoint {
         let scratch = Arc::new(scratch()?);
         let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/nonexistent"), ("AWS_EC2_METADATA_DISABLED", "true")];
         Ok(Self {
+            wrapper: Vec::new(),
             args: args.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             scratch,
@@ -64,6 +66,12 @@ impl Savepoint {
         self
     }
 
+    /// Runs it by another program, such as `unshare --pid --fork`.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&w| w.to_owned()).collect();
+        self
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -83,7 +91,10 @@ impl Savepoint {
 
     /// Starts it.
     pub fn spawn(self) -> Result<Running> {
-        let child = Command::new(env!("CARGO_BIN_EXE_savepoint"))
+        let mut line = self.wrapper.clone();
+        line.push(env!("CARGO_BIN_EXE_savepoint").to_owned());
+        let child = Command::new(&line[0])
+            .args(&line[1..])
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(k, v)| (k, v)))
