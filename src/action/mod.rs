@@ -116,9 +116,19 @@ pub fn annotations(report: &Report) -> String {
     if let Some(failure) = &report.failure {
         let title = format!("savepoint: {} failed", failure.phase);
         out.push_str(&annotation("error", &title, &failure.message, failure.hint.as_deref()));
+    } else if report.exit_code() == 4 {
+        out.push_str(&annotation(
+            "error",
+            &report.headline(),
+            "an anomaly was found, and fail-on-anomaly is set",
+            None,
+        ));
     } else if report.exit_code() != 0 {
         let shown = report.proof.iter().flat_map(|p| &p.differences).take(10).cloned().collect::<Vec<_>>().join("\n");
         out.push_str(&annotation("error", &report.headline(), &shown, None));
+    }
+    for anomaly in &report.anomalies {
+        out.push_str(&annotation("warning", "savepoint: anomaly", anomaly, None));
     }
     for warning in &report.warnings {
         out.push_str(&annotation("warning", "savepoint", warning, None));
