@@ -7,6 +7,7 @@ mod docs;
 mod examples;
 mod faults;
 mod fire;
+mod inventory;
 mod locks;
 mod many;
 mod options;
