@@ -146,7 +146,8 @@ fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> 
     let phases: Vec<String> = phases.map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
     let total = m.timings.get("total").map(|t| seconds(*t)).unwrap_or_default();
     facts.push(("time", format!("{total} ({})", phases.join(", "))));
-    facts.push(("by", format!("savepoint {}, {}", m.tool_version, m.options.pg_dump)));
+    let pg_dump = m.options.pg_dump.trim_start_matches("pg_dump (PostgreSQL) ");
+    facts.push(("by", format!("savepoint {}, pg_dump {pg_dump}", m.tool_version)));
     facts
 }
 

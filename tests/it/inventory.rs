@@ -8,7 +8,7 @@ use crate::support::{
     scratch,
 };
 use anyhow::{Context, ensure};
-use savepoint::config::is_id;
+use savepoint::{config::is_id, manifest::Manifest};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -216,6 +216,22 @@ async fn damage_is_never_hidden() -> Result {
     let later = record.replace("proofs/20", "proofs/30");
     s3.put(bucket, &later, serde_json::to_vec(&proof)?).await?;
     s3.put(bucket, &stage.key(alien, "manifest.json").await?, whole.clone()).await?;
+    // Of a large manifest the list reads both ends; written by another program in another order, it reads it whole.
+    let large = stage.key(good, "manifest.json").await?;
+    let mut manifest: Manifest = serde_json::from_slice(&s3.get(bucket, &large).await?)?;
+    let frame =
+        manifest.tables.iter().flat_map(|t| t.chunks.iter().flat_map(|c| &c.frames)).next().context("frame")?.clone();
+    manifest.tables[0].chunks[0].frames = vec![frame; 3000];
+    let other_order = serde_json::to_vec_pretty(&serde_json::to_value(&manifest)?)?;
+    for body in [other_order, serde_json::to_vec_pretty(&manifest)?] {
+        ensure!(body.len() > 400_000, "not large: {}", body.len());
+        s3.put(bucket, &large, body).await?;
+        let json = stage.run(&["list", "--json"])?.run().await?.expect(0)?.json()?;
+        let entry =
+            json["backups"].as_array().into_iter().flatten().find(|b| b["id"] == good.as_str()).context("good")?;
+        ensure!(entry["rows"] == 5301 && entry["damage"] == json!([]), "{entry:#}");
+        ensure!(entry["postgres_version"].as_str().is_some_and(|v| v.starts_with("17")), "{entry:#}");
+    }
     // What a run that broke off leaves.
     let unfinished = "20200101T000000Z-snapshot-0123abc";
     s3.put(bucket, &format!("some/where/app/2020/01/01/{unfinished}/archive/t1.dat"), vec![0; 2048]).await?;
