@@ -179,8 +179,8 @@ async fn backups_listed_shown_and_compared() -> Result {
     );
     let latest = stage.run(&["show", "latest", "--database", "app", "--kind", "snapshot", "--json"])?;
     ensure!(latest.run().await?.expect(0)?.json()?["backup"]["id"] == second.as_str());
-    let ended = stage.run(&["show", "latest"])?.run().await?.expect(1);
-    ensure!(ended.is_err() || ended?.stderr.contains("app, app_staging"), "which database?");
+    let ended = stage.run(&["show", "latest"])?.run().await?.expect(2)?;
+    ensure!(ended.stderr.contains("name one by database: app, app_staging"), "{}", ended.output());
 
     // Diff, in the order in which they were named.
     let shown = stage.run(&["diff", &first, &second])?.run().await?.expect(0)?.stdout;
