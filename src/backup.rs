@@ -18,6 +18,7 @@ use crate::{
         worker::{self, Done, Engine, TableJob, Task},
     },
     error::{self, Error, Kind, Result},
+    inventory::anomalies::{self, Beside},
     manifest::{
         Extension, FORMAT_VERSION, File, LargeObject, Manifest, Matview, Options, Proof, Role, Source, Table, TakenBy,
         Totals,
@@ -155,6 +156,7 @@ struct Traces {
     server: Option<Server>,
     scratch: Option<Scratch>,
     committed: Option<StoredBackup>,
+    anomalies: Vec<String>,
     proof: Option<Proof>,
     tracker: TaskTracker,
 }
@@ -178,6 +180,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
     clean_up(&traces, worked.is_err(), limit, &*recorder).await;
     let (backup, proof) = with(&traces, |t| (t.committed.take(), t.proof.take()));
+    let anomalies = with(&traces, |t| std::mem::take(&mut t.anomalies));
     let kept = std::mem::take(&mut *recorder.kept());
     let phase = kept.phase.unwrap_or(Phase::Preflight).name().to_owned();
     let failure = worked.err().map(|e| Failure {
@@ -211,6 +214,8 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         backup,
         proof,
         failure,
+        anomalies,
+        fail_on_anomaly: config.anomaly.fail,
         warnings: kept.warnings,
         notices: kept.notices,
         started_at,
@@ -433,6 +438,7 @@ impl Ground<'_> {
         let plan_begun = Instant::now();
         progress.event(Event::Started(Phase::Plan));
         let mut snapshot = snapshot::take(target, source.major, &source.encoding, &config.filter, &**progress).await?;
+        refuse_empty(config, &snapshot.relations)?;
         let (relations, sizes) = (std::mem::take(&mut snapshot.relations), std::mem::take(&mut snapshot.sizes));
         let mut plan = plan::plan(&relations, &sizes, source.major, source.standby);
         source.snapshot = snapshot.id.clone();
@@ -672,6 +678,14 @@ impl Ground<'_> {
         });
         progress.event(Event::Finished(Phase::Commit, commit_begun.elapsed()));
 
+        match anomalies::beside(&store, &manifest, &config.anomaly).await {
+            Ok(Beside::First) => {}
+            Ok(Beside::Compared(lines)) => with(&traces, |t| t.anomalies = lines),
+            Ok(Beside::Other(id)) => progress.event(Event::Notice(&format!(
+                "not compared with the backup before, {id}: its filter was another one"
+            ))),
+            Err(e) => progress.event(Event::Warning(&e.context("not compared with the backup before").one_line())),
+        }
         prove(config, &prover, restoring, &manifest, &plan, &traces).await
     }
 }
@@ -848,6 +862,26 @@ fn left_out_by_pg_dump(
     lines
 }
 
+/// A backup without any table is hardly ever what was meant. A pattern that names nothing is refused by pg_dump itself.
+fn refuse_empty(config: &BackupConfig, relations: &[Relation]) -> Result<()> {
+    if config.anomaly.allow_empty {
+        return Ok(());
+    }
+    let database = &config.source.dbname;
+    let own = relations.iter().filter(|r| !r.extension_member);
+    match (own.clone().count(), own.filter(|r| r.taken).count()) {
+        (0, _) => Err(Error::new(Kind::Refused, format!("database {database} holds no table at all"))
+            .hint("check the database's name in the URL; if it is right, give --allow-empty")),
+        (n, 0) if !config.filter.names_a_part() => {
+            let tables = if n == 1 { "the only table".to_owned() } else { format!("all {n} tables") };
+            let message = format!("the filter leaves out {tables} of database {database}");
+            Err(Error::new(Kind::Refused, message)
+                .hint("check exclude-schemas and exclude-tables; if they are right, give --allow-empty"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Every table that was planned must have come back.
 fn complete(plan: &Plan, tables: &[Table]) -> Result<()> {
     let there: BTreeSet<u32> = tables.iter().map(|t| t.oid).collect();
@@ -943,6 +977,7 @@ pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<
     let Ready { target, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {
         let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
+        refuse_empty(config, &snapshot.relations)?;
         Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby))
     }
     .await;

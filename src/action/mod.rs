@@ -137,9 +137,19 @@ pub fn annotations(report: &Report) -> String {
     if let Some(failure) = &report.failure {
         let title = format!("savepoint: {} failed", failure.phase);
         out.push_str(&annotation("error", &title, &failure.message, failure.hint.as_deref()));
+    } else if report.exit_code() == 4 {
+        out.push_str(&annotation(
+            "error",
+            &report.headline(),
+            "an anomaly was found, and fail-on-anomaly is set",
+            None,
+        ));
     } else if report.exit_code() != 0 {
         let shown = report.proof.iter().flat_map(|p| &p.differences).take(10).cloned().collect::<Vec<_>>().join("\n");
         out.push_str(&annotation("error", &report.headline(), &shown, None));
+    }
+    for anomaly in &report.anomalies {
+        out.push_str(&annotation("warning", "savepoint: anomaly", anomaly, None));
     }
     for warning in &report.warnings {
         out.push_str(&annotation("warning", "savepoint", warning, None));
@@ -316,11 +326,14 @@ mod tests {
         let text = annotation("error", "a: b, c", "100 %\r\n::warning::x", Some("do\nthis"));
         assert_eq!(text, "::error title=a%3A b%2C c::100 %25%0D%0A::warning::x%0Ahint: do%0Athis\n");
         let report = annotations(&fixture::hostile());
-        assert_eq!(report.lines().count(), 2, "{report}");
+        assert_eq!(report.lines().count(), 3, "{report}");
         assert!(report.starts_with("::error title=savepoint%3A compare failed::x%0A::error::owned"), "{report}");
         // A proof that failed without an error still has an annotation.
         assert!(annotations(&fixture::proof_failed()).contains("3 rows fewer"));
         assert_eq!(annotations(&fixture::proven()), "");
+        let anomalous = annotations(&fixture::anomalous());
+        let levels: Vec<&str> = anomalous.lines().filter_map(|l| l.split(' ').next()).collect();
+        assert_eq!(levels, ["::error", "::warning", "::warning"], "{anomalous}");
     }
 
     #[test]

@@ -1,14 +1,30 @@
 //! What a destination holds: stored backups by database, kind and time.
 
+pub mod anomalies;
+mod diff;
+mod list;
+mod show;
+
+pub use diff::diff;
+pub use list::list;
+pub use show::show;
+
 use crate::{
-    config::{BackupKind, DiffConfig, ListConfig, Pick, ShowConfig, Which, is_id},
+    config::{BackupKind, Destination, Pick, Which, is_id},
     error::{Error, Kind, Result},
-    manifest::Proof,
-    report::page::Page,
-    store::{ObjectInfo, Store},
+    manifest::{FORMAT_VERSION, Manifest, Proof},
+    store::{self, ObjectInfo, Store},
+    verify::read_manifest,
 };
+use futures_util::{StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
 use std::{collections::BTreeMap, sync::Arc};
 use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
+
+/// Requests for a part of the listing that are under way at the same time.
+const LISTINGS: usize = 16;
+
+/// Small objects that are read at the same time.
+const READS: usize = 32;
 
 /// A backup's folder, as the destination's listing shows it; nothing of it was read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +90,86 @@ impl Stored {
 /// Every folder of a backup, finished or not, in order of time; only one database's when it is named.
 pub async fn scan(store: &Arc<dyn Store>, database: Option<&str>) -> Result<Vec<Stored>> {
     let prefix = database.map(|name| format!("{}/", crate::backup::folder_name(name))).unwrap_or_default();
+    below(store, &prefix).await
+}
+
+/// As [`scan`], of everything whose key begins with a prefix.
+async fn below(store: &Arc<dyn Store>, prefix: &str) -> Result<Vec<Stored>> {
     let mut found: BTreeMap<String, Stored> = BTreeMap::new();
-    for object in store.list(&prefix).await? {
-        let Some(stored) = Stored::of_key(&object.key) else { continue };
-        found.entry(stored.folder.clone()).or_insert(stored).objects.push(object);
+    let mut waiting = vec![prefix.to_owned()];
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < LISTINGS
+            && let Some(prefix) = waiting.pop()
+        {
+            running.push(part(store, prefix));
+        }
+        let Some(part) = running.next().await else { break };
+        let (objects, folders) = part?;
+        waiting.extend(folders);
+        for object in objects {
+            let Some(stored) = Stored::of_key(&object.key) else { continue };
+            found.entry(stored.folder.clone()).or_insert(stored).objects.push(object);
+        }
     }
     let mut found: Vec<Stored> = found.into_values().collect();
     found.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    Ok(found)
+}
+
+/// The objects below a prefix, or where they are more than one request can name, the folders to look into instead.
+async fn part(store: &Arc<dyn Store>, prefix: String) -> Result<(Vec<ObjectInfo>, Vec<String>)> {
+    if let Some(objects) = store.list_at_once(&prefix).await? {
+        return Ok((objects, Vec::new()));
+    }
+    let depth = prefix.matches('/').count();
+    if depth > 4 {
+        // A backup's own folder.
+        return Ok((store.list(&prefix).await?, Vec::new()));
+    }
+    // What else lies in the bucket is left alone.
+    let digits = |name: &str, n| name.len() == n && name.bytes().all(|b| b.is_ascii_digit());
+    let ours = |folder: &String| {
+        let name = folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        match depth {
+            0 => true,
+            1 => digits(name, 4),
+            2 | 3 => digits(name, 2),
+            _ => is_id(name),
+        }
+    };
+    Ok((Vec::new(), store.folders(&prefix).await?.into_iter().filter(ours).collect()))
+}
+
+/// The newest finished backup of a database that is wanted (objects are not known then). Looks from the newest month on, so that it
+/// need not list them all.
+async fn newest(store: &Arc<dyn Store>, database: &str, wanted: impl Fn(&Stored) -> bool) -> Result<Option<Stored>> {
+    for year in store.folders(&format!("{}/", crate::backup::folder_name(database))).await?.iter().rev() {
+        for month in store.folders(year).await?.iter().rev() {
+            let days = stream::iter(store.folders(month).await?);
+            let days = days.map(async |day| store.folders(&day).await).buffer_unordered(LISTINGS);
+            let folders: Vec<Vec<String>> = days.try_collect().await?;
+            let mut folders: Vec<Stored> =
+                folders.iter().flatten().filter_map(|f| Stored::of_key(&format!("{f}manifest.json"))).collect();
+            folders.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+            for mut stored in folders.into_iter().filter(&wanted) {
+                stored.objects = store.list(&stored.folder).await?;
+                if stored.committed() {
+                    return Ok(Some(stored));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The folders of this id, whatever the database.
+async fn of_id(store: &Arc<dyn Store>, id: &str) -> Result<Vec<Stored>> {
+    let day = [id.get(..4), id.get(4..6), id.get(6..8)].map(Option::unwrap_or_default).join("/");
+    let mut found = Vec::new();
+    for database in store.folders("").await? {
+        found.extend(below(store, &format!("{database}{day}/{id}/")).await?);
+    }
     Ok(found)
 }
 
@@ -89,17 +178,14 @@ pub async fn scan(store: &Arc<dyn Store>, database: Option<&str>) -> Result<Vec<
 /// # Errors
 /// [`Kind::NotFound`] when there is none, [`Kind::Usage`] when the database must be named.
 pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Vec<Stored>> {
-    let mut found = scan(store, pick.database.as_deref()).await?;
-    found.retain(|s| s.committed());
-    if let Which::Id(id) = &pick.which {
-        if pick.database.is_some() && !found.iter().any(|s| s.id == *id) {
-            // An id is unique: the database's name was only there for `latest`.
-            found = scan(store, None).await?;
-            found.retain(|s| s.committed());
-        }
-        found.retain(|s| s.id == *id);
-    }
-    found.retain(|s| pick.kind.is_none_or(|k| s.kind == k) && pick.before.is_none_or(|t| s.at < t));
+    let wanted = |s: &Stored| pick.kind.is_none_or(|k| s.kind == k) && pick.before.is_none_or(|t| s.at < t);
+    let mut found = match (&pick.which, &pick.database) {
+        // An id is unique: a database's name is only there for `latest`.
+        (Which::Id(id), _) => of_id(store, id).await?,
+        (Which::Latest, Some(database)) => newest(store, database, wanted).await?.into_iter().collect(),
+        (_, database) => scan(store, database.as_deref()).await?,
+    };
+    found.retain(|s| s.committed() && wanted(s));
     let mut databases: Vec<&str> = found.iter().map(|s| s.database.as_str()).collect();
     databases.sort_unstable();
     databases.dedup();
@@ -129,23 +215,71 @@ pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Vec<Stored>> {
 
 /// The newest proof record of a backup; `None` when it was never proven.
 pub async fn last_proof(store: &Arc<dyn Store>, stored: &Stored) -> Result<Option<Proof>> {
-    let Some(key) = stored.proofs().next_back() else { return Ok(None) };
+    match stored.proofs().next_back() {
+        Some(key) => read_proof(store, key).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn read_proof(store: &Arc<dyn Store>, key: &str) -> Result<Proof> {
     let bytes = store.open(key, None).await?.bytes().await?;
     let damaged = |e| Error::new(Kind::Archive, format!("stored file {key}: it is no proof record")).because(e);
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    serde_json::from_slice(&bytes).map_err(damaged)
 }
 
-/// In the making.
-pub async fn list(_config: &ListConfig) -> Result<Page> {
-    Err(Error::new(Kind::Refused, "not built yet"))
+/// A backup's manifest, which must be of this backup and of a format that we know.
+async fn manifest(store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
+    let manifest = read_manifest(store, &stored.folder).await?;
+    check_header(stored, manifest.format, &manifest.id)?;
+    Ok(manifest)
 }
 
-/// In the making.
-pub async fn show(_config: &ShowConfig) -> Result<Page> {
-    Err(Error::new(Kind::Refused, "not built yet"))
+fn check_header(stored: &Stored, format: u32, id: &str) -> Result<()> {
+    let file = format!("stored file {}manifest.json", stored.folder);
+    if format > FORMAT_VERSION {
+        let message = format!("{file}: it is of format {format}, and we know {FORMAT_VERSION}");
+        return Err(Error::new(Kind::Archive, message).hint("use a newer savepoint"));
+    }
+    if id != stored.id {
+        return Err(Error::new(Kind::Archive, format!("{file}: it is the manifest of backup {id:?}")));
+    }
+    Ok(())
 }
 
-/// In the making.
-pub async fn diff(_config: &DiffConfig) -> Result<Page> {
-    Err(Error::new(Kind::Refused, "not built yet"))
+/// Opens a destination to read it. Unlike a backup, this makes no folder.
+async fn open(destination: &Destination) -> Result<Arc<dyn Store>> {
+    if let Destination::Local(path) = destination
+        && !path.exists()
+    {
+        return Err(Error::new(Kind::NotFound, format!("the folder {} does not exist", path.display()))
+            .hint("name the folder or bucket that backups were stored in by --destination"));
+    }
+    store::open(destination).await
+}
+
+/// The options that name a destination, for commands that are shown.
+fn destination_options(store: &Arc<dyn Store>, destination: &Destination) -> String {
+    use crate::report::format::shell_word;
+    let uri = store.uri("");
+    let endpoint = match destination {
+        Destination::S3(s3) => s3.endpoint.as_deref(),
+        Destination::Local(_) => None,
+    };
+    let endpoint = endpoint.map(|e| format!(" --s3-endpoint {}", shell_word(e))).unwrap_or_default();
+    format!("--destination {}{endpoint}", shell_word(uri.trim_end_matches('/')))
+}
+
+/// How long ago a moment is: `45 s`, `12 min`, `5 h`, `12 d`.
+fn age(now: OffsetDateTime, at: OffsetDateTime) -> String {
+    match (now - at).whole_seconds().max(0) {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
+/// The moment in a manifest or proof record.
+fn moment(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
 }

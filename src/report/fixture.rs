@@ -12,6 +12,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
     vec![
         ("proven", proven()),
         ("stored", stored()),
+        ("anomalous", anomalous()),
         ("proof_failed", proof_failed()),
         ("failed", failed()),
         ("hostile", hostile()),
@@ -123,6 +124,8 @@ pub fn proven() -> Report {
             timings: BTreeMap::new(),
         }),
         failure: None,
+        anomalies: Vec::new(),
+        fail_on_anomaly: false,
         warnings: Vec::new(),
         notices: vec!["the URL's parameter connection_limit is for an ORM and was dropped".into()],
         started_at: "2026-11-22T02:59:58Z".into(),
@@ -157,6 +160,18 @@ pub fn stored() -> Report {
         phases: vec![("preflight".into(), 0.62), ("plan".into(), 0.213), ("dump".into(), 29.4), ("commit".into(), 0.8)],
         seconds: 31.0,
         s3_endpoint: Some("https://account.r2.cloudflarestorage.com".into()),
+        ..proven()
+    }
+}
+
+/// Stored and proven, but far less than the day before.
+pub fn anomalous() -> Report {
+    Report {
+        anomalies: vec![
+            "table public.orders is empty; it had 1,200,000 rows in 20261121T030000Z-snapshot-9f8e7d6".into(),
+            "the backup is 76 % smaller: 412.0 MiB, it had 1.7 GiB in 20261121T030000Z-snapshot-9f8e7d6".into(),
+        ],
+        fail_on_anomaly: true,
         ..proven()
     }
 }
@@ -207,6 +222,7 @@ pub fn hostile() -> Report {
     report.source = format!("postgresql://u@h/{BAD}");
     report.failure =
         Some(Failure { phase: "compare".into(), message: BAD.into(), hint: Some(BAD.into()), exit_code: 3 });
+    report.anomalies = vec![BAD.into()];
     report.warnings = vec![BAD.into()];
     if let Some(backup) = &mut report.backup {
         backup.uri = format!("s3://bucket/{BAD}/id/");

@@ -78,6 +78,10 @@ pub struct Report {
     pub proof: Option<Proof>,
     /// What failed.
     pub failure: Option<Failure>,
+    /// What is remarkable beside the backup before.
+    pub anomalies: Vec<String>,
+    /// Anomalies were asked to give exit code 4.
+    pub fail_on_anomaly: bool,
     /// What may be wrong, such as objects that could not be removed, or a Slack message that was not taken.
     pub warnings: Vec<String>,
     /// What the user should know.
@@ -120,17 +124,18 @@ impl Report {
         }
     }
 
+    /// The sign in front of the headline.
+    pub(super) fn sign(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Proven if self.anomalies.is_empty() => "✅",
+            Outcome::Proven | Outcome::Stored => "⚠️",
+            Outcome::ProofFailed | Outcome::Failed => "❌",
+        }
+    }
+
     /// The commands that restore the backup without this program; none without a backup.
     pub fn restore_commands(&self) -> Vec<String> {
-        let Some(backup) = &self.backup else { return Vec::new() };
-        let archive = format!("{}/archive", format::clean(backup.uri.trim_end_matches('/')));
-        let restore = |folder: &str| format!("pg_restore -d \"$TARGET\" -j4 {folder}");
-        if !archive.starts_with("s3://") {
-            return vec![restore(&shell_word(&archive))];
-        }
-        let endpoint = self.s3_endpoint.as_deref().map(|e| format!("--endpoint-url {} ", shell_word(e)));
-        let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
-        vec![copy, restore("./archive")]
+        self.backup.as_ref().map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref()))
     }
 
     /// What was taken and where it lies, as names and values; values may hold text from the database.
@@ -144,59 +149,83 @@ impl Report {
         };
         let manifest = &backup.manifest;
         let totals = &manifest.totals;
-        let ratio = format::ratio(totals.bytes, totals.stored_bytes).map(|r| format!("{r}, ")).unwrap_or_default();
         facts.push(("backup", manifest.id.clone()));
         facts.push(("taken", format!("{} ({})", manifest.taken_at, self.kind.name())));
         facts.push(("source", format!("{}, PostgreSQL {}", self.source, manifest.source.server_version)));
         facts.push(("stored", backup.uri.clone()));
         facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
-        let (taken, stored) = (bytes(totals.bytes), bytes(totals.stored_bytes));
-        facts.push(("size", format!("{taken}, stored as {stored} ({ratio}{})", manifest.options.compression)));
+        facts.push(("size", size_line(manifest)));
         facts.push(("time", seconds(self.seconds)));
         facts
     }
 
     /// What the proof compared, in one line; absent when none ran.
     pub fn proof_line(&self) -> Option<String> {
-        let proof = self.proof.as_ref()?;
-        let compared = &proof.compared;
-        let mut parts = vec![counted(compared.files, "file")];
-        if compared.tables > 0 {
-            // Without a restore no row was compared, and none must be claimed.
-            parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
-        }
-        for (number, noun) in [
-            (compared.sequences, "sequence"),
-            (compared.large_objects, "large object"),
-            (compared.matviews, "materialized view"),
-        ] {
-            if number > 0 {
-                parts.push(counted(number, noun));
-            }
-        }
-        match compared.schema_entries {
-            0 => {}
-            1 => parts.push("1 schema entry".into()),
-            n => parts.push(format!("{} schema entries", count(n))),
-        }
-        let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
-        let verdict = match proof.differences.len() {
-            _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
-            _ if proof.passed => "passed, all equal".to_owned(),
-            0 => "failed".to_owned(),
-            n => format!("failed, {}", counted(n as u64, "difference")),
-        };
-        Some(format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default()))
+        self.proof.as_ref().map(proof_line)
     }
 
-    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, else the failure's own.
+    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 stored but an anomaly was asked to fail, else the
+    /// failure's own.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
+            Outcome::Proven | Outcome::Stored if self.fail_on_anomaly && !self.anomalies.is_empty() => 4,
             Outcome::Proven | Outcome::Stored => 0,
             Outcome::ProofFailed => 3,
             Outcome::Failed => self.failure.as_ref().map_or(1, |f| f.exit_code),
         }
     }
+}
+
+/// The commands that restore a backup from the address of its folder without this program.
+pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>) -> Vec<String> {
+    let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
+    let restore = |folder: &str| format!("pg_restore -d \"$TARGET\" -j4 {folder}");
+    if !archive.starts_with("s3://") {
+        return vec![restore(&shell_word(&archive))];
+    }
+    let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e)));
+    let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
+    vec![copy, restore("./archive")]
+}
+
+/// Size of the content and of what is stored.
+pub fn size_line(manifest: &Manifest) -> String {
+    let totals = &manifest.totals;
+    let ratio = format::ratio(totals.bytes, totals.stored_bytes).map(|r| format!("{r}, ")).unwrap_or_default();
+    let (taken, stored) = (bytes(totals.bytes), bytes(totals.stored_bytes));
+    format!("{taken}, stored as {stored} ({ratio}{})", manifest.options.compression)
+}
+
+/// What a proof compared, in one line.
+pub fn proof_line(proof: &Proof) -> String {
+    let compared = &proof.compared;
+    let mut parts = vec![counted(compared.files, "file")];
+    if compared.tables > 0 {
+        // Without a restore no row was compared, and none must be claimed.
+        parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
+    }
+    for (number, noun) in [
+        (compared.sequences, "sequence"),
+        (compared.large_objects, "large object"),
+        (compared.matviews, "materialized view"),
+    ] {
+        if number > 0 {
+            parts.push(counted(number, noun));
+        }
+    }
+    match compared.schema_entries {
+        0 => {}
+        1 => parts.push("1 schema entry".into()),
+        n => parts.push(format!("{} schema entries", count(n))),
+    }
+    let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
+    let verdict = match proof.differences.len() {
+        _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
+        _ if proof.passed => "passed, all equal".to_owned(),
+        0 => "failed".to_owned(),
+        n => format!("failed, {}", counted(n as u64, "difference")),
+    };
+    format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default())
 }
 
 /// How a preflight question was answered.

@@ -116,7 +116,10 @@ impl Page {
     pub fn terminal(&self) -> String {
         let mut out = String::new();
         if !self.headline.is_empty() {
-            let _ = writeln!(out, "{}\n", clean(&self.headline));
+            let _ = writeln!(out, "{}", clean(&self.headline));
+        }
+        if !out.is_empty() && !self.facts.is_empty() {
+            out.push('\n');
         }
         let width = self.facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(11);
         for (name, value) in &self.facts {

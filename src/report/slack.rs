@@ -3,7 +3,7 @@
 //! a field 2,000, ten fields).
 
 use super::{
-    Outcome, Report,
+    Report,
     format::{clip, seconds},
 };
 use crate::config::RunContext;
@@ -14,12 +14,7 @@ const DIFFERENCES: usize = 5;
 
 /// The message about a backup.
 pub fn message(report: &Report) -> Value {
-    let sign = match report.outcome {
-        Outcome::Proven => "✅",
-        Outcome::Stored => "⚠️",
-        Outcome::ProofFailed | Outcome::Failed => "❌",
-    };
-    let headline = format!("{sign} {}", report.headline());
+    let headline = format!("{} {}", report.sign(), report.headline());
     let mut blocks = vec![json!({
         "type": "header", "text": { "type": "plain_text", "text": clip(&headline, 150), "emoji": false }
     })];
@@ -44,12 +39,10 @@ pub fn message(report: &Report) -> Value {
         blocks.push(section(format!("*Proof* {}", escape(&proof, 500))));
     }
     if let Some(proof) = report.proof.as_ref().filter(|p| !p.differences.is_empty()) {
-        let mut text: String =
-            proof.differences.iter().take(DIFFERENCES).map(|d| format!("• {}\n", escape(d, 100))).collect();
-        if proof.differences.len() > DIFFERENCES {
-            text.push_str(&format!("… and {} more", proof.differences.len() - DIFFERENCES));
-        }
-        blocks.push(section(text));
+        blocks.push(section(bullets(&proof.differences)));
+    }
+    if !report.anomalies.is_empty() {
+        blocks.push(section(format!("⚠️ *Anomalies*\n{}", bullets(&report.anomalies))));
     }
     let commands = report.restore_commands();
     if !commands.is_empty() {
@@ -67,6 +60,15 @@ pub fn message(report: &Report) -> Value {
     }
     blocks.extend(context_block(&report.context));
     json!({ "text": escape(&headline, 300), "blocks": blocks })
+}
+
+/// The first few lines of a list.
+fn bullets(lines: &[String]) -> String {
+    let mut text: String = lines.iter().take(DIFFERENCES).map(|d| format!("• {}\n", escape(d, 100))).collect();
+    if lines.len() > DIFFERENCES {
+        text.push_str(&format!("… and {} more", lines.len() - DIFFERENCES));
+    }
+    text
 }
 
 /// The message that `savepoint check --post` sends.
@@ -138,6 +140,7 @@ mod tests {
         report.database = long.clone();
         report.source = long.clone();
         report.warnings = vec![long.clone(); 20];
+        report.anomalies = vec![long.clone(); 20];
         report.context.repository = Some(long.clone());
         report.failure = fixture::failed().failure.map(|mut f| {
             f.message = long.clone();

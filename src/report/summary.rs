@@ -1,7 +1,7 @@
 //! The step summary of a GitHub Actions run: Markdown.
 
 use super::{
-    Check, Outcome, PlanReport, Report, Status,
+    Check, PlanReport, Report, Status,
     format::{bytes, clean, count, counted, seconds},
     terminal,
 };
@@ -14,12 +14,7 @@ const LIST: usize = 50;
 
 /// A backup's result as Markdown.
 pub fn backup(report: &Report) -> String {
-    let sign = match report.outcome {
-        Outcome::Proven => "✅",
-        Outcome::Stored => "⚠️",
-        Outcome::ProofFailed | Outcome::Failed => "❌",
-    };
-    let mut out = format!("## {sign} {}\n\n", escape(&report.headline()));
+    let mut out = format!("## {} {}\n\n", report.sign(), escape(&report.headline()));
     if let Some(failure) = &report.failure {
         let _ = writeln!(out, "**Error in {}:** {}\n", escape(&failure.phase), escape(&failure.message));
         if let Some(hint) = &failure.hint {
@@ -38,6 +33,7 @@ pub fn backup(report: &Report) -> String {
     if let Some(proof) = report.proof_line() {
         let _ = writeln!(out, "| proof | {} |", escape(&proof));
     }
+    list(&mut out, "⚠️ Anomalies", &report.anomalies);
     if let Some(proof) = &report.proof {
         list(&mut out, "Differences", &proof.differences);
         list(&mut out, "Not proven", &proof.unproven);

@@ -31,6 +31,7 @@ pub fn backup(report: &Report) -> String {
     if let Some(backup) = &report.backup {
         list(&mut out, "left out", &backup.manifest.left_out);
     }
+    list(&mut out, "anomalies", &report.anomalies);
     list(&mut out, "warnings", &report.warnings);
     let commands = report.restore_commands();
     if !commands.is_empty() {
@@ -111,6 +112,12 @@ pub fn failure(report: &Report) -> String {
             n => format!(" (and {} more)", n - 1),
         };
         let _ = writeln!(out, "error: the backup is stored, but its proof failed: {}{more}", clean(first));
+    } else if let Some(first) = report.anomalies.first().filter(|_| report.exit_code() != 0) {
+        let more = match report.anomalies.len() {
+            1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let _ = writeln!(out, "error: the backup is stored, but fail-on-anomaly is set: {}{more}", clean(first));
     }
     out
 }

@@ -166,6 +166,32 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        check_prefix(folder)?;
+        let (root, folder) = (self.root.clone(), folder.to_owned());
+        blocking(move || {
+            fs::metadata(&root).map_err(|e| failed(format!("cannot list {}", root.display()), e))?;
+            let path = root.join(&folder);
+            let cannot = |e| failed(format!("cannot list {}", path.display()), e);
+            let entries = match fs::read_dir(&path) {
+                Err(e) if is_absent(&e) => return Ok(Vec::new()),
+                entries => entries.map_err(cannot)?,
+            };
+            let mut found = Vec::new();
+            for entry in entries {
+                let entry = entry.map_err(cannot)?;
+                if entry.file_type().is_ok_and(|t| t.is_dir())
+                    && let Some(name) = entry.file_name().to_str()
+                {
+                    found.push(format!("{folder}{name}/"));
+                }
+            }
+            found.sort_unstable();
+            Ok(found)
+        })
+        .await
+    }
+
     async fn delete(&self, key: &str) -> Result<()> {
         let (path, root) = (self.path(key)?, self.root.clone());
         blocking(move || {

@@ -67,6 +67,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// All objects whose key begins with `prefix` (a plain string prefix, as in S3), sorted by key.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>>;
 
+    /// As [`Store::list`], but `None` when one request cannot name them all (S3: more than 1,000): the caller then splits the work.
+    async fn list_at_once(&self, prefix: &str) -> Result<Option<Vec<ObjectInfo>>> {
+        self.list(prefix).await.map(Some)
+    }
+
+    /// The folders directly below `folder` (empty, or with a `/` at its end), sorted, each as a whole prefix with a `/` at its end.
+    /// Objects that lie there themselves are left out.
+    async fn folders(&self, folder: &str) -> Result<Vec<String>>;
+
     /// Removes an object; no error when it is not there.
     async fn delete(&self, key: &str) -> Result<()>;
 

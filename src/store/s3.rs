@@ -186,6 +186,42 @@ impl Inner {
         }
     }
 
+    /// One request for a part of a listing.
+    async fn page(&self, prefix: &str, delimiter: Option<&str>, token: Option<String>) -> Result<ListPage> {
+        let full = self.full_key(prefix);
+        let skip = self.full_key("").len();
+        let page = self
+            .call(|client, _| {
+                let list = client.list_objects_v2().bucket(&self.options.bucket).prefix(&full);
+                list.set_delimiter(delimiter.map(str::to_owned)).set_continuation_token(token.clone()).send()
+            })
+            .await
+            .map_err(|f| self.error(Op::List, prefix, f))?;
+        let next = match page.next_continuation_token {
+            Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => Some(next),
+            // Half a list would hide backups.
+            _ if page.is_truncated == Some(true) => {
+                let message =
+                    format!("cannot list {}: the server does not say where its list goes on", self.uri(prefix));
+                return Err(Error::new(Kind::Store, message));
+            }
+            _ => None,
+        };
+        let mut objects = Vec::new();
+        for object in page.contents.unwrap_or_default() {
+            // Consoles store empty `folder/` objects; they are none of ours.
+            let Some(key) = object.key.as_deref().and_then(|k| k.get(skip..)).filter(|k| check_key(k).is_ok()) else {
+                continue;
+            };
+            let modified = object.last_modified.and_then(|t| OffsetDateTime::from_unix_timestamp(t.secs()).ok());
+            let modified = modified.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            objects.push(ObjectInfo { key: key.to_owned(), size: size(object.size), modified });
+        }
+        let folders = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|p| p.prefix);
+        let folders = folders.filter_map(|p| Some(p.get(skip..)?.to_owned())).filter(|p| check_prefix(p).is_ok());
+        Ok(ListPage { folders: folders.collect(), objects, next })
+    }
+
     /// One request for an object or a range of it.
     async fn get(&self, full_key: &str, range: Option<&Range<u64>>, etag: Option<&str>) -> Result<Got, Failure> {
         let got = self
@@ -225,6 +261,14 @@ impl Inner {
         .await
         .map(drop)
     }
+}
+
+/// An answer to ListObjectsV2; keys are relative to the destination.
+struct ListPage {
+    objects: Vec<ObjectInfo>,
+    folders: Vec<String>,
+    /// Where the listing goes on.
+    next: Option<String>,
 }
 
 /// An answer to GetObject.
@@ -366,41 +410,38 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
         check_prefix(prefix)?;
-        let inner = &self.0;
-        let full = inner.full_key(prefix);
-        let skip = inner.full_key("").len();
-        let mut found = Vec::new();
-        let mut token: Option<String> = None;
+        let (mut found, mut token) = (Vec::new(), None);
         loop {
-            let page = inner
-                .call(|client, _| {
-                    let list = client.list_objects_v2().bucket(&inner.options.bucket).prefix(&full);
-                    list.set_continuation_token(token.clone()).send()
-                })
-                .await
-                .map_err(|f| inner.error(Op::List, prefix, f))?;
-            for object in page.contents.unwrap_or_default() {
-                // Consoles store empty `folder/` objects; they are none of ours.
-                let Some(key) = object.key.as_deref().and_then(|k| k.get(skip..)).filter(|k| check_key(k).is_ok())
-                else {
-                    continue;
-                };
-                let modified = object.last_modified.and_then(|t| OffsetDateTime::from_unix_timestamp(t.secs()).ok());
-                let modified = modified.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-                found.push(ObjectInfo { key: key.to_owned(), size: size(object.size), modified });
-            }
-            match page.next_continuation_token {
-                Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => token = Some(next),
-                // Half a list would hide backups.
-                _ if page.is_truncated == Some(true) => {
-                    let message =
-                        format!("cannot list {}: the server does not say where its list goes on", inner.uri(prefix));
-                    return Err(Error::new(Kind::Store, message));
-                }
-                _ => break,
+            let page = self.0.page(prefix, None, token).await?;
+            found.extend(page.objects);
+            match page.next {
+                Some(next) => token = Some(next),
+                None => break,
             }
         }
         found.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    async fn list_at_once(&self, prefix: &str) -> Result<Option<Vec<ObjectInfo>>> {
+        check_prefix(prefix)?;
+        let mut page = self.0.page(prefix, None, None).await?;
+        page.objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(page.next.is_none().then_some(page.objects))
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        check_prefix(folder)?;
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            let page = self.0.page(folder, Some("/"), token).await?;
+            found.extend(page.folders);
+            match page.next {
+                Some(next) => token = Some(next),
+                None => break,
+            }
+        }
+        found.sort_unstable();
         Ok(found)
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod fire;
 mod first;
 mod heartbeat;
+mod inventory;
 mod locks;
 mod many;
 mod options;

@@ -370,6 +370,7 @@ async fn programs_and_options_that_do_not_fit() -> Result {
     let (old, new) = (pg::server(14).await?, pg::server(15).await?);
     old.create_db("it_fit", "").await?;
     new.create_db("it_fit", "").await?;
+    new.psql("it_fit", "CREATE TABLE one AS SELECT 1 AS id").await?;
     // No other folder has programs: not in PATH, and PostgreSQL 14 is in no distribution that the tests run on.
     if Path::new("/usr/lib/postgresql/14/bin/pg_dump").exists() {
         bail!("PostgreSQL 14 is installed on this machine: the test cannot see what happens without it");

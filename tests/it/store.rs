@@ -138,6 +138,13 @@ async fn contract(store: Arc<dyn Store>, atomic: bool) {
     assert_eq!(keys(&*store, "app/2").await, ["app/2026/x"]);
     assert_eq!(keys(&*store, "").await.len(), 5);
     assert!(keys(&*store, "other/").await.is_empty());
+    assert_eq!(store.list_at_once("app/").await.unwrap(), Some(store.list("app/").await.unwrap()));
+    assert_eq!(store.folders("").await.unwrap(), ["app/", "app_staging/", "new/"]);
+    assert_eq!(store.folders("app/").await.unwrap(), ["app/2026/"]);
+    for none in ["app/2026/", "app/a/", "other/"] {
+        assert!(store.folders(none).await.unwrap().is_empty(), "{none}");
+    }
+    assert!(store.folders("../").await.is_err());
     let info = &store.list("app/2026/x").await.unwrap()[0];
     assert_eq!(info.size, 2);
     assert!((time::OffsetDateTime::now_utc() - info.modified).abs() < time::Duration::minutes(2), "{info:?}");

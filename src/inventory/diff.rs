@@ -1,0 +1,259 @@
+//! `savepoint diff`: what two stored backups have not in common.
+
+use super::{Stored, age, find, manifest, open, show};
+use crate::{
+    archive::{schema, toc::Toc},
+    config::DiffConfig,
+    error::{Error, Result},
+    manifest::{Manifest, Table},
+    report::{
+        format::{bytes, count, counted},
+        page::{self, Page, Verdict},
+    },
+    store::Store,
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use time::OffsetDateTime;
+
+/// Tables, rows, sizes and schema of two backups, in the order in which they were named.
+///
+/// # Errors
+/// When one of them is not there, or its manifest cannot be read. A table of contents that cannot be read is a warning.
+pub async fn diff(config: &DiffConfig) -> Result<Page> {
+    let store = open(&config.destination).await?;
+    let one = async { show::the_one(find(&store, &config.one).await?) };
+    let other = async { show::the_one(find(&store, &config.other).await?) };
+    let (one, other) = tokio::try_join!(one, other)?;
+    let (a, b) = tokio::try_join!(manifest(&store, &one), manifest(&store, &other))?;
+    let mut page = Page::new("diff", "");
+    let mut entries = Vec::new();
+    if a.schema_digest != b.schema_digest {
+        match tokio::try_join!(toc(&store, &one), toc(&store, &other)) {
+            Ok((a, b)) => entries = schema_lines(&a, &b),
+            Err(e) => {
+                page.verdict = Verdict::Doubtful;
+                page.warnings.push(e.context("the schemas cannot be compared entry by entry").one_line());
+            }
+        }
+    }
+    Ok(compare(page, &a, &b, entries, OffsetDateTime::now_utc()))
+}
+
+async fn toc(store: &Arc<dyn Store>, stored: &Stored) -> Result<Toc> {
+    let key = format!("{}archive/toc.dat", stored.folder);
+    let bytes = store.open(&key, None).await?.bytes().await?;
+    Toc::parse(&bytes).map_err(|e: Error| e.context(format!("stored file {key}")))
+}
+
+fn schema_lines(a: &Toc, b: &Toc) -> Vec<String> {
+    let line = |d: schema::Difference| {
+        let what = match d.what.as_str() {
+            "missing in the restored copy" => ONLY_ONE,
+            "only in the restored copy" => ONLY_OTHER,
+            what => what,
+        };
+        format!("{}: {what}", d.object)
+    };
+    schema::differences(a, b).into_iter().map(line).collect()
+}
+
+const ONLY_ONE: &str = "only in the first";
+const ONLY_OTHER: &str = "only in the second";
+
+/// A table that both backups have, and that is not the same in both.
+struct Changed<'a> {
+    a: &'a Table,
+    b: &'a Table,
+    /// Columns that only one has.
+    columns: Vec<String>,
+}
+
+impl Changed<'_> {
+    fn what(&self) -> String {
+        let mut parts = Vec::new();
+        match self.b.rows.cmp(&self.a.rows) {
+            std::cmp::Ordering::Greater => parts.push(format!("{} more", counted(self.b.rows - self.a.rows, "row"))),
+            std::cmp::Ordering::Less => parts.push(format!("{} fewer", counted(self.a.rows - self.b.rows, "row"))),
+            std::cmp::Ordering::Equal if self.columns.is_empty() => parts.push("same rows, other content".into()),
+            std::cmp::Ordering::Equal => {}
+        }
+        parts.extend(self.columns.iter().cloned());
+        parts.join(", ")
+    }
+}
+
+fn compare(mut page: Page, a: &Manifest, b: &Manifest, entries: Vec<String>, now: OffsetDateTime) -> Page {
+    fn by_name(m: &Manifest) -> BTreeMap<(&str, &str), &Table> {
+        m.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t)).collect()
+    }
+    let (of_a, of_b) = (by_name(a), by_name(b));
+    let only = |these: &BTreeMap<(&str, &str), &Table>, those: &BTreeMap<(&str, &str), &Table>| -> Vec<(String, u64)> {
+        let missing = these.iter().filter(|(name, _)| !those.contains_key(*name));
+        missing.map(|((schema, name), t)| (format!("{schema}.{name}"), t.rows)).collect()
+    };
+    let (only_a, only_b) = (only(&of_a, &of_b), only(&of_b, &of_a));
+    let both = || of_a.iter().filter_map(|(name, a)| Some((*a, *of_b.get(name)?)));
+    let mut changed: Vec<Changed<'_>> = both()
+        .filter(|(a, b)| (a.rows, &a.fingerprint, &a.columns) != (b.rows, &b.fingerprint, &b.columns))
+        .map(|(a, b)| Changed { a, b, columns: columns(a, b) })
+        .collect();
+    changed.sort_by_key(|c| std::cmp::Reverse(c.a.rows.abs_diff(c.b.rows)));
+    let equal = both().count() - changed.len();
+    let same_schema = a.schema_digest == b.schema_digest;
+
+    let mut lists: Vec<(&'static str, Vec<String>)> = Vec::new();
+    let with_rows =
+        |list: &[(String, u64)]| list.iter().map(|(n, r)| format!("{n} ({})", counted(*r, "row"))).collect();
+    lists.push(("tables only in the first", with_rows(&only_a)));
+    lists.push(("tables only in the second", with_rows(&only_b)));
+    lists.push(("schema", entries.clone()));
+    let pairs = named(a, b);
+    for (title, lines) in &pairs {
+        lists.push((title, lines.clone()));
+    }
+    let left_out = |m: &Manifest, other: &Manifest| -> Vec<String> {
+        m.left_out.iter().filter(|l| !other.left_out.contains(l)).cloned().collect()
+    };
+    lists.push(("left out of the first alone", left_out(a, b)));
+    lists.push(("left out of the second alone", left_out(b, a)));
+
+    let differ = only_a.len() + only_b.len() + changed.len();
+    page.headline = match (a.id == b.id, differ, same_schema) {
+        (true, ..) => format!("{}: one and the same backup", a.source.database),
+        (_, 0, true) => format!("{}: equal tables, equal schema", a.source.database),
+        (_, 0, false) => format!("{}: equal tables, but the schema differs", a.source.database),
+        (_, n, true) => format!("{}: {}, equal schema", a.source.database, tables_differ(n)),
+        (_, n, false) => format!("{}: {}, and so does the schema", a.source.database, tables_differ(n)),
+    };
+    let label = |m: &Manifest| {
+        let at = super::moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
+        let of =
+            if a.source.database == b.source.database { String::new() } else { format!(" of {}", m.source.database) };
+        format!("{}{of}{at}, PostgreSQL {}", m.id, m.source.server_version)
+    };
+    let schema = match (same_schema, entries.len()) {
+        (true, _) => "equal".to_owned(),
+        (false, 0) => "differs".to_owned(),
+        (false, 1) => "1 entry differs".to_owned(),
+        (false, n) => format!("{} entries differ", count(n as u64)),
+    };
+    page.facts = vec![
+        ("first", label(a)),
+        ("second", label(b)),
+        ("tables", format!("{} and {}, {equal} equal", count(a.totals.tables), count(b.totals.tables))),
+        ("rows", pair(a.totals.rows, b.totals.rows, count)),
+        ("size", pair(a.totals.bytes, b.totals.bytes, bytes)),
+        ("stored", pair(a.totals.stored_bytes, b.totals.stored_bytes, bytes)),
+        ("schema", schema),
+    ];
+    if a.options.filter != b.options.filter {
+        let asked = |m: &Manifest| match show::asked_for(m) {
+            all if all.is_empty() => "everything".to_owned(),
+            some => some,
+        };
+        page.facts.push(("asked for", format!("{}, then {}", asked(a), asked(b))));
+    }
+    let row = |c: &Changed<'_>| {
+        let name = format!("{}.{}", c.a.schema, c.a.name);
+        vec![count(c.a.rows), count(c.b.rows), bytes(c.a.bytes), bytes(c.b.bytes), name, c.what()]
+    };
+    page.tables.push(page::Table {
+        title: "tables that differ".into(),
+        columns: vec![
+            ("rows", true),
+            ("then", true),
+            ("size", true),
+            ("then", true),
+            ("table", false),
+            ("what differs", false),
+        ],
+        rows: changed.iter().map(row).collect(),
+        whole: true,
+    });
+    page.lists.extend(lists);
+    let side = |m: &Manifest| {
+        json!({
+            "id": m.id, "database": m.source.database, "taken_at": m.taken_at, "kind": m.kind, "totals": m.totals,
+            "postgres_version": m.source.server_version, "schema_digest": m.schema_digest, "filter": m.options.filter,
+        })
+    };
+    let names = |list: &[(String, u64)]| list.iter().map(|(n, r)| json!({ "table": n, "rows": r })).collect::<Vec<_>>();
+    page.json = json!({
+        "one": side(a), "other": side(b), "equal": differ == 0 && same_schema && pairs.is_empty(),
+        "tables": {
+            "equal": equal, "only_in_one": names(&only_a), "only_in_other": names(&only_b),
+            "changed": changed.iter().map(|c| json!({
+                "table": format!("{}.{}", c.a.schema, c.a.name), "rows": [c.a.rows, c.b.rows], "bytes": [c.a.bytes, c.b.bytes],
+                "same_content": c.a.rows == c.b.rows && c.a.fingerprint == c.b.fingerprint, "columns": c.columns,
+            })).collect::<Vec<_>>(),
+        },
+        "schema": { "equal": same_schema, "differences": entries },
+        "others": pairs.iter().map(|(title, lines)| ((*title).to_owned(), json!(lines))).collect::<serde_json::Map<_, _>>(),
+    });
+    page
+}
+
+fn tables_differ(number: usize) -> String {
+    if number == 1 { "1 table differs".to_owned() } else { format!("{} tables differ", count(number as u64)) }
+}
+
+/// Both values and by how much the second is more or less: `1,000, then 1,200 (+20.0 %)`.
+fn pair(a: u64, b: u64, show: impl Fn(u64) -> String) -> String {
+    let change = match a {
+        _ if a == b => return show(a),
+        0 => String::new(),
+        _ => format!(" ({:+.1} %)", (b as f64 / a as f64 - 1.0) * 100.0),
+    };
+    format!("{}, then {}{change}", show(a), show(b))
+}
+
+fn columns(a: &Table, b: &Table) -> Vec<String> {
+    let only = |x: &Table, y: &Table, what: &str| -> Vec<String> {
+        x.columns.iter().filter(|c| !y.columns.contains(c)).map(|c| format!("column {c} {what}")).collect()
+    };
+    let mut lines = [only(a, b, "gone"), only(b, a, "new")].concat();
+    if lines.is_empty() && a.columns != b.columns {
+        lines.push("columns in another order".into());
+    }
+    lines
+}
+
+/// Extensions, roles, sequences, materialized views and large objects that came, went or changed.
+fn named(a: &Manifest, b: &Manifest) -> Vec<(&'static str, Vec<String>)> {
+    let extensions = |m: &Manifest| m.extensions.iter().map(|e| (e.name.clone(), e.version.clone())).collect();
+    let roles = |m: &Manifest| m.roles.iter().map(|r| (r.name.clone(), String::new())).collect();
+    let name = |schema: &str, name: &str| format!("{schema}.{name}");
+    let sequences =
+        |m: &Manifest| m.sequences.iter().map(|s| (name(&s.schema, &s.name), s.last_value.to_string())).collect();
+    let matviews = |m: &Manifest| {
+        let state = |populated| if populated { "with data" } else { "without data" }.to_owned();
+        m.matviews.iter().map(|v| (name(&v.schema, &v.name), state(v.populated))).collect()
+    };
+    let large = |m: &Manifest| m.large_objects.iter().map(|o| (o.oid.to_string(), o.sha256.clone())).collect();
+    [
+        ("extensions", changes(&extensions(a), &extensions(b))),
+        ("roles", changes(&roles(a), &roles(b))),
+        ("sequences", changes(&sequences(a), &sequences(b))),
+        ("materialized views", changes(&matviews(a), &matviews(b))),
+        ("large objects", changes(&large(a), &large(b))),
+    ]
+    .into_iter()
+    .filter(|(_, lines)| !lines.is_empty())
+    .collect()
+}
+
+fn changes(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let line = |name: &String| match (a.get(name), b.get(name)) {
+        (Some(_), None) => Some(format!("{name}: {ONLY_ONE}")),
+        (None, Some(_)) => Some(format!("{name}: {ONLY_OTHER}")),
+        (Some(was), Some(is)) if was != is && was.len().max(is.len()) < 60 => Some(format!("{name}: {was}, then {is}")),
+        (Some(was), Some(is)) if was != is => Some(format!("{name}: content differs")),
+        _ => None,
+    };
+    names.into_iter().filter_map(line).collect()
+}
