@@ -47,7 +47,7 @@ fi
 if docker info >/dev/null 2>&1; then
   echo "containers: the images' runtime stages, by Docker" >&2
   engine=docker
-  settings=()
+  settings=(${DOCKER_HOST:+"DOCKER_HOST=$DOCKER_HOST"})
   build() { DOCKER_BUILDKIT=1 docker build "$@"; }
 else
   engine=podman
