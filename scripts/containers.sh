@@ -48,7 +48,7 @@ if docker info >/dev/null 2>&1; then
   echo "containers: the images' runtime stages, by Docker" >&2
   engine=docker
   settings=(${DOCKER_HOST:+"DOCKER_HOST=$DOCKER_HOST"})
-  build() { DOCKER_BUILDKIT=1 docker build "$@"; }
+  build() { docker build "$@"; }
 else
   engine=podman
   if ! command -v podman >/dev/null || ! command -v runc >/dev/null || ! command -v mmdebstrap >/dev/null; then
