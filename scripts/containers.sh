@@ -122,5 +122,7 @@ for tag in slim full; do
     exit 1
   fi
 done
+# What an older Dockerfile left; podman's store here is ours alone.
+if [ "$engine" = podman ]; then podman image prune --force >/dev/null; fi
 printf '%s\n' "engine=$engine" "base=docker.io/library/$base" ${settings[@]+"${settings[@]}"} >"$home/env"
 printf '%s\n' "$state" >"$home/state"

@@ -324,8 +324,9 @@ async fn migration_runs_behind_a_proven_backup() -> Result {
     ensure!(outputs["manifest-uri"] == format!("{}manifest.json", outputs["uri"]), "{outputs:?}");
     let manifest: Value = serde_json::from_slice(&s3.get(&bucket, key).await?)?;
     ensure!(manifest["id"] == outputs["backup-id"].as_str() && manifest["kind"] == "snapshot", "{manifest:#}");
-    ensure!(manifest["totals"]["stored_bytes"].to_string() == outputs["stored-bytes"], "{manifest:#}");
-    ensure!(manifest["totals"]["bytes"].to_string() == outputs["bytes"], "{manifest:#}");
+    for (total, output) in [("bytes", "bytes"), ("stored_bytes", "stored-bytes")] {
+        ensure!(manifest["totals"][total].as_u64() == Some(outputs[output].parse()?), "{output}: {manifest:#}");
+    }
     let summary = run.summary("deploy")?;
     ensure!(summary.contains("## ✅") && summary.contains(&outputs["backup-id"]), "{summary}");
     ensure!(summary.contains("zstd") && summary.contains("2 tables with 5,700 rows"), "{summary}");
