@@ -26,8 +26,8 @@ skip() {
 
 is_root_with_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
-# What follows rests on these files alone; when they are the same, all is there already.
-state=$(cat Dockerfile scripts/containers.sh | sha256sum | cut -d' ' -f1)
+# What follows rests on these files and the place alone; when they are the same, all is there already.
+state=$(printf '%s' "$home" | cat - Dockerfile scripts/containers.sh | sha256sum | cut -d' ' -f1)
 if [ -s "$home/env" ] && [ "$(cat "$home/state" 2>/dev/null)" = "$state" ]; then exit 0; fi
 rm -f "$home/env" "$home/skipped" "$home/state"
 
@@ -60,7 +60,10 @@ else
   fi
   if [ "$(id -u)" != 0 ]; then skip 'there is no Docker daemon, and podman as set up here needs root'; fi
   # Everything of it lies in one folder, and nothing is shared with a podman that the machine's owner uses.
+  # Its store knows its own place, and is of no use in a copy of the folder.
+  if [ "$(cat "$home/podman/place" 2>/dev/null)" != "$home" ]; then rm -rf "$home/podman"; fi
   mkdir -p "$home/podman"
+  printf '%s\n' "$home" >"$home/podman/place"
   cat >"$home/podman/storage.conf" <<CONF
 [storage]
 driver = "overlay"
