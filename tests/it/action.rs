@@ -312,7 +312,8 @@ async fn migration_runs_behind_a_proven_backup() -> Result {
     let action = Yaml::load_from_str(&action)?;
     let named = action[0]["outputs"].as_mapping().context("outputs")?;
     let named: BTreeSet<&str> = named.keys().filter_map(Yaml::as_str).collect();
-    ensure!(outputs.keys().map(String::as_str).collect::<BTreeSet<_>>() == named, "{outputs:?} but {named:?}");
+    // Other verbs have outputs of their own.
+    ensure!(outputs.keys().all(|name| named.contains(name.as_str())), "{outputs:?} but {named:?}");
     ensure!(outputs["verified"] == "true" && outputs["tables"] == "2" && outputs["rows"] == "5700", "{outputs:?}");
     ensure!(outputs["postgres-version"].starts_with("17."), "{outputs:?}");
     ensure!(outputs["restore-command"].contains("pg_restore -d \"$TARGET\""), "{outputs:?}");
