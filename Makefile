@@ -1,5 +1,6 @@
 # demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump; lint: all that is no test.
 .PHONY: demo test bench lint
+STACK = $(or $(SAVEPOINT_TEST_STACK),target/test-stack)
 
 # What a bare Debian or Ubuntu lacks is installed when we are root, and named when we are not.
 NEEDS = for p in $(1); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p\#\#*:}"; done; \
@@ -14,7 +15,9 @@ demo:
 test:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
+	@scripts/containers.sh
 	cargo test $(TESTS)
+	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 
 bench:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)

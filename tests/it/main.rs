@@ -1,6 +1,7 @@
 //! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod action;
 mod awkward;
 mod cluster;
 mod docs;

@@ -244,7 +244,8 @@ pub fn processes() -> Vec<Process> {
         .collect()
 }
 
-fn descends(all: &[Process], mut pid: u32, ancestor: u32) -> bool {
+/// True when `ancestor` is a parent, or a parent's parent and so on, of `pid`.
+pub fn descends(all: &[Process], mut pid: u32, ancestor: u32) -> bool {
     while let Some(p) = all.iter().find(|p| p.pid == pid) {
         if p.parent == ancestor {
             return true;

@@ -1,0 +1,505 @@
+//! The action as a workflow runs it: the Dockerfile's images with the binary under test in them, workflows of `tests/action` run by
+//! act, the real PostgreSQL and S3 servers behind it. `scripts/containers.sh` makes what is needed; where it cannot, the tests
+//! say so and pass. With `SAVEPOINT_TEST_ACT_LOGS` set to a folder, what act printed is kept there.
+
+use crate::support::{
+    Result, Watched, pg,
+    proxy::{Action, Proxy, Rule, Tamper, TamperingS3},
+    run::{Process, descends, processes},
+    s3, scratch, stack,
+};
+use anyhow::{Context, ensure};
+use saphyr::{LoadableYamlNode, Yaml};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::{
+    process::{Child, Command},
+    sync::OnceCell,
+};
+
+/// Debian's own major, which the images of the tests hold.
+const MAJOR: u32 = 17;
+
+/// The container engine with the images in it.
+struct Engine {
+    program: String,
+    env: Vec<(String, String)>,
+    /// Image of the jobs' own containers.
+    base: String,
+    _service: Option<Watched>,
+}
+
+/// The engine of this test process, or `None` where the machine cannot have one: the caller passes then.
+async fn engine() -> Result<Option<&'static Engine>> {
+    static ENGINE: OnceCell<Option<Engine>> = OnceCell::const_new();
+    Ok(ENGINE.get_or_try_init(Engine::open).await?.as_ref())
+}
+
+impl Engine {
+    async fn open() -> Result<Option<Self>> {
+        let home = stack().join("containers");
+        let Ok(text) = fs::read_to_string(home.join("env")) else {
+            let why = fs::read_to_string(home.join("skipped"));
+            let why = why.context("the test stack has no containers; run scripts/containers.sh")?;
+            // Not by a macro: the test harness keeps what those print by a test that passes.
+            writeln!(std::io::stderr(), "\nSKIPPED: the tests of the action: {}", why.trim())?;
+            return Ok(None);
+        };
+        let value = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
+        let program = value("engine").context("containers/env names no engine")?.to_owned();
+        let base = value("base").context("containers/env names no base")?.to_owned();
+        let settings = text.lines().filter_map(|l| l.split_once('=')).filter(|(k, _)| k.contains('_'));
+        let mut env: Vec<_> = settings.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let mut service = None;
+        if program == "podman" {
+            // act speaks to an engine by its socket.
+            let dir = tempfile::Builder::new().prefix("sp-engine-").tempdir()?.keep();
+            let script = format!(
+                r#"{} system service --time 0 "unix://$dir/socket" & server=$!
+for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.1; done"#,
+                in_shell(&program, &env)
+            );
+            service = Some(Watched::start(&script, r#"kill "$server""#, &dir, &[])?);
+            env.push(("DOCKER_HOST".to_owned(), format!("unix://{}", dir.join("socket").display())));
+        }
+        let engine = Self { program, env, base, _service: service };
+        for tag in ["slim", "full"] {
+            engine.image(tag).await?;
+        }
+        Ok(Some(engine))
+    }
+
+    /// An image of the Dockerfile, its own binary replaced by that under test: no compiler has to run in a container.
+    async fn image(&self, tag: &str) -> Result {
+        let dir = scratch()?;
+        let binary = dir.path().join("savepoint");
+        // A third of the size without its debug information.
+        let strip = Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_savepoint")).status().await;
+        if !strip.is_ok_and(|s| s.success()) {
+            fs::copy(env!("CARGO_BIN_EXE_savepoint"), &binary)?;
+        }
+        let text = format!("FROM localhost/savepoint-test:{tag}-runtime\nCOPY savepoint /usr/local/bin/savepoint\n");
+        fs::write(dir.path().join("Dockerfile"), text)?;
+        let dir = dir.path().display().to_string();
+        let name = image_name(tag);
+        self.run(&["build", "--quiet", "--pull=false", "--label", "savepoint-test=1", "-t", &name, &dir]).await?;
+        if self.run(&["run", "--rm", &name, "--version"]).await.is_err() {
+            // This machine's C library is newer than the image's: it has to be compiled there.
+            let root = env!("CARGO_MANIFEST_DIR");
+            let options = ["build", "--build-arg", "PG_SOURCE=debian", "--label", "savepoint-test=1", "--target", tag];
+            self.run(&[&options[..], &["-t", &name, root]].concat()).await?;
+        }
+        // What the name stood for until now.
+        self.run(&["image", "prune", "--force", "--filter", "label=savepoint-test=1"]).await?;
+        Ok(())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).envs(self.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs the engine's program; its stdout.
+    async fn run(&self, args: &[&str]) -> Result<String> {
+        let out = self.command(args).output().await.with_context(|| self.program.clone())?;
+        ensure!(out.status.success(), "{} {args:?}: {}", self.program, String::from_utf8_lossy(&out.stderr));
+        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    }
+
+    /// Starts a container on the machine's own network, in front. It ends with the test, whatever becomes of that.
+    fn start(&self, name: &str, options: &[&str], image: &str, args: &[&str]) -> Result<Container<'_>> {
+        let remove = format!(r#"{} rm --force {name}; kill -9 "$server""#, in_shell(&self.program, &self.env));
+        let guard = Watched::start("sleep infinity & server=$!", &remove, &scratch()?.keep(), &[])?;
+        let run = ["run", "--rm", "--network", "host", "--name", name];
+        let child = self
+            .command(&[&run, options, &[image], args].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| self.program.clone())?;
+        Ok(Container { engine: self, name: name.to_owned(), child, _guard: guard })
+    }
+
+    /// Runs a workflow of `tests/action` in a repository that holds it, and action.yml with an image that is there.
+    async fn act(&self, workflow: &str, tag: &str, vars: &[(&str, &str)], keys: (&str, &str)) -> Result<Run> {
+        let (root, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")), scratch()?);
+        let repository = dir.path().join("app");
+        fs::create_dir_all(repository.join(".github/workflows"))?;
+        let file = format!(".github/workflows/{workflow}");
+        fs::copy(root.join("tests/action").join(workflow), repository.join(&file))?;
+        let action = fs::read_to_string(root.join("action.yml"))?;
+        let lines = action.lines().map(|line| match line.trim_start().strip_prefix("image: ") {
+            Some(_) => format!("  image: docker://{}", image_name(tag)),
+            None => line.to_owned(),
+        });
+        fs::write(repository.join("action.yml"), lines.collect::<Vec<_>>().join("\n"))?;
+        // By files: other tests look for passwords in all command lines.
+        let lines: String = vars.iter().map(|(k, v)| format!("{k}='{v}'\n")).collect();
+        fs::write(dir.path().join("vars"), lines)?;
+        let (access, secret) = keys;
+        let lines = format!("AWS_ACCESS_KEY_ID={access}\nAWS_SECRET_ACCESS_KEY={secret}\n");
+        fs::write(dir.path().join("secrets"), lines)?;
+        let git = "git init -q && git add -A && git -c user.name=test -c user.email=test@example.com commit -qm app";
+        let mut made = Command::new("sh");
+        made.arg("-c").arg(git).current_dir(&repository).env("HOME", dir.path());
+        ensure!(made.status().await?.success(), "git made no repository");
+
+        let mut act = Command::new(stack().join("containers/act").canonicalize()?);
+        act.args(["push", "--json", "--workflows", &file, "--pull=false", "--rm", "--no-cache-server"])
+            .args(["--network", "host", "--container-daemon-socket", "-", "--concurrent-jobs", "2"])
+            .args(["--platform", &format!("ubuntu-latest={}", self.base)])
+            .args(["--var-file", "../vars", "--secret-file", "../secrets"])
+            .current_dir(&repository)
+            .env_clear()
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", dir.path())
+            .kill_on_drop(true);
+        let out = tokio::time::timeout(Duration::from_secs(600), act.output()).await.context("act did not end")??;
+        Run::new(workflow, out)
+    }
+}
+
+/// A program with its settings, as the beginning of a shell command.
+fn in_shell(program: &str, env: &[(String, String)]) -> String {
+    let settings: String = env.iter().map(|(k, v)| format!("{k}='{v}' ")).collect();
+    format!("{settings}{program}")
+}
+
+fn image_name(tag: &str) -> String {
+    format!("localhost/savepoint-test:{tag}")
+}
+
+/// A container that runs.
+struct Container<'a> {
+    engine: &'a Engine,
+    name: String,
+    child: Child,
+    _guard: Watched,
+}
+
+impl Container<'_> {
+    /// The process id of its first process, seen from outside; waits until it is there.
+    async fn pid(&self) -> Result<u32> {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let pid = self.engine.run(&["inspect", "--format", "{{.State.Pid}}", &self.name]).await;
+            if let Ok(pid) = pid.unwrap_or_default().parse()
+                && pid > 0
+            {
+                return Ok(pid);
+            }
+            ensure!(Instant::now() < end, "the container {} did not start", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn wait(self) -> Result<Output> {
+        Ok(tokio::time::timeout(Duration::from_secs(120), self.child.wait_with_output()).await??)
+    }
+}
+
+/// What act said, line by line.
+struct Run {
+    lines: Vec<Value>,
+    code: Option<i32>,
+}
+
+impl Run {
+    fn new(workflow: &str, out: Output) -> Result<Self> {
+        let text = String::from_utf8_lossy(&out.stdout);
+        let lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        ensure!(!lines.is_empty(), "act did nothing: {text}{}", String::from_utf8_lossy(&out.stderr));
+        let run = Self { lines, code: out.status.code() };
+        if let Some(dir) = std::env::var_os("SAVEPOINT_TEST_ACT_LOGS") {
+            fs::create_dir_all(&dir)?;
+            fs::write(PathBuf::from(dir).join(workflow).with_extension("log"), run.log())?;
+        }
+        Ok(run)
+    }
+
+    /// Everything, as act prints it to a person.
+    fn log(&self) -> String {
+        let line = |l: &Value| format!("[{}] {}\n", text(l, "jobID"), text(l, "msg").trim_end());
+        self.lines.iter().map(line).collect()
+    }
+
+    fn of<'a>(&'a self, job: &'a str, step: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |l| text(l, "jobID") == job && text(l, "step") == step)
+    }
+
+    /// `success` or `failure`; empty for a step that never began.
+    fn result(&self, job: &str, step: &str) -> String {
+        self.of(job, step).map(|l| text(l, "stepResult")).find(|r| !r.is_empty()).unwrap_or_default().to_owned()
+    }
+
+    /// What a step printed.
+    fn printed(&self, job: &str, step: &str) -> String {
+        self.of(job, step).filter(|l| l["raw_output"] == true).map(|l| text(l, "msg")).collect()
+    }
+
+    /// What act made of the workflow commands, the outputs and the summary file of a step.
+    fn said(&self, job: &str, step: &str) -> String {
+        self.of(job, step).filter(|l| l["raw_output"] != true).map(|l| format!("{}\n", text(l, "msg").trim())).collect()
+    }
+
+    /// The step's summary file.
+    fn summary(&self, job: &str) -> Result<String> {
+        let found = self.of(job, "Back up").find_map(|l| text(l, "msg").trim().strip_prefix("⚙  Summary - "));
+        Ok(found.with_context(|| format!("no summary in {job}\n{}", self.log()))?.to_owned())
+    }
+
+    /// The outputs as the step `Read the outputs` saw them.
+    fn outputs(&self, job: &str) -> Result<BTreeMap<String, String>> {
+        serde_json::from_str(&self.printed(job, "Read the outputs")).with_context(|| self.log())
+    }
+}
+
+fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+    line[field].as_str().unwrap_or_default()
+}
+
+/// A database whose owner has to give a password; its address.
+async fn source(server: &pg::Server, db: &str) -> Result<String> {
+    server.create_db(db, "").await?;
+    let sql = format!(
+        "DO $$ BEGIN CREATE ROLE marked LOGIN SUPERUSER PASSWORD '{}'; EXCEPTION WHEN duplicate_object OR unique_violation \
+         THEN NULL; END $$; CREATE TABLE one AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 5000) g; \
+         CREATE TABLE two AS SELECT * FROM one LIMIT 700; CREATE INDEX ON one (t); CREATE VIEW v AS SELECT * FROM one",
+        pg::MARKED_PASSWORD
+    );
+    server.psql(db, &sql).await?;
+    Ok(server.url_at(server.port, &format!("marked:{}", pg::encode(pg::MARKED_PASSWORD)), db))
+}
+
+fn no_password_in(run: &Run) -> Result {
+    for secret in [pg::MARKED_PASSWORD, &pg::encode(pg::MARKED_PASSWORD), s3::SECRET_KEY] {
+        let found = run.lines.iter().find(|l| text(l, "msg").contains(secret));
+        ensure!(found.is_none(), "a password in the log: {found:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn migration_runs_behind_a_proven_backup() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+    let url = source(server, "it_action_green").await?;
+    let second = pg::Server::start(MAJOR, "log_statement = 'ddl'").await?;
+    let bucket = s3.bucket().await?;
+    let vars = [
+        ("DATABASE_URL", url.as_str()),
+        ("PASSWORD", pg::MARKED_PASSWORD),
+        ("BUCKET", &bucket),
+        ("S3_ENDPOINT", &s3.endpoint),
+        ("VERIFY_URL", &second.url("postgres")),
+    ];
+    let run = engine.act("green.yml", "slim", &vars, (s3::ACCESS_KEY, s3::SECRET_KEY)).await?;
+    ensure!(run.code == Some(0), "{}", run.log());
+    no_password_in(&run)?;
+    ensure!(run.printed("deploy", "Print what is masked").ends_with("password ***\n"), "{}", run.log());
+
+    let outputs = run.outputs("deploy")?;
+    let action = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("action.yml"))?;
+    let action = Yaml::load_from_str(&action)?;
+    let named = action[0]["outputs"].as_mapping().context("outputs")?;
+    let named: BTreeSet<&str> = named.keys().filter_map(Yaml::as_str).collect();
+    // Other verbs have outputs of their own.
+    ensure!(outputs.keys().all(|name| named.contains(name.as_str())), "{outputs:?} but {named:?}");
+    ensure!(outputs["verified"] == "true" && outputs["tables"] == "2" && outputs["rows"] == "5700", "{outputs:?}");
+    ensure!(outputs["postgres-version"].starts_with("17."), "{outputs:?}");
+    ensure!(outputs["restore-command"].contains("pg_restore -d \"$TARGET\""), "{outputs:?}");
+    let migrated = run.printed("deploy", "Migrate");
+    ensure!(migrated == format!("migrated after {}\n", outputs["backup-id"]), "{migrated}");
+
+    // What they say is so, and what was left empty is as without.
+    let key = outputs["manifest-uri"].strip_prefix(&format!("s3://{bucket}/")).context("manifest-uri")?;
+    ensure!(outputs["manifest-uri"] == format!("{}manifest.json", outputs["uri"]), "{outputs:?}");
+    let manifest: Value = serde_json::from_slice(&s3.get(&bucket, key).await?)?;
+    ensure!(manifest["id"] == outputs["backup-id"].as_str() && manifest["kind"] == "snapshot", "{manifest:#}");
+    for (total, output) in [("bytes", "bytes"), ("stored_bytes", "stored-bytes")] {
+        ensure!(manifest["totals"][total].as_u64() == Some(outputs[output].parse()?), "{output}: {manifest:#}");
+    }
+    let summary = run.summary("deploy")?;
+    ensure!(summary.contains("## ✅") && summary.contains(&outputs["backup-id"]), "{summary}");
+    ensure!(summary.contains("zstd") && summary.contains("2 tables with 5,700 rows"), "{summary}");
+    ensure!(summary.contains("(built-in)"), "{summary}");
+    ensure!(!run.said("deploy", "Back up").contains("::error"), "{}", run.log());
+
+    let outputs = run.outputs("verify-url")?;
+    ensure!(outputs["verified"] == "true", "{outputs:?}");
+    let made = fs::read_to_string(second.dir.join("log"))?;
+    ensure!(made.contains("CREATE DATABASE") && made.contains("CREATE TABLE public.two"), "not proven there: {made}");
+    let left =
+        second.psql("postgres", "SELECT datname FROM pg_database WHERE datname !~ '^(postgres|template.)$'").await?;
+    ensure!(left.is_empty(), "left on the second server: {left}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn migration_does_not_run_behind_a_failure() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+    let url = source(server, "it_action_gates").await?;
+    let bucket = s3.bucket().await?;
+    let data = |key: &str| key.contains("/archive/") && key.ends_with(".dat.zst");
+    let bad = TamperingS3::start(s3, &bucket, Tamper::Flip(None), data).await?;
+    // SeaweedFS answers as to a bucket without permission, this one as AWS does.
+    let other = s3::old_clone().await?;
+    let vars = [
+        ("DATABASE_URL", url.as_str()),
+        ("WRONG_URL", &url.replace("marked:", "marked:x")),
+        ("BUCKET", &bucket),
+        ("MISSING_BUCKET", "no-such-bucket"),
+        ("S3_ENDPOINT", &s3.endpoint),
+        ("OTHER_S3_ENDPOINT", &other.endpoint),
+        ("BAD_S3_ENDPOINT", &bad.endpoint),
+    ];
+    let run = engine.act("gates.yml", "slim", &vars, (s3::ACCESS_KEY, s3::SECRET_KEY)).await?;
+    ensure!(run.code == Some(1), "{}", run.log());
+    no_password_in(&run)?;
+    for (job, code, annotation, shown) in [
+        ("password", 1, "password authentication failed for user", "password authentication failed for user"),
+        ("bucket", 1, "hint: create the bucket no-such-bucket", "NoSuchBucket"),
+        ("proof", 3, "its proof failed", "stored, but its proof failed"),
+    ] {
+        let said = run.said(job, "Back up");
+        ensure!(run.result(job, "Back up") == "failure", "{job}: {said}");
+        ensure!(said.contains(&format!("exit with `FAILURE`: {code}\n")), "{job}: another exit code\n{said}");
+        let error = said.lines().find(|l| l.contains("::error title=")).with_context(|| format!("{job}: {said}"))?;
+        ensure!(error.contains(annotation), "{job}: {error}");
+        let summary = run.summary(job)?;
+        ensure!(summary.contains("## ❌") && summary.contains(shown), "{job}: {summary}");
+        ensure!(run.outputs(job)?["verified"] == "false", "{job}: {:?}", run.outputs(job)?);
+        ensure!(run.result(job, "Migrate").is_empty(), "{job}: the migration ran\n{}", run.log());
+        ensure!(run.printed(job, "Migrate").is_empty(), "{job}: the migration ran\n{}", run.log());
+    }
+    ensure!(!bad.served().is_empty(), "the proof read nothing back");
+    // The damaged one is stored, with the record of its failed proof; the other two left nothing.
+    let objects = s3.list(&bucket).await?;
+    ensure!(objects.iter().all(|o| o.key.starts_with("proof/")), "{objects:?}");
+    ensure!(objects.iter().any(|o| o.key.contains("/proofs/")), "{objects:?}");
+    Ok(())
+}
+
+/// pgvector and PostGIS, tables and indexes, on the server that the full image itself holds.
+#[tokio::test]
+async fn full_image_proves_extensions() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let [port] = crate::support::free_ports()?;
+    let name = format!("savepoint-test-source-{}", std::process::id());
+    let script = format!(
+        "cd /tmp && bin=$(echo /usr/lib/postgresql/*/bin) && $bin/initdb -D data -A trust --no-sync -E UTF8 --locale=C.UTF-8 >&2 && \
+         exec $bin/postgres -D data -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp -c fsync=off"
+    );
+    let options = ["--user", "postgres", "--entrypoint", "/bin/sh"];
+    let container = engine.start(&name, &options, &image_name("full"), &["-c", &script])?;
+    let bin = stack().join(format!("pg/{MAJOR}/bin"));
+    let conninfo = |db: &str| format!("host=127.0.0.1 port={port} user=postgres dbname={db}");
+    let end = Instant::now() + Duration::from_secs(60);
+    while let Err(e) = pg::psql(&bin, &conninfo("postgres"), "CREATE DATABASE app").await {
+        ensure!(Instant::now() < end, "the server in the container did not start: {e:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let sql = "CREATE EXTENSION vector; CREATE EXTENSION postgis; CREATE EXTENSION hypopg; CREATE EXTENSION pg_repack;
+        CREATE TABLE items (id int PRIMARY KEY, embedding vector(3), place geometry(Point, 4326), area geography);
+        INSERT INTO items SELECT g, ARRAY[g, g % 7, 1]::vector, ST_SetSRID(ST_MakePoint(g % 90, g % 45), 4326),
+          ST_Buffer(ST_MakePoint(g % 90, g % 45)::geography, 100) FROM generate_series(1, 1000) g;
+        CREATE INDEX items_near ON items USING hnsw (embedding vector_l2_ops);
+        CREATE INDEX items_lists ON items USING ivfflat (embedding vector_cosine_ops) WITH (lists = 10);
+        CREATE INDEX items_place ON items USING gist (place); CREATE INDEX items_area ON items USING gist (area);
+        INSERT INTO spatial_ref_sys (srid, auth_name, auth_srid, srtext, proj4text) VALUES (990001, 'own', 1, '', '')";
+    pg::psql(&bin, &conninfo("app"), sql).await?;
+    let url = format!("postgresql://postgres@127.0.0.1:{port}/app");
+    let run = engine.act("extensions.yml", "full", &[("DATABASE_URL", &url)], ("", "")).await;
+    engine.run(&["kill", &name]).await?;
+    container.wait().await?;
+    let run = run?;
+    ensure!(run.code == Some(0), "{}", run.log());
+    let outputs = run.outputs("full")?;
+    ensure!(outputs["verified"] == "true" && outputs["rows"] == "1001", "{outputs:?}\n{}", run.log());
+    ensure!(run.printed("full", "Look at the backup").lines().count() == 2, "{}", run.log());
+    Ok(())
+}
+
+/// As a cancelled job does it: INT, then TERM, to the container's first process.
+#[tokio::test]
+async fn signals_end_the_container() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+    server.create_db("it_action_signals", "").await?;
+    server.psql_file("it_action_signals", "big.sql").await?;
+    for signal in ["TERM", "INT", "KILL"] {
+        let bucket = s3.bucket().await?;
+        // It stalls where rows flow: the signal comes in the middle.
+        let stall = Rule { connection: None, after: 8 << 20, action: Action::Stall };
+        let proxy = Proxy::start(server.port, vec![stall]).await?;
+        let url = server.url_at(proxy.port, "postgres", "it_action_signals");
+        let destination = format!("s3://{bucket}/x");
+        let env = [
+            format!("INPUT_DATABASE-URL={url}"),
+            format!("INPUT_DESTINATION={destination}"),
+            format!("INPUT_S3-ENDPOINT={}", s3.endpoint),
+            format!("AWS_ACCESS_KEY_ID={}", s3::ACCESS_KEY),
+        ];
+        let mut options: Vec<&str> = env.iter().flat_map(|e| ["--env", e]).collect();
+        let dir = scratch()?;
+        let file = dir.path().join("env");
+        fs::write(&file, format!("AWS_SECRET_ACCESS_KEY={}\n", s3::SECRET_KEY))?;
+        let file = file.display().to_string();
+        options.extend(["--env-file", &file]);
+        let name = format!("savepoint-test-{signal}-{}", std::process::id()).to_lowercase();
+        let container = engine.start(&name, &options, &image_name("slim"), &["action"])?;
+        let first = container.pid().await?;
+        let end = Instant::now() + Duration::from_secs(60);
+        // One worker waits for ever, others have stored something: only then does an empty bucket say anything.
+        while proxy.fired() == 0 || (s3.list(&bucket).await?.is_empty() && s3.uploads(&bucket).await?.is_empty()) {
+            ensure!(Instant::now() < end, "nothing was stored\n{:?}", container.wait().await?);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+
+        // A process that lost its parent becomes the first process's child.
+        let orphan = ["exec", &name, "/bin/sh", "-c", "sleep 0.3 & exit 0"];
+        engine.run(&orphan).await?;
+        let zombies = |all: &[Process]| -> Vec<Process> {
+            all.iter().filter(|p| p.zombie && descends(all, p.pid, first)).cloned().collect()
+        };
+        let begun = Instant::now();
+        let mut left = vec![];
+        while begun.elapsed() < Duration::from_secs(1) || (!left.is_empty() && begun.elapsed() < Duration::from_secs(5))
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            left = zombies(&processes());
+        }
+        ensure!(left.is_empty(), "not reaped: {left:?}");
+
+        let begun = Instant::now();
+        if signal == "KILL" {
+            // To all but the first process, as when memory runs out. The answer is lost with the container.
+            let _ = engine.run(&["exec", &name, "/bin/sh", "-c", "kill -9 -1"]).await;
+        } else {
+            engine.run(&["kill", "--signal", signal, &name]).await?;
+        }
+        let out = container.wait().await?;
+        let said = [out.stdout, out.stderr].map(|s| String::from_utf8_lossy(&s).into_owned()).concat();
+        let code = if signal == "KILL" { 128 + 9 } else { 1 };
+        ensure!(out.status.code() == Some(code), "{signal}: {:?}\n{said}", out.status);
+        // A runner waits for ten seconds in all.
+        ensure!(begun.elapsed() < Duration::from_secs(7), "{signal}: it took {:?} to end", begun.elapsed());
+        if signal == "KILL" {
+            continue;
+        }
+        ensure!(said.contains("interrupted") && said.contains("::error title="), "{signal}: {said}");
+        let (left, uploads) = (s3.list(&bucket).await?, s3.uploads(&bucket).await?);
+        ensure!(left.is_empty() && uploads.is_empty(), "{signal}: left in the bucket: {left:?} {uploads:?}");
+    }
+    Ok(())
+}
