@@ -28,7 +28,8 @@ use crate::{
     },
     preflight::{self, Reach, Ready},
     progress::{Event, Phase, Progress},
-    report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
+    prune,
+    report::{Failure, Outcome, PlanReport, PlanTable, Pruned, Report, StoredBackup},
     scratch::Scratch,
     store::Store,
     verify::{Begin, Half, Prover, granted_extensions, restore::Stored, server::Server},
@@ -178,7 +179,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
     clean_up(&traces, worked.is_err(), limit, &*recorder).await;
     let (backup, proof) = with(&traces, |t| (t.committed.take(), t.proof.take()));
-    let kept = std::mem::take(&mut *recorder.kept());
+    let mut kept = std::mem::take(&mut *recorder.kept());
     let phase = kept.phase.unwrap_or(Phase::Preflight).name().to_owned();
     let failure = worked.err().map(|e| Failure {
         phase,
@@ -197,6 +198,23 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         (Some(_), Some(_), None) => Outcome::ProofFailed,
         (Some(_), None, None) => Outcome::Stored,
     };
+    let pruned = match (&config.prune, &backup) {
+        (Some(retention), Some(backup)) if outcome == Outcome::Proven => {
+            let pruned = prune::behind(config, retention, &backup.manifest, &*recorder.inner, &cancel).await;
+            let mut pruned = pruned.unwrap_or_else(|e| Pruned {
+                failure: Some(e.one_line()),
+                hint: e.hint_text().map(str::to_owned),
+                ..Pruned::default()
+            });
+            kept.warnings.append(&mut pruned.warnings);
+            Some(pruned)
+        }
+        (Some(_), _) => {
+            kept.warnings.push("nothing was pruned: this run's own backup is not proven".into());
+            None
+        }
+        (None, _) => None,
+    };
     Report {
         outcome,
         database: config.source.dbname.clone(),
@@ -211,6 +229,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         backup,
         proof,
         failure,
+        pruned,
         warnings: kept.warnings,
         notices: kept.notices,
         started_at,

@@ -15,8 +15,8 @@ const DIFFERENCES: usize = 5;
 /// The message about a backup.
 pub fn message(report: &Report) -> Value {
     let sign = match report.outcome {
-        Outcome::Proven => "✅",
-        Outcome::Stored => "⚠️",
+        Outcome::Proven if report.exit_code() == 0 => "✅",
+        Outcome::Proven | Outcome::Stored => "⚠️",
         Outcome::ProofFailed | Outcome::Failed => "❌",
     };
     let headline = format!("{sign} {}", report.headline());

@@ -15,8 +15,8 @@ const LIST: usize = 50;
 /// A backup's result as Markdown.
 pub fn backup(report: &Report) -> String {
     let sign = match report.outcome {
-        Outcome::Proven => "✅",
-        Outcome::Stored => "⚠️",
+        Outcome::Proven if report.exit_code() == 0 => "✅",
+        Outcome::Proven | Outcome::Stored => "⚠️",
         Outcome::ProofFailed | Outcome::Failed => "❌",
     };
     let mut out = format!("## {sign} {}\n\n", escape(&report.headline()));

@@ -825,12 +825,18 @@ impl Failure {
     /// Whether an object stays because it is under a lock, a legal hold or a retention rule. The codes and words of R2, Google
     /// Cloud, Wasabi, Ceph, MinIO, versitygw and SeaweedFS.
     fn is_held(&self) -> bool {
-        const CODES: [&str; 5] =
-            ["ObjectLockedByBucketPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold", "ObjectLocked", "FileImmutable"];
+        const CODES: [&str; 5] = [
+            "ObjectLockedByBucketPolicy",
+            "RetentionPolicyNotMet",
+            "ObjectUnderActiveHold",
+            "ObjectLocked",
+            "FileImmutable",
+        ];
         const WORDS: [&str; 6] = ["object lock", "retention", "legal hold", "worm", "immutable", "is locked"];
         let message = self.message.to_ascii_lowercase();
         let refused = matches!(self.status, Some(400 | 403 | 405 | 409));
-        refused && (self.code.as_deref().is_some_and(|c| CODES.contains(&c)) || WORDS.iter().any(|w| message.contains(w)))
+        refused
+            && (self.code.as_deref().is_some_and(|c| CODES.contains(&c)) || WORDS.iter().any(|w| message.contains(w)))
     }
 
     fn explain(self, op: Op, uri: &str, options: &S3Options) -> Error {
@@ -855,8 +861,9 @@ impl Failure {
             }
         };
         if matches!(op, Op::Delete) && self.is_held() {
-            return Error::new(Kind::Locked, format!("{op} {uri}: {reason}"))
-                .hint("the bucket holds it back by an object lock or a retention rule: it can be deleted when that has ended");
+            return Error::new(Kind::Locked, format!("{op} {uri}: {reason}")).hint(
+                "the bucket holds it back by an object lock or a retention rule: it can be deleted when that has ended",
+            );
         }
         let error = Error::new(Kind::Store, format!("{op} {uri}: {reason}"));
         match self.hint(op, uri, options) {

@@ -260,7 +260,10 @@ async fn unfinished(store: &Arc<dyn Store>, by_prefix: bool) {
         store.abort_upload(one).await.unwrap();
         assert_eq!(store.uploads("big").await.unwrap().len(), 2);
         assert_eq!(store.abort_uploads("big/").await.unwrap(), 1);
-        assert_eq!(store.uploads("").await.unwrap().iter().map(|u| u.key.as_str()).collect::<Vec<_>>(), ["big_other/one"]);
+        assert_eq!(
+            store.uploads("").await.unwrap().iter().map(|u| u.key.as_str()).collect::<Vec<_>>(),
+            ["big_other/one"]
+        );
     }
     for upload in begun {
         upload.abort().await.unwrap();
