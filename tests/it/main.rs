@@ -9,6 +9,7 @@ mod fire;
 mod locks;
 mod many;
 mod options;
+mod prune;
 mod refusals;
 mod secrets;
 mod stack;
