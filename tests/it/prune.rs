@@ -24,13 +24,17 @@ use std::{
     ops::Range,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Instant, SystemTime},
 };
 use time::{Duration, OffsetDateTime, macros::format_description};
-use tokio::sync::OnceCell;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::OnceCell,
+};
 use tokio_util::sync::CancellationToken;
 
 const MAJOR: u32 = 17;
@@ -463,10 +467,11 @@ async fn leftovers_and_uploads_in_s3() -> Result {
     let whole = daily(store, 1).await?;
     let half = plant(store, days(3)).await?;
     store.delete(&format!("{half}manifest.json")).await?;
-    let lone = format!("{}archive/t1.dat", plant(store, days(5)).await?);
-    for key in keys(store).await?.iter().filter(|k| lone.starts_with(k.split("archive/").next().unwrap_or("-"))) {
-        store.delete(key).await?;
+    let lone = plant(store, days(5)).await?;
+    for object in store.list(&lone).await? {
+        store.delete(&object.key).await?;
     }
+    let lone = format!("{lone}archive/t1.dat");
     let keys_of_uploads =
         [lone.clone(), format!("{}archive/t1.dat", whole[0]), "app/notes.txt".to_owned(), "big".to_owned()];
     let mut uploads = Vec::new();
@@ -608,11 +613,11 @@ async fn what_may_not_be_deleted_fails_and_stays_whole() -> Result {
     Ok(())
 }
 
+/// On a bucket with object lock a delete leaves the locked version and puts a marker on top: the backup is gone from every list, and can
+/// be had back.
 #[tokio::test]
-async fn object_lock() -> Result {
-    use aws_sdk_s3::types::{
-        ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
-    };
+async fn a_versioned_bucket_keeps_what_is_locked() -> Result {
+    use aws_sdk_s3::types::{ObjectLockRetention, ObjectLockRetentionMode};
     let s3 = s3::s3().await?;
     let bucket = format!("lock-{}", uuid::Uuid::new_v4());
     s3.client().create_bucket().bucket(&bucket).object_lock_enabled_for_bucket(true).send().await?;
@@ -621,20 +626,238 @@ async fn object_lock() -> Result {
     let until = aws_sdk_s3::primitives::DateTime::from(SystemTime::now() + Duration::days(1).unsigned_abs());
     let lock =
         ObjectLockRetention::builder().mode(ObjectLockRetentionMode::Compliance).retain_until_date(until).build();
-    for folder in &planted {
-        for object in place.store.list(folder).await? {
-            let key = format!("x/{}", object.key);
-            s3.client().put_object_retention().bucket(&place.bucket).key(&key).retention(lock.clone()).send().await?;
+    let objects = place.store.list("").await?;
+    for object in &objects {
+        let (client, key) = (s3.client(), format!("x/{}", object.key));
+        client.put_object_retention().bucket(&place.bucket).key(key).retention(lock.clone()).send().await?;
+    }
+    place.prune(&["--keep-last", "2", "--min-keep", "1"]).await?.expect(0)?;
+    ensure!(folders(&place.store).await? == set(&planted[..2]));
+    let versions = s3.client().list_object_versions().bucket(&place.bucket).send().await?;
+    ensure!(versions.versions().len() == objects.len(), "versions are gone: {versions:?}");
+    ensure!(versions.delete_markers().len() == objects.len() / 2, "{versions:?}");
+    Ok(())
+}
+
+/// A stand-in for a store that refuses to delete what is locked (R2, Google Cloud and gateways without versions do): answers so to
+/// deletes of keys that hold `locked`, and knows no delete of many; all else goes to the real server.
+async fn refusing(s3: &S3, locked: String) -> Result<(String, tokio_util::task::AbortOnDropHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (endpoint, port) = (format!("http://{}", listener.local_addr()?), s3.port);
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, port, locked.clone()));
+        }
+    });
+    Ok((endpoint, tokio_util::task::AbortOnDropHandle::new(task)))
+}
+
+async fn serve(mut client: TcpStream, port: u16, locked: String) -> Result {
+    let mut request = Vec::new();
+    let end = loop {
+        if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at;
+        }
+        ensure!(client.read_buf(&mut request).await? > 0, "closed");
+    };
+    let head = String::from_utf8_lossy(&request[..end]).into_owned();
+    let line = head.lines().next().unwrap_or_default();
+    let answer = match line.split_once(' ') {
+        Some(("POST", path)) if path.contains("?delete") => {
+            Some(("501 Not Implemented", "NotImplemented", "no such request"))
+        }
+        Some(("DELETE", path)) if path.contains(&locked) => {
+            Some(("403 Forbidden", "AccessDenied", "Access Denied because object protected by object lock."))
+        }
+        _ => None,
+    };
+    if let Some((status, code, message)) = answer {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        client.write_all(format!("{head}{body}").as_bytes()).await?;
+        return Ok(client.shutdown().await?);
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+    server.write_all(head.as_bytes()).await?;
+    server.write_all(b"\r\nConnection: close").await?;
+    server.write_all(&request[end..]).await?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_locked_is_kept_and_no_error() -> Result {
+    let files = template().await?.len();
+    // A manifest that is held keeps its backup whole; of two that go, the other goes.
+    for (what, deleted, left_of_it) in [("", 1, files), ("/archive", 2, files - 2)] {
+        let place = Place::new().await?;
+        let planted = daily(&place.store, 6).await?;
+        let (endpoint, _task) = refusing(place.s3, format!("{}{what}", id(&planted[5]))).await?;
+        let args = ["prune", "--keep-last", "4", "--min-keep", "1", "--json"];
+        let ended = Savepoint::new(args)?.to_s3(&endpoint, &place.bucket, "x").run().await?.expect(0)?;
+        let told = ended.json()?;
+        let lines = told["held"].as_array().context("none held")?;
+        ensure!(!lines.is_empty() && lines.iter().all(|l| l.to_string().contains("object lock")), "{told:#}");
+        ensure!(told["not_deleted"] == json!([]) && told["deleted"] == deleted, "{told:#}");
+        let left = keys(&place.store).await?;
+        let of_it = left.iter().filter(|k| k.starts_with(&planted[5])).count();
+        ensure!(of_it == left_of_it, "{of_it} of {files} files are left of it: {left:#?}");
+        ensure!(!left.iter().any(|k| k.starts_with(&planted[4])), "the other one is there: {left:#?}");
+    }
+    Ok(())
+}
+
+/// Several prunes at once: each deletes what the others delete too.
+#[tokio::test]
+async fn many_prunes_at_once() -> Result {
+    let place = Place::new().await?;
+    for _ in 0..3 {
+        let planted = daily(&place.store, 12).await?;
+        let args = ["--keep-last", "3", "--confirm-large"];
+        let (a, b, c) = tokio::join!(place.prune(&args), place.prune(&args), place.prune(&args));
+        for ended in [a?, b?, c?] {
+            ended.expect(0)?;
+        }
+        ensure!(folders(&place.store).await? == set(&planted[..3]), "{:?}", folders(&place.store).await?);
+        for key in keys(&place.store).await? {
+            place.store.delete(&key).await?;
         }
     }
-    let _ = (ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On).build(), &planted);
-    let suspended = aws_sdk_s3::types::VersioningConfiguration::builder().status(aws_sdk_s3::types::BucketVersioningStatus::Suspended).build();
-    let r = s3.client().put_bucket_versioning().bucket(&place.bucket).versioning_configuration(suspended).send().await;
-    eprintln!("suspend {r:?}");
-    let ended = place.prune(&["--keep-last", "2", "--min-keep", "1"]).await?;
-    eprintln!("{:?} {}", ended.code, ended.output());
-    eprintln!("{:#?}", place.s3.list(&place.bucket).await?.len());
-    let versions = s3.client().list_object_versions().bucket(&place.bucket).send().await?;
-    eprintln!("versions {} markers {}", versions.versions().len(), versions.delete_markers().len());
+    Ok(())
+}
+
+/// Two backups and two prunes at once, again and again: every backup that was reported is there, whole and proven.
+#[tokio::test]
+async fn backups_and_prunes_at_once() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_prune_loop", "").await?;
+    server.psql("it_prune_loop", "CREATE TABLE one AS SELECT generate_series(1, 99) AS id").await?;
+    let place = Place::new().await?;
+    let backup = |prune: &str| -> Result<Savepoint> {
+        let args = ["--kind", "scheduled", "--json", "--keep-last", "1", "--min-keep", "3", "--confirm-large", prune];
+        Ok(Savepoint::backup(&server.url("it_prune_loop"), &server.bin)?
+            .to_s3(&place.s3.endpoint, &place.bucket, "x")
+            .args(args))
+    };
+    let mut taken: Vec<String> = Vec::new();
+    for round in 0..5 {
+        let prune = ["--keep-last", "1", "--min-keep", "3", "--confirm-large", "--kind", "scheduled"];
+        let (one, two) = (backup("--prune=false")?.spawn()?, backup("--prune=true")?.spawn()?);
+        let first = place.prune(&prune).await?.expect(0)?;
+        let second = place.prune(&prune);
+        let (one, two, second) = tokio::join!(one.wait(), two.wait(), second);
+        second?.expect(0)?;
+        let mut new = Vec::new();
+        for ended in [one?.expect(0)?, two?.expect(0)?] {
+            new.push(ended.json()?["backup"]["id"].as_str().context("no id")?.to_owned());
+        }
+        new.sort();
+        taken.extend(new);
+        let objects = place.store.list("").await?;
+        // The rails leave at least the last three of those that were finished.
+        for id in taken.iter().rev().take(3.min(taken.len())) {
+            let of = |name: &str| objects.iter().any(|o| o.key.contains(&format!("/{id}/{name}")));
+            ensure!(of("manifest.json") && of("proofs/"), "round {round}: {id} is gone\n{}", first.output());
+            let folder =
+                objects.iter().find_map(|o| o.key.split_once(&format!("{id}/")).map(|(f, _)| format!("{f}{id}/")));
+            let folder = folder.context("no folder")?;
+            let manifest = place.store.open(&format!("{folder}manifest.json"), None).await?.bytes().await?;
+            let manifest: Value = serde_json::from_slice(&manifest)?;
+            for file in manifest["files"].as_array().into_iter().flatten() {
+                let key = format!("{folder}{}", file["path"].as_str().unwrap_or_default());
+                ensure!(objects.iter().any(|o| o.key == key && Some(o.size) == file["size"].as_u64()), "{key} is gone");
+            }
+        }
+        // No folder is left half: each has its manifest.
+        for folder in folders(&place.store).await? {
+            ensure!(objects.iter().any(|o| o.key == format!("{folder}manifest.json")), "{folder} is half");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn behind_a_backup() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_prune_behind", "").await?;
+    server.psql("it_prune_behind", "CREATE TABLE one AS SELECT generate_series(1, 99) AS id").await?;
+    let place = Place::new().await?;
+    let database = "it_prune_behind";
+    let mut others = Vec::new();
+    for like in [Like { database: "app", ..days(400) }, Like { database, kind: BackupKind::Snapshot, ..days(400) }] {
+        for more in 0..4 {
+            others.push(plant(&place.store, Like { age: like.age + Duration::days(more), ..like }).await?);
+        }
+    }
+    let mut old = Vec::new();
+    for age in 1..=4 {
+        old.push(plant(&place.store, Like { database, ..days(age) }).await?);
+    }
+    let at = |endpoint: &str, args: &[&str]| -> Result<Savepoint> {
+        let run = Savepoint::backup(&server.url(database), &server.bin)?.to_s3(endpoint, &place.bucket, "x");
+        Ok(run.args(["--kind", "scheduled", "--prune", "--min-keep", "1"]).args(args.iter().copied()))
+    };
+    let before = folders(&place.store).await?;
+    let all_there = async |ended: &Ended| -> Result {
+        ensure!(folders(&place.store).await?.is_superset(&before), "something was deleted\n{}", ended.output());
+        Ok(())
+    };
+
+    // Not proven: not asked for, and failed.
+    let ended = at(&place.s3.endpoint, &["--keep-last", "3", "--verify", "none"])?.run().await?.expect(0)?;
+    ensure!(ended.stdout.contains("nothing was pruned"), "{}", ended.output());
+    all_there(&ended).await?;
+    let bad = TamperingS3::start(place.s3, &place.bucket, Tamper::Flip(None), |key| {
+        key.contains("/archive/t") && key.contains(".dat") && !key.ends_with("toc.dat")
+    })
+    .await?;
+    let ended = at(&bad.endpoint, &["--keep-last", "3"])?.run().await?.expect(3)?;
+    ensure!(ended.stdout.contains("nothing was pruned"), "{}", ended.output());
+    all_there(&ended).await?;
+
+    // Proven, but the plan is refused: nothing deleted, and the exit code says that only this failed.
+    let ended = at(&place.s3.endpoint, &["--keep-last", "1", "--json"])?.run().await?.expect(4)?;
+    let told = ended.json()?;
+    ensure!(told["outcome"] == "proven" && told["pruned"]["deleted"] == 0, "{told:#}");
+    ensure!(ended.stderr.contains("pruning failed") && ended.stderr.contains("--confirm-large"), "{}", ended.output());
+    all_there(&ended).await?;
+
+    // Proven and pruned: this database and kind only.
+    let ended = at(&place.s3.endpoint, &["--keep-last", "1", "--confirm-large"])?.run().await?.expect(0)?;
+    ensure!(ended.stdout.lines().any(|l| l.contains("pruned") && l.contains("deleted")), "{}", ended.output());
+    let left = folders(&place.store).await?;
+    ensure!(left.is_superset(&set(&others)), "{left:?}");
+    ensure!(old.iter().all(|f| !left.contains(f)), "{left:?}");
+    Ok(())
+}
+
+/// 5,000 real manifests: how long, and by how many requests. Run by hand.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn five_thousand() -> Result {
+    let place = Place::new().await?;
+    let mut planting = tokio::task::JoinSet::new();
+    template().await?;
+    for n in 0..5000 {
+        if planting.len() >= 32 {
+            planting.join_next().await.context("none")???;
+        }
+        let store = place.store.clone();
+        planting.spawn(async move { plant(&store, Like { age: Duration::hours(n), ..LIKE }).await });
+    }
+    while let Some(planted) = planting.join_next().await {
+        planted??;
+    }
+    let counting = Killed::after(usize::MAX, &place.store);
+    let store: Arc<dyn Store> = counting.clone();
+    let begun = Instant::now();
+    let looked = survey(&store, last(100), Duration::ZERO).await?;
+    eprintln!("survey: {:?}, {} reads", begun.elapsed(), counting.reads.load(Ordering::Relaxed));
+    ensure!(looked.plan.removed().count() == 4900);
+    let begun = Instant::now();
+    let args = ["--keep-last", "100", "--confirm-large", "--json"];
+    let ended = place.prune(&args).await?.expect(0)?;
+    eprintln!("savepoint prune: {:?}, {}", begun.elapsed(), ended.json()?["deleted"]);
+    ensure!(folders(&place.store).await?.len() == 100);
     Ok(())
 }
