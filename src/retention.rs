@@ -113,13 +113,16 @@ fn keeps_nothing(policy: &Policy) -> bool {
     Policy { within, ..*policy } == Policy::default()
 }
 
+/// Names the period that a day lies in.
+type Period = fn(Date) -> String;
+
 /// Adds why the rule keeps each backup of a group, the newest of which stands first.
 fn apply(policy: &Policy, group: &[Candidate], reasons: &mut [Vec<String>]) {
     let Some(newest) = group.first() else { return };
     for reasons in reasons.iter_mut().take(policy.last as usize) {
         reasons.push(format!("last {}", policy.last));
     }
-    let periods: [(u32, &str, fn(Date) -> String); 4] = [
+    let periods: [(u32, &str, Period); 4] = [
         (policy.daily, "daily", |d| d.to_string()),
         (policy.weekly, "weekly", |d| format!("{}-W{:02}", d.to_iso_week_date().0, d.iso_week())),
         (policy.monthly, "monthly", |d| format!("{}-{:02}", d.year(), u8::from(d.month()))),
