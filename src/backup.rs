@@ -29,7 +29,8 @@ use crate::{
     },
     preflight::{self, Reach, Ready},
     progress::{Event, Phase, Progress},
-    report::{Failure, Outcome, PlanReport, PlanTable, Report, StoredBackup},
+    prune,
+    report::{Failure, Outcome, PlanReport, PlanTable, Pruned, Report, StoredBackup},
     scratch::Scratch,
     store::Store,
     verify::{Begin, Half, Prover, granted_extensions, restore::Stored, server::Server},
@@ -181,7 +182,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
     clean_up(&traces, worked.is_err(), limit, &*recorder).await;
     let (backup, proof) = with(&traces, |t| (t.committed.take(), t.proof.take()));
     let anomalies = with(&traces, |t| std::mem::take(&mut t.anomalies));
-    let kept = std::mem::take(&mut *recorder.kept());
+    let mut kept = std::mem::take(&mut *recorder.kept());
     let phase = kept.phase.unwrap_or(Phase::Preflight).name().to_owned();
     let failure = worked.err().map(|e| Failure {
         phase,
@@ -200,6 +201,29 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         (Some(_), Some(_), None) => Outcome::ProofFailed,
         (Some(_), None, None) => Outcome::Stored,
     };
+    let proven = proof.as_ref().is_some_and(Proof::proves_a_restore) && outcome == Outcome::Proven;
+    let pruned = match (&config.prune, &backup) {
+        (Some(retention), Some(backup)) if proven && anomalies.is_empty() => {
+            let pruned = prune::behind(config, retention, &backup.manifest, &*recorder.inner, &cancel).await;
+            let mut pruned = pruned.unwrap_or_else(|e| Pruned {
+                failure: Some(e.one_line()),
+                hint: e.hint_text().map(str::to_owned),
+                ..Pruned::default()
+            });
+            kept.warnings.append(&mut pruned.warnings);
+            Some(pruned)
+        }
+        (Some(_), Some(_)) if proven => {
+            // The older ones may be what is needed to find out, or to get back.
+            kept.warnings.push("nothing was pruned: this backup differs too much from the one before".into());
+            None
+        }
+        (Some(_), _) => {
+            kept.warnings.push("nothing was pruned: this run's own backup is not proven by a restore".into());
+            None
+        }
+        (None, _) => None,
+    };
     Report {
         outcome,
         database: config.source.dbname.clone(),
@@ -216,6 +240,7 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
         failure,
         anomalies,
         fail_on_anomaly: config.anomaly.fail,
+        pruned,
         warnings: kept.warnings,
         notices: kept.notices,
         started_at,

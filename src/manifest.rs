@@ -285,6 +285,13 @@ pub struct Proof {
     pub timings: BTreeMap<String, f64>,
 }
 
+impl Proof {
+    /// True when the archive was restored and nothing differed. A look at the files alone proves no restore.
+    pub fn proves_a_restore(&self) -> bool {
+        self.passed && matches!(self.level, VerifyLevel::Content | VerifyLevel::Rows)
+    }
+}
+
 /// The server of a proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProofServer {

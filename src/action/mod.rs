@@ -137,6 +137,9 @@ pub fn annotations(report: &Report) -> String {
     if let Some(failure) = &report.failure {
         let title = format!("savepoint: {} failed", failure.phase);
         out.push_str(&annotation("error", &title, &failure.message, failure.hint.as_deref()));
+    } else if let Some(why) = report.pruned.as_ref().and_then(|p| p.failure.as_ref()) {
+        let hint = report.pruned.as_ref().and_then(|p| p.hint.as_deref());
+        out.push_str(&annotation("error", "savepoint: pruning failed", why, hint));
     } else if report.exit_code() == 4 {
         out.push_str(&annotation(
             "error",

@@ -16,6 +16,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("proof_failed", proof_failed()),
         ("failed", failed()),
         ("hostile", hostile()),
+        ("not_pruned", not_pruned()),
     ]
 }
 
@@ -126,6 +127,7 @@ pub fn proven() -> Report {
         failure: None,
         anomalies: Vec::new(),
         fail_on_anomaly: false,
+        pruned: None,
         warnings: Vec::new(),
         notices: vec!["the URL's parameter connection_limit is for an ORM and was dropped".into()],
         started_at: "2026-11-22T02:59:58Z".into(),
@@ -193,6 +195,19 @@ pub fn proof_failed() -> Report {
     }
     report.warnings = vec!["could not remove the throwaway folder /tmp/savepoint-x: busy".into()];
     report
+}
+
+/// Stored and proven, but old backups could not be deleted.
+pub fn not_pruned() -> Report {
+    let pruned = Pruned {
+        deleted: 1,
+        kept: 31,
+        freed_bytes: 412_000_000,
+        failure: Some("cannot delete s3://backups/prod/app/2026/10/22/x/manifest.json: AccessDenied (HTTP 403)".into()),
+        hint: Some("allow s3:DeleteObject on arn:aws:s3:::backups/prod/*".into()),
+        ..Pruned::default()
+    };
+    Report { pruned: Some(pruned), ..proven() }
 }
 
 /// Refused before anything was written.

@@ -30,7 +30,8 @@ pub fn backup(report: &Report) -> Value {
         "format": FORMAT, "command": "backup", "outcome": report.outcome, "exit_code": report.exit_code(),
         "database": report.database, "source": report.source, "destination": report.destination,
         "kind": report.kind, "verify": report.verify, "backup": backup, "proof": proof, "failure": report.failure,
-        "anomalies": report.anomalies, "warnings": report.warnings, "notices": report.notices, "started_at": report.started_at,
+        "anomalies": report.anomalies, "pruned": report.pruned,
+        "warnings": report.warnings, "notices": report.notices, "started_at": report.started_at,
         "seconds": report.seconds, "phases": phases, "context": report.context,
     })
 }

@@ -57,6 +57,26 @@ pub struct StoredBackup {
     pub manifest: Manifest,
 }
 
+/// What a pruning behind a backup did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Backups that are gone.
+    pub deleted: u64,
+    /// Backups of the database and kind that are there.
+    pub kept: u64,
+    /// Bytes.
+    pub freed_bytes: u64,
+    /// Leftovers of broken-off runs that were removed.
+    pub swept: u64,
+    /// What was kept although the rule does not say so.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The cure.
+    pub hint: Option<String>,
+}
+
 /// Everything that a run of `savepoint backup` has to tell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -82,6 +102,8 @@ pub struct Report {
     pub anomalies: Vec<String>,
     /// Anomalies were asked to give exit code 4.
     pub fail_on_anomaly: bool,
+    /// What was pruned behind it, where that was asked for and the backup is proven.
+    pub pruned: Option<Pruned>,
     /// What may be wrong, such as objects that could not be removed, or a Slack message that was not taken.
     pub warnings: Vec<String>,
     /// What the user should know.
@@ -109,7 +131,8 @@ impl Report {
             (Outcome::ProofFailed, _) => "backup stored, but its proof failed",
             (Outcome::Failed, _) => "backup failed, nothing stored",
         };
-        format!("{}: {verdict}", format::clean(&self.database))
+        let but = if self.pruning_failed() { "; pruning failed" } else { "" };
+        format!("{}: {verdict}{but}", format::clean(&self.database))
     }
 
     /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
@@ -127,7 +150,7 @@ impl Report {
     /// The sign in front of the headline.
     pub(super) fn sign(&self) -> &'static str {
         match self.outcome {
-            Outcome::Proven if self.anomalies.is_empty() => "✅",
+            Outcome::Proven if self.anomalies.is_empty() && self.exit_code() == 0 => "✅",
             Outcome::Proven | Outcome::Stored => "⚠️",
             Outcome::ProofFailed | Outcome::Failed => "❌",
         }
@@ -156,6 +179,12 @@ impl Report {
         facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
         facts.push(("size", size_line(manifest)));
         facts.push(("time", seconds(self.seconds)));
+        if let Some(pruned) = &self.pruned {
+            let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
+            let failed = pruned.failure.as_ref().map(|why| format!("; failed: {why}")).unwrap_or_default();
+            let done = format!("{deleted} deleted, {kept} kept, {} freed{failed}", bytes(pruned.freed_bytes));
+            facts.push(("pruned", done));
+        }
         facts
     }
 
@@ -164,10 +193,15 @@ impl Report {
         self.proof.as_ref().map(proof_line)
     }
 
-    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 stored but an anomaly was asked to fail, else the
-    /// failure's own.
+    fn pruning_failed(&self) -> bool {
+        self.pruned.as_ref().is_some_and(|p| p.failure.is_some())
+    }
+
+    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 when an anomaly was asked to fail or pruning failed,
+    /// else the failure's own.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
+            Outcome::Proven if self.pruning_failed() => 4,
             Outcome::Proven | Outcome::Stored if self.fail_on_anomaly && !self.anomalies.is_empty() => 4,
             Outcome::Proven | Outcome::Stored => 0,
             Outcome::ProofFailed => 3,

@@ -112,6 +112,13 @@ pub fn failure(report: &Report) -> String {
             n => format!(" (and {} more)", n - 1),
         };
         let _ = writeln!(out, "error: the backup is stored, but its proof failed: {}{more}", clean(first));
+    } else if let Some(pruned) = &report.pruned
+        && let Some(message) = &pruned.failure
+    {
+        let _ = writeln!(out, "error: the backup is stored and proven, but pruning failed: {}", clean(message));
+        if let Some(hint) = &pruned.hint {
+            let _ = writeln!(out, "  hint: {}", clean(hint));
+        }
     } else if let Some(first) = report.anomalies.first().filter(|_| report.exit_code() != 0) {
         let more = match report.anomalies.len() {
             1 => String::new(),

@@ -3,7 +3,7 @@
 //! Whatever is being written lies in `.<name>.partial-<random>` beside its final place, is flushed to disk, and then renamed:
 //! a crash leaves a partial file, which no listing shows, but never half an object.
 
-use super::{ObjectInfo, Parts, Reader, Store, Upload, check_key, check_prefix, check_range, too_short};
+use super::{ObjectInfo, Parts, Reader, Store, Unfinished, Upload, check_key, check_prefix, check_range, too_short};
 use crate::error::{Error, Kind, Result};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -194,32 +194,23 @@ impl Store for LocalStore {
 
     async fn delete(&self, key: &str) -> Result<()> {
         let (path, root) = (self.path(key)?, self.root.clone());
-        blocking(move || {
-            match fs::remove_file(&path) {
-                Err(e) if !is_absent(&e) => return Err(failed(format!("cannot delete {}", path.display()), e)),
-                _ => remove_empty_parents(&root, &path),
-            }
-            Ok(())
-        })
-        .await
+        blocking(move || remove(&root, &path)).await
     }
 
-    async fn abort_uploads(&self, prefix: &str) -> Result<u64> {
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         check_prefix(prefix)?;
         let (root, prefix) = (self.root.clone(), prefix.to_owned());
         blocking(move || {
             let mut found = Vec::new();
             walk(&root, prefix.rsplit_once('/').map_or("", |(folder, _)| folder), &prefix, true, &mut found)?;
-            for partial in &found {
-                let path = root.join(&partial.key);
-                match fs::remove_file(&path) {
-                    Err(e) if !is_absent(&e) => return Err(failed(format!("cannot delete {}", path.display()), e)),
-                    _ => remove_empty_parents(&root, &path),
-                }
-            }
-            Ok(found.len() as u64)
+            Ok(found.into_iter().map(|f| Unfinished { key: becomes(&f.key), begun: f.modified, id: f.key }).collect())
         })
         .await
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        let (path, root) = (self.root.join(&upload.id), self.root.clone());
+        blocking(move || remove(&root, &path)).await
     }
 }
 
@@ -391,6 +382,17 @@ fn publish(temp: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
     })?;
     let folder = path.parent().unwrap_or(path);
     File::open(folder).and_then(|f| f.sync_all()).map_err(cannot)
+}
+
+/// Removes a file, which need not be there, and the folders above it that are empty then.
+fn remove(root: &Path, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if !is_absent(&e) => Err(failed(format!("cannot delete {}", path.display()), e)),
+        _ => {
+            remove_empty_parents(root, path);
+            Ok(())
+        }
+    }
 }
 
 /// Removes the folders above a removed file that are empty now, up to the root. A folder that cannot be removed stays.

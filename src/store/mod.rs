@@ -8,7 +8,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{TryStreamExt, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 use time::OffsetDateTime;
 
@@ -79,8 +79,51 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object; no error when it is not there.
     async fn delete(&self, key: &str) -> Result<()>;
 
-    /// Drops every unfinished upload whose key begins with `prefix`, also those of processes that are gone. Returns how many.
-    async fn abort_uploads(&self, prefix: &str) -> Result<u64>;
+    /// Removes many objects, in no certain order; no error for those that are not there. Returns the keys that stay, and why:
+    /// [`crate::error::Kind::Locked`] where the store holds an object back by a retention rule of its own.
+    async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
+        delete_each(self, keys).await
+    }
+
+    /// Every unfinished upload whose key begins with `prefix`, also those of processes that are gone.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>>;
+
+    /// Drops an unfinished upload; no error when it has ended.
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()>;
+
+    /// Drops every unfinished upload whose key begins with `prefix`. Returns how many.
+    async fn abort_uploads(&self, prefix: &str) -> Result<u64> {
+        let mut aborted = 0;
+        loop {
+            let uploads = self.uploads(prefix).await?;
+            if uploads.is_empty() {
+                return Ok(aborted);
+            }
+            for upload in &uploads {
+                self.abort_upload(upload).await?;
+                aborted += 1;
+            }
+        }
+    }
+}
+
+/// Removes objects by a request for each, several at a time; those that stay, and why.
+async fn delete_each<S: Store + ?Sized>(store: &S, keys: &[String]) -> Vec<(String, Error)> {
+    // The futures stand in a list of their own: a closure that borrows each key in turn is not general enough for a trait's method.
+    let deletes: Vec<_> =
+        keys.iter().map(|key| async move { store.delete(key).await.err().map(|e| (key.clone(), e)) }).collect();
+    futures_util::stream::iter(deletes).buffer_unordered(16).filter_map(std::future::ready).collect().await
+}
+
+/// An upload that was begun and neither completed nor aborted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The key that the object is to have.
+    pub key: String,
+    /// When it was begun, or last written to where the store knows that.
+    pub begun: OffsetDateTime,
+    /// What the store calls it.
+    id: String,
 }
 
 /// An object in the making. Parts are numbered from 1 without gaps and may arrive in any order and at the same time;

@@ -1,6 +1,8 @@
 //! The S3 backend, for AWS and its clones, by the AWS SDK.
 
-use super::{ObjectInfo, Parts, Reader, Store, Upload, check_key, check_prefix, check_range, too_short};
+use super::{
+    ObjectInfo, Parts, Reader, Store, Unfinished, Upload, check_key, check_prefix, check_range, delete_each, too_short,
+};
 use crate::{
     config::{S3Checksums, S3Options},
     error::{Error, Kind, Result},
@@ -17,10 +19,13 @@ use aws_sdk_s3::{
     },
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
-    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass},
+    types::{
+        ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier, ServerSideEncryption,
+        StorageClass,
+    },
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use std::{
     fmt,
     future::Future,
@@ -37,6 +42,11 @@ const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 
+/// Objects that one request may delete (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>), and such
+/// requests at a time.
+const BATCH: usize = 1000;
+const BATCHES: usize = 4;
+
 /// How long a transfer may stand still before it is given up.
 const STALL: Duration = Duration::from_secs(20);
 
@@ -52,6 +62,8 @@ struct Inner {
     plain: Client,
     /// Whether `plain` is in use.
     use_plain: AtomicBool,
+    /// Whether the server refused to delete many objects by one request.
+    no_batches: AtomicBool,
 }
 
 impl fmt::Debug for S3Store {
@@ -120,7 +132,7 @@ impl S3Store {
         let checked = client(RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported);
         let plain = client(RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired);
         let use_plain = AtomicBool::new(options.checksums == S3Checksums::Off);
-        Ok(Self(Arc::new(Inner { options, checked, plain, use_plain })))
+        Ok(Self(Arc::new(Inner { options, checked, plain, use_plain, no_batches: AtomicBool::new(false) })))
     }
 }
 
@@ -220,6 +232,20 @@ impl Inner {
         let folders = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|p| p.prefix);
         let folders = folders.filter_map(|p| Some(p.get(skip..)?.to_owned())).filter(|p| check_prefix(p).is_ok());
         Ok(ListPage { folders: folders.collect(), objects, next })
+    }
+
+    /// Drops an unfinished upload; no error when it has ended.
+    async fn abort(&self, key: &str, full_key: &str, id: &str) -> Result<()> {
+        let aborted = self
+            .call(|client, _| {
+                let abort = client.abort_multipart_upload().bucket(&self.options.bucket);
+                abort.key(full_key).upload_id(id).send()
+            })
+            .await;
+        match aborted {
+            Err(f) if f.code.as_deref() == Some("NoSuchUpload") => Ok(()),
+            aborted => aborted.map(drop).map_err(|f| self.error(Op::Abort, key, f)),
+        }
     }
 
     /// One request for an object or a range of it.
@@ -455,38 +481,84 @@ impl Store for S3Store {
         }
     }
 
-    async fn abort_uploads(&self, prefix: &str) -> Result<u64> {
+    /// By requests for up to 1,000 objects each, where the server knows them.
+    async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
+        let batches: Vec<_> = keys.chunks(BATCH).map(|batch| self.delete_batch(batch)).collect();
+        stream::iter(batches).buffer_unordered(BATCHES).map(stream::iter).flatten().collect().await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         check_prefix(prefix)?;
         let inner = &self.0;
-        let (full, bucket) = (inner.full_key(prefix), &inner.options.bucket);
-        let mut aborted = 0;
+        let (full, skip) = (inner.full_key(prefix), inner.full_key("").len());
+        let mut found = Vec::new();
+        let mut marker: Option<(String, Option<String>)> = None;
         loop {
-            // What was aborted is gone from the next list, so the first page is asked for again and again.
+            let (key, id) = marker.clone().unzip();
             let page = inner
-                .call(|client, _| client.list_multipart_uploads().bucket(bucket).prefix(&full).send())
+                .call(|client, _| {
+                    let list = client.list_multipart_uploads().bucket(&inner.options.bucket).prefix(&full);
+                    list.set_key_marker(key.clone()).set_upload_id_marker(id.clone().flatten()).send()
+                })
                 .await
                 .map_err(|f| inner.error(Op::ListUploads, prefix, f))?;
-            let uploads: Vec<(String, String)> =
-                page.uploads.unwrap_or_default().into_iter().filter_map(|u| Some((u.key?, u.upload_id?))).collect();
-            if uploads.is_empty() {
-                return Ok(aborted);
+            for upload in page.uploads.unwrap_or_default() {
+                let (Some(key), Some(id)) = (upload.key, upload.upload_id) else { continue };
+                let Some(key) = key.get(skip..).filter(|k| check_key(k).is_ok()) else { continue };
+                let begun = upload.initiated.and_then(|t| OffsetDateTime::from_unix_timestamp(t.secs()).ok());
+                // One whose age is not known counts as young.
+                let begun = begun.unwrap_or_else(OffsetDateTime::now_utc);
+                found.push(Unfinished { key: key.to_owned(), begun, id });
             }
-            for (key, id) in uploads {
-                let abort = inner
-                    .call(|client, _| client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(&id).send())
-                    .await;
-                match abort {
-                    Err(f) if f.code.as_deref() != Some("NoSuchUpload") => {
-                        return Err(inner.error(Op::Abort, prefix, f));
-                    }
-                    _ => aborted += 1,
-                }
+            let next = page.next_key_marker.filter(|k| !k.is_empty()).map(|key| (key, page.next_upload_id_marker));
+            // Fewer than there are do no harm: they are asked for again.
+            if page.is_truncated != Some(true) || next.is_none() || next == marker {
+                return Ok(found);
             }
+            marker = next;
         }
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        self.0.abort(&upload.key, &self.0.full_key(&upload.key), &upload.id).await
     }
 }
 
 impl S3Store {
+    /// Removes up to [`BATCH`] objects; those that stay.
+    async fn delete_batch(&self, keys: &[String]) -> Vec<(String, Error)> {
+        let inner = &self.0;
+        let named = keys.iter().map(|key| ObjectIdentifier::builder().key(inner.checked_key(key).ok()?).build().ok());
+        let named: Option<Vec<ObjectIdentifier>> = named.collect();
+        let delete = named.and_then(|named| Delete::builder().set_objects(Some(named)).quiet(true).build().ok());
+        let Some(delete) = delete.filter(|_| !inner.no_batches.load(Ordering::Relaxed)) else {
+            return delete_each(self, keys).await;
+        };
+        let answer = inner
+            .call(|client, _| {
+                let request = client.delete_objects().bucket(&inner.options.bucket).delete(delete.clone());
+                let config = Builder::new().timeout_config(limits(Duration::from_secs(120), Duration::from_secs(300)));
+                request.customize().config_override(config).send()
+            })
+            .await;
+        let left: Vec<String> = match answer {
+            Ok(answer) => {
+                let skip = inner.full_key("").len();
+                let refused = answer.errors.unwrap_or_default().into_iter().filter_map(|e| e.key);
+                refused.filter_map(|key| key.get(skip..).map(str::to_owned)).collect()
+            }
+            Err(failure) => {
+                // Old clones ask for a Content-MD5, which the SDK no longer sends, or do not know the request at all.
+                if failure.status.is_some() && !failure.is_transient() {
+                    inner.no_batches.store(true, Ordering::Relaxed);
+                }
+                keys.to_vec()
+            }
+        };
+        // One by one it is seen whether the server means it, and why.
+        delete_each(self, &left).await
+    }
+
     /// Whether an object holds exactly these bytes, as far as can be found out.
     async fn holds(&self, full_key: &str, body: &Bytes) -> bool {
         match self.0.get(full_key, None, None).await {
@@ -639,17 +711,7 @@ impl Upload for S3Upload {
         if self.completed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let inner = &self.store.0;
-        let aborted = inner
-            .call(|client, _| {
-                let abort = client.abort_multipart_upload().bucket(&inner.options.bucket);
-                abort.key(&self.full).upload_id(&self.id).send()
-            })
-            .await;
-        match aborted {
-            Err(f) if f.code.as_deref() == Some("NoSuchUpload") => Ok(()),
-            aborted => aborted.map(drop).map_err(|f| inner.error(Op::Abort, &self.key, f)),
-        }
+        self.store.0.abort(&self.key, &self.full, &self.id).await
     }
 }
 
@@ -801,6 +863,23 @@ impl Failure {
         }
     }
 
+    /// Whether an object stays because it is under a lock, a legal hold or a retention rule. The codes and words of R2, Google
+    /// Cloud, Wasabi, Ceph, MinIO, versitygw and SeaweedFS.
+    fn is_held(&self) -> bool {
+        const CODES: [&str; 5] = [
+            "ObjectLockedByBucketPolicy",
+            "RetentionPolicyNotMet",
+            "ObjectUnderActiveHold",
+            "ObjectLocked",
+            "FileImmutable",
+        ];
+        const WORDS: [&str; 6] = ["object lock", "retention", "legal hold", "worm", "immutable", "is locked"];
+        let message = self.message.to_ascii_lowercase();
+        let refused = matches!(self.status, Some(400 | 403 | 405 | 409));
+        refused
+            && (self.code.as_deref().is_some_and(|c| CODES.contains(&c)) || WORDS.iter().any(|w| message.contains(w)))
+    }
+
     fn explain(self, op: Op, uri: &str, options: &S3Options) -> Error {
         let code = self.code.as_deref().unwrap_or_default();
         let status = self.status.unwrap_or_default();
@@ -822,6 +901,11 @@ impl Failure {
                 format!("{name} (HTTP {status}){}{message}", if message.is_empty() { "" } else { ": " })
             }
         };
+        if matches!(op, Op::Delete) && self.is_held() {
+            return Error::new(Kind::Locked, format!("{op} {uri}: {reason}")).hint(
+                "the bucket holds it back by an object lock or a retention rule: it can be deleted when that has ended",
+            );
+        }
         let error = Error::new(Kind::Store, format!("{op} {uri}: {reason}"));
         match self.hint(op, uri, options) {
             Some(hint) => error.hint(hint),
@@ -936,6 +1020,23 @@ mod tests {
         ] {
             assert!(!failure(status, code, message).may_be_checksums(), "{code} {message}");
         }
+    }
+
+    #[test]
+    fn a_held_object_is_told_from_a_missing_permission() {
+        let aws = S3Options::default();
+        for (status, code, message) in [
+            (403, "AccessDenied", "Access Denied because object protected by object lock."),
+            (400, "InvalidRequest", "Object is WORM protected and cannot be overwritten"),
+            (403, "ObjectLockedByBucketPolicy", ""),
+            (403, "RetentionPolicyNotMet", ""),
+        ] {
+            let (kind, line, _) = explain(failure(status, code, message), Op::Delete, &aws);
+            assert_eq!(kind, Kind::Locked, "{line}");
+            assert!(line.contains(code), "{line}");
+            assert_eq!(explain(failure(status, code, message), Op::Put, &aws).0, Kind::Store, "{line}");
+        }
+        assert_eq!(explain(failure(403, "AccessDenied", "Access Denied."), Op::Delete, &aws).0, Kind::Store);
     }
 
     #[test]

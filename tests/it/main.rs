@@ -14,6 +14,7 @@ mod inventory;
 mod locks;
 mod many;
 mod options;
+mod prune;
 mod refusals;
 mod secrets;
 mod stack;

@@ -173,7 +173,25 @@ async fn contract(store: Arc<dyn Store>, atomic: bool) {
     store.delete("app/2026/x").await.unwrap();
     assert_eq!(keys(&*store, "app/").await, ["app/a", "app/empty"]);
 
+    // Many at once: what is not there is no error.
+    let many: Vec<String> = (0..30).map(|n| format!("many at once/ü+{n}&<")).collect();
+    for key in &many {
+        store.put(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    store.put("many at once/stays", Bytes::new()).await.unwrap();
+    let gone: Vec<String> = many.iter().cloned().chain(["many at once/never".to_owned()]).collect();
+    for _ in 0..2 {
+        let left = store.delete_many(&gone).await;
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(keys(&*store, "many at once/").await, ["many at once/stays"]);
+    }
+    assert!(store.delete_many(&[]).await.is_empty());
+    let left = store.delete_many(&["many at once/stays".to_owned(), "a/../b".to_owned()]).await;
+    assert_eq!(left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a/../b"]);
+    assert!(keys(&*store, "many at once/").await.is_empty());
+
     multipart(&store).await;
+    unfinished(&store, atomic).await;
 
     assert_eq!(store::probe(&*store, "app").await.unwrap(), Vec::<String>::new());
     assert_eq!(store::probe(&*store, "").await.unwrap(), Vec::<String>::new());
@@ -226,6 +244,38 @@ async fn multipart(store: &Arc<dyn Store>) {
     assert!(upload.put_part(10_001, 0, Bytes::new()).await.is_err());
     upload.abort().await.unwrap();
     assert!(keys(&**store, "big/").await.is_empty());
+}
+
+/// Uploads that nobody completes are listed with their age, and each is dropped by itself. `by_prefix` is false for servers that list
+/// the uploads of a whole key only.
+async fn unfinished(store: &Arc<dyn Store>, by_prefix: bool) {
+    let mut begun = Vec::new();
+    for key in ["big/one", "big/two", "big_other/one"] {
+        let upload = store.create_upload(key).await.unwrap();
+        upload.put_part(1, 0, pattern(5 * MIB, 5)).await.unwrap();
+        begun.push(upload);
+    }
+    if by_prefix {
+        let found = store.uploads("big/").await.unwrap();
+        let mut listed: Vec<&str> = found.iter().map(|u| u.key.as_str()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, ["big/one", "big/two"]);
+        let now = time::OffsetDateTime::now_utc();
+        assert!(found.iter().all(|u| (now - u.begun).abs() < time::Duration::minutes(2)), "{found:?}");
+        let one = found.iter().find(|u| u.key == "big/one").unwrap();
+        store.abort_upload(one).await.unwrap();
+        store.abort_upload(one).await.unwrap();
+        assert_eq!(store.uploads("big").await.unwrap().len(), 2);
+        assert_eq!(store.abort_uploads("big/").await.unwrap(), 1);
+        assert_eq!(
+            store.uploads("").await.unwrap().iter().map(|u| u.key.as_str()).collect::<Vec<_>>(),
+            ["big_other/one"]
+        );
+    }
+    for upload in begun {
+        upload.abort().await.unwrap();
+    }
+    assert!(store.uploads("").await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
