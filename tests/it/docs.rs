@@ -70,7 +70,8 @@ fn examples(readme: &str) -> BTreeMap<String, String> {
     let table = readme.split("<!-- inputs -->").nth(1).and_then(|t| t.split("<!-- /inputs -->").next()).unwrap_or("");
     let cell = |text: &str| text.trim().trim_matches('`').to_owned();
     let rows = table.lines().map(|line| line.split('|').collect::<Vec<_>>()).filter(|cells| cells.len() == 6);
-    rows.map(|cells| (cell(cells[1]), cell(cells[3]))).collect()
+    // Behind the names of the columns and the line under them.
+    rows.skip(2).map(|cells| (cell(cells[1]), cell(cells[3]))).collect()
 }
 
 #[test]

@@ -87,10 +87,10 @@ async fn start_and_failure() -> Result {
 async fn wrong_usage_is_a_failure_too() -> Result {
     for (args, set_by) in [
         (vec!["backup", "--jobs", "many", "--destination", "./x"], "SAVEPOINT_HEARTBEAT_URL"),
-        (vec!["backup", "--destinaton", "./x"], "SAVEPOINT_HEARTBEAT_URL"),
+        (vec!["backup", "--whereto", "./x"], "SAVEPOINT_HEARTBEAT_URL"),
         (vec!["prune", "--keep-last", "some", "--destination", "./x"], "SAVEPOINT_HEARTBEAT_URL"),
         (vec!["action"], "INPUT_HEARTBEAT-URL"),
-        (vec!["action", "--command", "bakup"], "INPUT_HEARTBEAT-URL"),
+        (vec!["action", "--command", "copy"], "INPUT_HEARTBEAT-URL"),
         (vec!["verify"], ""),
     ] {
         let monitor = Slack::start([]).await?;
@@ -161,8 +161,7 @@ async fn a_monitor_that_cannot_be_reached_is_a_warning() -> Result {
 async fn wrong_usage_in_an_action_is_told_where_it_is_looked_for() -> Result {
     let dir = scratch()?;
     let (output, summary) = (dir.path().join("output"), dir.path().join("summary"));
-    for (input, value, option) in [("INPUT_COMMAND", "bakup", "option command"), ("INPUT_JOBS", "many", "option jobs")]
-    {
+    for (input, value, option) in [("INPUT_COMMAND", "copy", "option command"), ("INPUT_JOBS", "many", "option jobs")] {
         for file in [&output, &summary] {
             std::fs::write(file, "")?;
         }
