@@ -128,13 +128,28 @@ for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.1; done"#,
         Ok(Container { engine: self, name: name.to_owned(), child, _guard: guard })
     }
 
-    /// Runs a workflow of `tests/action` in a repository that holds it, and action.yml with an image that is there.
+    /// Runs a workflow of `tests/action`, with the two AWS keys as its secrets.
     async fn act(&self, workflow: &str, tag: &str, vars: &[(&str, &str)], keys: (&str, &str)) -> Result<Run> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/action").join(workflow))?;
+        let secrets = [("AWS_ACCESS_KEY_ID", keys.0), ("AWS_SECRET_ACCESS_KEY", keys.1)];
+        self.workflow("push", workflow, &text, tag, vars, &secrets).await
+    }
+
+    /// Runs a workflow in a repository that holds it, and action.yml with an image that is there.
+    async fn workflow(
+        &self,
+        event: &str,
+        name: &str,
+        text: &str,
+        tag: &str,
+        vars: &[(&str, &str)],
+        secrets: &[(&str, &str)],
+    ) -> Result<Run> {
         let (root, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")), scratch()?);
         let repository = dir.path().join("app");
         fs::create_dir_all(repository.join(".github/workflows"))?;
-        let file = format!(".github/workflows/{workflow}");
-        fs::copy(root.join("tests/action").join(workflow), repository.join(&file))?;
+        let file = format!(".github/workflows/{name}");
+        fs::write(repository.join(&file), text)?;
         let action = fs::read_to_string(root.join("action.yml"))?;
         let lines = action.lines().map(|line| match line.trim_start().strip_prefix("image: ") {
             Some(_) => format!("  image: docker://{}", image_name(tag)),
@@ -142,18 +157,16 @@ for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.1; done"#,
         });
         fs::write(repository.join("action.yml"), lines.collect::<Vec<_>>().join("\n"))?;
         // By files: other tests look for passwords in all command lines.
-        let lines: String = vars.iter().map(|(k, v)| format!("{k}='{v}'\n")).collect();
-        fs::write(dir.path().join("vars"), lines)?;
-        let (access, secret) = keys;
-        let lines = format!("AWS_ACCESS_KEY_ID={access}\nAWS_SECRET_ACCESS_KEY={secret}\n");
-        fs::write(dir.path().join("secrets"), lines)?;
+        let lines = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| format!("{k}='{v}'\n")).collect::<String>();
+        fs::write(dir.path().join("vars"), lines(vars))?;
+        fs::write(dir.path().join("secrets"), lines(secrets))?;
         let git = "git init -q && git add -A && git -c user.name=test -c user.email=test@example.com commit -qm app";
         let mut made = Command::new("sh");
         made.arg("-c").arg(git).current_dir(&repository).env("HOME", dir.path());
         ensure!(made.status().await?.success(), "git made no repository");
 
         let mut act = Command::new(stack().join("containers/act").canonicalize()?);
-        act.args(["push", "--json", "--workflows", &file, "--pull=false", "--rm", "--no-cache-server"])
+        act.args([event, "--json", "--workflows", &file, "--pull=false", "--rm", "--no-cache-server"])
             .args(["--network", "host", "--container-daemon-socket", "-", "--concurrent-jobs", "2"])
             .args(["--platform", &format!("ubuntu-latest={}", self.base)])
             .args(["--var-file", "../vars", "--secret-file", "../secrets"])
@@ -164,8 +177,61 @@ for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.1; done"#,
             .env("HOME", dir.path())
             .kill_on_drop(true);
         let out = tokio::time::timeout(Duration::from_secs(600), act.output()).await.context("act did not end")??;
-        Run::new(workflow, out)
+        Run::new(name, out)
     }
+
+    /// Runs a workflow of `examples`, pointed at the test's servers; `migrate` takes the place of the migration's command.
+    async fn example(&self, event: &str, name: &str, place: &Example<'_>, migrate: &str) -> Result<Run> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))?;
+        let mut out = String::new();
+        let mut skipping = false;
+        for line in text.lines() {
+            let word = line.trim_start();
+            // A role of AWS is not to be had here: the keys stand in the environment of the steps.
+            if word.starts_with("- name: Get the role") {
+                skipping = true;
+                out += "      - uses: actions/checkout@v7\n";
+                continue;
+            }
+            skipping = skipping && !word.starts_with("- ");
+            if skipping {
+                continue;
+            }
+            let indent = &line[..line.len() - word.len()];
+            out += &match word {
+                "runs-on: ubuntu-24.04" => format!("{indent}runs-on: ubuntu-latest"),
+                "uses: your-org/savepoint@v1" => format!("{indent}uses: ./"),
+                "destination: s3://my-backups/prod" => {
+                    format!("{indent}destination: s3://{}/prod\n{indent}s3-endpoint: {}", place.bucket, place.endpoint)
+                }
+                "run: npm ci && npx prisma migrate deploy" => format!("{indent}shell: bash\n{indent}run: {migrate}"),
+                _ if word.starts_with("confirm: ") => format!("{indent}confirm: {}", place.database),
+                _ => line.to_owned(),
+            };
+            out.push('\n');
+        }
+        // Below `jobs`, so that steps without keys of their own have them.
+        let keys = format!(
+            "env:\n  AWS_ACCESS_KEY_ID: {}\n  AWS_SECRET_ACCESS_KEY: ${{{{ secrets.AWS_SECRET_ACCESS_KEY }}}}\n",
+            s3::ACCESS_KEY
+        );
+        let out = out.replace("permissions: {}\n", &format!("permissions: {{}}\n\n{keys}"));
+        let secrets = [
+            ("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY),
+            ("DATABASE_URL", place.url),
+            ("ADMIN_URL", place.url),
+        ];
+        self.workflow(event, name, &out, "slim", &[], &secrets).await
+    }
+}
+
+/// What an example works on.
+struct Example<'a> {
+    url: &'a str,
+    database: &'a str,
+    bucket: &'a str,
+    endpoint: &'a str,
 }
 
 /// A program with its settings, as the beginning of a shell command.
@@ -501,5 +567,72 @@ async fn signals_end_the_container() -> Result {
         let (left, uploads) = (s3.list(&bucket).await?, s3.uploads(&bucket).await?);
         ensure!(left.is_empty() && uploads.is_empty(), "{signal}: left in the bucket: {left:?} {uploads:?}");
     }
+    Ok(())
+}
+
+/// The first two examples, as they stand but for addresses and the migration's command.
+#[tokio::test]
+async fn examples_run() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+    let (database, bucket) = ("it_action_examples", s3.bucket().await?);
+    let url = source(server, database).await?;
+    let place = Example { url: &url, database, bucket: &bucket, endpoint: &s3.endpoint };
+    let run = engine.example("push", "pre-deploy-prisma.yml", &place, "echo migrated").await?;
+    ensure!(run.code == Some(0), "{}", run.log());
+    ensure!(run.printed("deploy", "Migrate") == "migrated\n", "{}", run.log());
+    no_password_in(&run)?;
+    let run = engine.example("workflow_dispatch", "nightly.yml", &place, "").await?;
+    ensure!(run.code == Some(0), "{}", run.log());
+    let stored = s3.list(&bucket).await?;
+    ensure!(stored.iter().filter(|o| o.key.ends_with("manifest.json")).count() == 2, "{stored:?}");
+
+    // The gate holds.
+    let wrong = url.replace("marked:", "marked:not-");
+    let run =
+        engine.example("push", "pre-deploy-prisma.yml", &Example { url: &wrong, ..place }, "echo migrated").await?;
+    ensure!(run.code == Some(1) && run.printed("deploy", "Migrate").is_empty(), "{}", run.log());
+    ensure!(run.log().contains("password authentication failed"), "{}", run.log());
+    Ok(())
+}
+
+/// A migration that breaks the database and fails is rolled back by the workflow, and the broken database is kept.
+#[tokio::test]
+async fn failed_migration_is_rolled_back() -> Result {
+    let Some(engine) = engine().await? else { return Ok(()) };
+    let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+    let (database, bucket) = ("it_action_rollback", s3.bucket().await?);
+    let url = source(server, database).await?;
+    let place = Example { url: &url, database, bucket: &bucket, endpoint: &s3.endpoint };
+    // The job's container has no psql: the test breaks the database when the step asks it to.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let migrate = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && read -r done <&3 && exit 1");
+    let breaking = async {
+        let (mut socket, _) = listener.accept().await?;
+        server.psql(database, "DROP VIEW v; DROP TABLE two; UPDATE one SET t = 'broken'").await?;
+        tokio::io::AsyncWriteExt::write_all(&mut socket, b"done\n").await?;
+        Ok::<(), anyhow::Error>(())
+    };
+    let (run, broken) = tokio::join!(engine.example("push", "roll-back.yml", &place, &migrate), breaking);
+    let run = run?;
+    broken?;
+    // The job is red, for the migration failed, and the database is as before.
+    ensure!(run.code == Some(1), "{}", run.log());
+    ensure!(
+        run.result("deploy", "Migrate") == "failure" && run.result("deploy", "Roll back") == "success",
+        "{}",
+        run.log()
+    );
+    no_password_in(&run)?;
+    let facts = "SELECT (SELECT count(*) FROM two) || ' ' || (SELECT count(*) FROM v) || ' ' || (SELECT count(*) FROM one WHERE t = 'broken')";
+    ensure!(server.psql(database, facts).await?.trim() == "700 5000 0", "{}", run.log());
+    let kept =
+        server.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'it_action_rollback_%'").await?;
+    let kept = kept.trim();
+    ensure!(
+        !kept.is_empty() && server.psql(kept, "SELECT count(*) FROM one WHERE t = 'broken'").await?.trim() == "5000",
+        "{kept}"
+    );
     Ok(())
 }
