@@ -10,6 +10,7 @@ mod locks;
 mod many;
 mod options;
 mod refusals;
+mod restore;
 mod secrets;
 mod stack;
 mod store;
