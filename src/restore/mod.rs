@@ -159,7 +159,7 @@ async fn clean_up(traces: &Shared, failed: bool, progress: &dyn Progress) {
     }
     for step in undo.into_iter().rev() {
         let undone = match (&step, &maintenance) {
-            (Undo::Drop(name), Some(maintenance)) => maintenance.drop(name).await,
+            (Undo::Drop(name), Some(maintenance)) => maintenance.remove(name).await,
             (Undo::Drop(_), None) => Ok(()),
             (Undo::Wipe(target), _) => target::wipe(target).await,
             (Undo::Truncate(target, tables), _) => truncate(target, tables).await,
@@ -666,7 +666,7 @@ impl Run<'_> {
                 compare::schemas(restore, granted, folder, canonical, &mut found).await?;
                 let made = with(&self.traces, |t| t.undo.pop_if(|u| matches!(u, Undo::Drop(n) if *n == name)));
                 if made.is_some() {
-                    ground.maintenance.drop(&name).await?;
+                    ground.maintenance.remove(&name).await?;
                 }
             }
             if level == VerifyLevel::Rows {
@@ -796,7 +796,7 @@ impl Run<'_> {
                 ));
             }
             Way::Replace { aside, .. } => {
-                if let Err(e) = maintenance.drop(aside).await {
+                if let Err(e) = maintenance.remove(aside).await {
                     self.progress.event(Event::Warning(&format!("the old database is left as {aside}: {}", e.one_line())));
                 }
             }

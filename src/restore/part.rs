@@ -111,7 +111,7 @@ fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
         for entry in &toc.entries {
             let belongs = matches!(
                 entry.kind(),
-                "DEFAULT" | "INDEX" | "CONSTRAINT" | "CHECK CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE" | "POLICY"
+                "SEQUENCE" | "DEFAULT" | "INDEX" | "CONSTRAINT" | "CHECK CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE" | "POLICY"
                     | "ROW SECURITY" | "ACL" | "COMMENT" | "SECURITY LABEL" | "STATISTICS" | "SEQUENCE OWNED BY" | "TABLE ATTACH"
                     | "INDEX ATTACH" | "CLUSTER" | "CLUSTER ON" | "REPLICA IDENTITY"
             );
@@ -128,7 +128,8 @@ fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
             let whole = match (rows, others.is_empty()) {
                 (true, _) => others.iter().any(|id| has_rows(id)),
                 (false, false) if entry.kind() == "FK CONSTRAINT" => others.iter().all(|id| named.contains(id)),
-                (false, false) => others.iter().all(|id| taken.contains(id)),
+                // A sequence comes along then.
+                (false, false) => others.iter().all(|id| taken.contains(id) || kind(id) == "SEQUENCE"),
                 (false, true) => true,
             };
             if whole {

@@ -195,7 +195,7 @@ impl Maintenance {
     }
 
     /// Drops a database, whoever is connected.
-    pub async fn drop(&self, name: &str) -> Result<()> {
+    pub async fn remove(&self, name: &str) -> Result<()> {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote(name));
         self.run(&format!("cannot drop database {name}"), &[sql]).await
     }
