@@ -5,7 +5,7 @@
 use super::{
     Found, Packing,
     content::{self, Fault, Holds},
-    cut, damaged,
+    cut, damaged, folder,
     stream::{self, Input, Zlib},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     error::Result,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{self, BufRead, BufReader, ErrorKind, Read},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
@@ -37,6 +37,7 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
     let mut found = Found::of_toc(&toc, packing);
     let entries = toc.entries.iter().zip(&offsets).filter(|(e, _)| e.had_dumper);
     let mut wanted: HashMap<i32, (&Entry, Option<u64>)> = entries.map(|(e, o)| (e.dump_id, (e, *o))).collect();
+    let mut oids = BTreeSet::new();
     let failed = |why: String| damaged(path, at.get(), &why);
     loop {
         let begin = at.get();
@@ -63,11 +64,14 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
                 let rows = one(&mut input, packing, Holds::of(entry), &mut found.bytes).map_err(failed)?;
                 found.data_of(entry, rows);
             }
-            LARGE_OBJECTS => {
-                while int(&mut input).map_err(|e| failed(Fault::Read(e)))? != 0 {
-                    one(&mut input, packing, Holds::Bytes, &mut found.bytes).map_err(failed)?;
+            LARGE_OBJECTS => loop {
+                let oid = int(&mut input).map_err(|e| failed(Fault::Read(e)))?;
+                if oid == 0 {
+                    break;
                 }
-            }
+                oids.extend(u32::try_from(oid));
+                one(&mut input, packing, Holds::Bytes, &mut found.bytes).map_err(failed)?;
+            },
             other => return Err(damaged(path, begin, &format!("a block of unknown type {other} begins there"))),
         }
     }
@@ -75,6 +79,7 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
         let (n, name) = (wanted.len(), format!("{} {}", entry.kind(), entry.name()));
         return Err(failed(format!("it ends before the data of {n} entries, such as {name}")));
     }
+    folder::all_objects(path, &toc, &oids)?;
     Ok(found)
 }
 

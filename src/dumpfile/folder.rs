@@ -1,7 +1,7 @@
 //! The directory and the tar format: a table of contents and a file per table. In a tar archive nothing is compressed.
 
 use super::{
-    FETCH_AGAIN, Found, Packing,
+    FETCH_AGAIN, Format, Found, Packing,
     content::{self, Fault, Holds},
     cut, damaged,
     stream::{self, Input},
@@ -29,24 +29,27 @@ enum Wanted<'a> {
     LargeObject,
 }
 
-/// Names of the files with data that the table of contents awaits.
-fn wanted(toc: &Toc) -> BTreeMap<String, Wanted<'_>> {
-    let lists: BTreeSet<String> = toc.large_objects().lists.into_iter().collect();
+/// Names of the files with data that the table of contents awaits. A tar archive names the list of its large objects by itself.
+fn wanted(toc: &Toc, format: Format) -> BTreeMap<String, Wanted<'_>> {
     let named = toc.entries.iter().filter(|e| e.had_dumper && e.section == section::DATA);
-    let name = |e: &Entry| String::from_utf8_lossy(e.filename.as_deref().unwrap_or_default()).into_owned();
-    named
-        .map(|e| (name(e), e))
-        .map(|(name, e)| if lists.contains(&name) { (name, Wanted::List) } else { (name, Wanted::Data(e)) })
-        .collect()
+    let name = |e: &Entry| match (e.kind(), format, toc.version.1) {
+        ("BLOBS", Format::Tar, 16..) => format!("blobs_{}.toc", e.dump_id),
+        ("BLOBS", Format::Tar, _) => "blobs.toc".into(),
+        _ => String::from_utf8_lossy(e.filename.as_deref().unwrap_or_default()).into_owned(),
+    };
+    named.map(|e| (name(e), if e.kind() == "BLOBS" { Wanted::List } else { Wanted::Data(e) })).collect()
 }
 
 /// Files of the large objects in a list: `oid name` per line.
-fn listed(list: &[u8]) -> Result<Vec<String>, String> {
+fn listed(list: &[u8]) -> Result<Vec<(u32, String)>, String> {
     if !list.is_empty() && !list.ends_with(b"\n") {
         return Err("the list of large objects ends in the middle of a line".into());
     }
     let line = |line: &str| match line.split_once(' ') {
-        Some((oid, name)) if oid.parse::<u32>().is_ok() && !name.contains('/') => Ok(name.to_owned()),
+        Some((oid, name)) if !name.contains('/') => match oid.parse() {
+            Ok(oid) => Ok((oid, name.to_owned())),
+            Err(_) => Err(format!("the list of large objects holds the line {line:?}")),
+        },
         _ => Err(format!("the list of large objects holds the line {line:?}")),
     };
     String::from_utf8_lossy(list).lines().map(line).collect()
@@ -63,8 +66,8 @@ pub(super) fn directory(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
         .filter_map(|f| Some(f.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     left.remove("toc.dat");
-    let mut weak = BTreeSet::new();
-    let mut wanted: Vec<(String, Wanted<'_>)> = wanted(&toc).into_iter().collect();
+    let (mut weak, mut oids) = (BTreeSet::new(), BTreeSet::new());
+    let mut wanted: Vec<(String, Wanted<'_>)> = wanted(&toc, Format::Directory).into_iter().collect();
     while let Some((name, what)) = wanted.pop() {
         // In pg_restore's own order: a plain file hides a compressed one.
         let suffixes = ["", ".gz", ".lz4", ".zst"];
@@ -106,10 +109,12 @@ pub(super) fn directory(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
                 let mut list = Vec::new();
                 (&mut text).take(LIST).read_to_end(&mut list).map_err(|e| failed(Fault::Read(e)))?;
                 let names = listed(&list).map_err(|why| failed(Fault::Content(why)))?;
-                wanted.extend(names.into_iter().map(|name| (name, Wanted::LargeObject)));
+                oids.extend(names.iter().map(|(oid, _)| *oid));
+                wanted.extend(names.into_iter().map(|(_, name)| (name, Wanted::LargeObject)));
             }
         }
     }
+    all_objects(path, &toc, &oids)?;
     found.weak.extend(weak);
     if let Some(first) = left.first() {
         let n = left.len();
@@ -138,7 +143,8 @@ pub(super) fn tar(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
     let toc = Toc::parse(&bytes).map_err(|e| e.context(path.display()).hint(FETCH_AGAIN))?;
     let mut found = Found::of_toc(&toc, Packing::None);
     found.weak.insert(Packing::None);
-    let mut wanted = wanted(&toc);
+    let mut wanted = wanted(&toc, Format::Tar);
+    let mut oids = BTreeSet::new();
     let mut objects: BTreeSet<String> = BTreeSet::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     while let Some((name, size)) = member(&mut input).map_err(failed)? {
@@ -157,7 +163,9 @@ pub(super) fn tar(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
             Some(Wanted::List) => {
                 let mut list = Vec::new();
                 (&mut body).take(LIST).read_to_end(&mut list).map_err(|e| inside(Fault::Read(e)))?;
-                objects.extend(listed(&list).map_err(|why| inside(Fault::Content(why)))?);
+                let names = listed(&list).map_err(|why| inside(Fault::Content(why)))?;
+                oids.extend(names.iter().map(|(oid, _)| *oid));
+                objects.extend(names.into_iter().map(|(_, name)| name));
             }
             Some(Wanted::LargeObject) | None => {
                 content::check(&mut body, Holds::Bytes, &mut found.bytes).map_err(inside)?;
@@ -175,7 +183,20 @@ pub(super) fn tar(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
             Error::new(Kind::Archive, format!("{}: member {name} is missing", path.display())).hint(FETCH_AGAIN)
         );
     }
+    all_objects(path, &toc, &oids)?;
     Ok(found)
+}
+
+/// Every large object that the table of contents makes must have its content; a list may be cut at the end of a line.
+pub(super) fn all_objects(path: &Path, toc: &Toc, seen: &BTreeSet<u32>) -> Result<()> {
+    let data = toc.entries.iter().any(|e| e.kind() == "BLOBS");
+    match toc.large_objects().objects.iter().find(|(oid, _)| data && !seen.contains(oid)) {
+        Some((oid, _)) => {
+            let why = format!("{}: damaged: the content of large object {oid} is missing", path.display());
+            Err(Error::new(Kind::Archive, why).hint(FETCH_AGAIN))
+        }
+        None => Ok(()),
+    }
 }
 
 fn foreign(path: &Path, first: &str) -> Error {

@@ -77,6 +77,7 @@ pub(super) fn examine(path: &Path, packing: Packing, stop: &Arc<AtomicBool>) -> 
                 let words: Vec<&[u8]> = text.splitn(2, |b| *b == b' ').collect();
                 match words.as_slice() {
                     [b"restrict", _] | [b"unrestrict", _] => {}
+                    [b"encoding", name] => found.encoding = Some(String::from_utf8_lossy(name).into_owned()),
                     [b"connect", name] => {
                         let name = String::from_utf8_lossy(name).trim_start_matches("-reuse-previous=on ").to_owned();
                         let name = name.strip_prefix("\"dbname='").map_or(name.as_str(), |n| n.trim_end_matches("'\""));
@@ -225,13 +226,26 @@ pub(super) async fn restore(
             let _ = sender.blocking_send(Err(e));
         }
     });
-    let mut run = Running { session, encoding: "UTF8".into(), problems: Vec::new(), failed: 0, progress };
+    let mut run = Running {
+        target: target.clone(),
+        session,
+        settings: Vec::new(),
+        encoding: "UTF8".into(),
+        problems: Vec::new(),
+        failed: 0,
+        progress,
+    };
     while let Some(piece) = pieces.recv().await {
         let (line, piece) = piece.map_err(|e| e.context(path.display()))?;
         match piece {
             Piece::Statement(statement) => run.statement(line, &statement).await?,
             Piece::Copy(statement) => run.copy(line, &statement, &mut pieces).await?,
-            Piece::Rows(_) | Piece::EndOfRows | Piece::Comment(_) | Piece::Command(_) => {}
+            Piece::Command(command) => {
+                if let Some(name) = command.strip_prefix(b"encoding ") {
+                    run.encoding = String::from_utf8_lossy(name).into_owned();
+                }
+            }
+            Piece::Rows(_) | Piece::EndOfRows | Piece::Comment(_) => {}
         }
     }
     reading.await.map_err(|e| Error::new(Kind::Io, "reading the dump stopped").because(e))?;
@@ -242,7 +256,10 @@ pub(super) async fn restore(
 }
 
 struct Running {
+    target: Target,
     session: Session,
+    /// What the script has set in its session, by what it is about.
+    settings: Vec<(String, String)>,
     encoding: String,
     problems: Vec<String>,
     failed: usize,
@@ -272,6 +289,7 @@ impl Running {
         if of_the_database(statement) {
             return Ok(());
         }
+        self.keep(statement);
         let ran = match std::str::from_utf8(statement) {
             Ok(text) if text.is_ascii() || self.encoding.eq_ignore_ascii_case("UTF8") => {
                 self.session.batch_execute(text).await
@@ -282,6 +300,30 @@ impl Running {
             }
         };
         self.note(line, statement, ran)
+    }
+
+    /// Keeps a statement that sets something in the session.
+    fn keep(&mut self, statement: &[u8]) {
+        let Ok(text) = std::str::from_utf8(statement) else { return };
+        let words = sql::tokens(statement.get(..200.min(statement.len())).unwrap_or_default());
+        let about = match words.first().map(String::as_str) {
+            Some("set" | "reset") => words.iter().skip(1).take(2).cloned().collect::<Vec<_>>().join(" "),
+            Some("select") if words.iter().any(|w| w == "set_config") => "set_config".to_owned(),
+            _ => return,
+        };
+        self.settings.retain(|(kept, _)| *kept != about);
+        self.settings.push((about, text.to_owned()));
+    }
+
+    /// A new session like the last one. One whose COPY was refused at its start is out of step with the server: the library ends
+    /// also a COPY that never began, and takes the server's answer for that of the next statement.
+    async fn reconnect(&mut self) -> Result<()> {
+        self.session = connect::connect(&self.target, "savepoint restore").await?;
+        for (_, setting) in &self.settings {
+            let set = self.session.batch_execute(setting).await;
+            set.map_err(|e| connect::error("cannot prepare the session", e))?;
+        }
+        Ok(())
     }
 
     fn note(&mut self, line: u64, statement: &[u8], ran: Result<(), tokio_postgres::Error>) -> Result<()> {
@@ -311,13 +353,14 @@ impl Running {
         statement: &[u8],
         pieces: &mut mpsc::Receiver<Result<(u64, Piece)>>,
     ) -> Result<()> {
-        let mut ended = false;
+        let (mut begun, mut ended) = (false, false);
         let copied = async {
             let mut sql = self.text(statement).await?.unwrap_or_default();
             if !self.encoding.eq_ignore_ascii_case("UTF8") {
                 sql.push_str(&format!(" WITH (ENCODING {})", literal(&self.encoding)));
             }
             let into = self.session.copy_in::<_, Bytes>(&sql).await?;
+            begun = true;
             pin_mut!(into);
             while let Some(piece) = pieces.recv().await {
                 match piece {
@@ -347,6 +390,10 @@ impl Running {
                 None => break,
             }
         }
-        self.note(line, statement, copied)
+        self.note(line, statement, copied)?;
+        if !begun {
+            self.reconnect().await?;
+        }
+        Ok(())
     }
 }
