@@ -4,6 +4,8 @@
 mod awkward;
 mod cluster;
 mod docs;
+mod drill;
+mod dumpfile;
 mod faults;
 mod fire;
 mod locks;
