@@ -14,9 +14,10 @@ use crate::{
         Anomaly, BackupConfig, BackupKind, CompressionChoice, Filter, Owners, RestoreConfig, VerifyLevel, Which,
     },
     dump::{copy, pattern::literal},
+    dumpfile::{self, DumpFile, Format},
     error::{self, Error, Kind, Result},
     inventory,
-    manifest::{File, Manifest, Source, Table},
+    manifest::{File, Manifest, Source},
     postgres::{
         connect,
         conninfo::Target,
@@ -31,13 +32,13 @@ use crate::{
     scratch::{self, Scratch},
     store::{self, Store},
     verify::{
-        self,
+        self, cluster,
         compare::{self, Comparison},
         granted_extensions, readback,
-        restore::{Granted, Part, Restore, Restored, check_entries, of_the_archive},
+        restore::{Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive},
     },
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use plan::{Plan, Way, What};
 use serde_json::json;
 use std::{
@@ -49,6 +50,7 @@ use std::{
 use target::{Facts, MARK, Maintenance};
 use time::OffsetDateTime;
 use tokio::{
+    io::AsyncWriteExt,
     sync::{Semaphore, mpsc},
     task::JoinSet,
 };
@@ -185,6 +187,14 @@ async fn truncate(target: &Target, tables: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// What is restored.
+enum Archive {
+    /// A backup of ours.
+    Stored(Box<Backup>),
+    /// What pg_dump wrote, read to its end.
+    File(Box<DumpFile>),
+}
+
 /// A stored backup that may be restored.
 struct Backup {
     store: Arc<dyn Store>,
@@ -202,6 +212,8 @@ struct Ground {
     what: What,
     plan: Plan,
     tools: Tools,
+    /// Tables with rows, as SQL names them.
+    tables: Vec<String>,
     notices: Vec<String>,
     unproven: Vec<String>,
     /// `SET`s that every session of the load begins with.
@@ -225,15 +237,50 @@ impl Run<'_> {
         for line in Scratch::sweep(self.config.engine.scratch_dir.as_deref()) {
             self.progress.event(Event::Notice(&line));
         }
-        let backup = self.backup().await?;
-        let (ground, part, manifest) = self.plan(&backup).await?;
+        let archive = self.archive(&folder).await?;
+        let (ground, stored) = self.plan(&archive).await?;
         if self.config.dry_run {
             return Ok(self.dry(&ground));
         }
-        self.check(&backup).await?;
+        if let Archive::Stored(backup) = &archive {
+            self.check(backup).await?;
+        }
         self.progress.event(Event::Finished(Phase::Preflight, self.begun.elapsed()));
         let safety = if ground.plan.safety { Some(self.safety(&ground).await?) } else { None };
-        let (into, dbname) = self.make_room(&ground, &manifest.source, &manifest.tables).await?;
+        let (into, dbname) = self.make_room(&ground, &archive).await?;
+        let begun = Instant::now();
+        let (found, load_seconds) = match (&archive, stored) {
+            (Archive::Stored(backup), Some((part, manifest))) => {
+                self.stored(&ground, backup, part, &manifest, &into, &folder, &dbname).await?
+            }
+            (Archive::File(file), _) => (self.file(&ground, file, &into, &folder).await?, begun.elapsed().as_secs_f64()),
+            (Archive::Stored(_), None) => return Err(Error::new(Kind::Archive, "the backup has no manifest")),
+        };
+        if !self.config.part.schema_only {
+            self.analyze(&into).await;
+        }
+        let mut page = self.page(&ground, &found, &dbname, load_seconds, safety.as_deref());
+        // From here on there is nothing to undo: what was restored stays, equal or not.
+        if found.differences.is_empty() {
+            self.put_into_place(&ground, &dbname, &mut page).await?;
+        } else {
+            self.keep_for_study(&ground, &dbname, &mut page).await?;
+        }
+        Ok(page)
+    }
+
+    /// Restores a backup of ours and compares it with its manifest; also the seconds that the first of it took.
+    #[allow(clippy::too_many_arguments, reason = "each is a thing of its own")]
+    async fn stored(
+        &self,
+        ground: &Ground,
+        backup: &Backup,
+        part: Part,
+        manifest: &Manifest,
+        into: &Target,
+        folder: &Path,
+        dbname: &str,
+    ) -> Result<(Comparison, f64)> {
         let restore = Restore {
             store: backup.store.clone(),
             folder: backup.folder.clone(),
@@ -247,32 +294,86 @@ impl Run<'_> {
             huge: Arc::new(Semaphore::new(1)),
             progress: self.progress.clone(),
         };
-        let granted = granted(&manifest, &backup.toc);
+        let granted = granted(manifest, &backup.toc);
         let begun = Instant::now();
-        let restored = self.load(&restore, &granted, &backup, &manifest).await?;
+        let restored = self.load(&restore, &granted, backup, manifest).await?;
         let load_seconds = begun.elapsed().as_secs_f64();
-        let found = self.compare(&ground, &restore, &granted, &manifest, restored, &folder, &dbname).await?;
-        if !self.config.part.schema_only {
-            self.analyze(&into).await;
+        let found = self.compare(ground, &restore, &granted, manifest, restored, folder, dbname).await?;
+        Ok((found, load_seconds))
+    }
+
+    /// Restores what pg_dump wrote, and counts the rows.
+    async fn file(&self, ground: &Ground, file: &DumpFile, into: &Target, folder: &Path) -> Result<Comparison> {
+        self.progress.event(Event::Started(Phase::Restore));
+        let begun = Instant::now();
+        let problems = file.restore(&ground.tools, into, folder, &self.options(), self.progress.clone()).await?;
+        self.progress.event(Event::Finished(Phase::Restore, begun.elapsed()));
+        let (excused, problems): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| harmless(p));
+        for line in excused {
+            self.progress.event(Event::Warning(&format!("only a superuser may restore this: {line}")));
         }
-        let equal = found.differences.is_empty();
-        let mut page = self.page(&ground, &manifest, &found, &dbname, load_seconds, safety.as_deref());
-        // From here on there is nothing to undo: what was restored stays, equal or not.
-        if !equal {
-            self.keep_for_study(&ground, &dbname, &mut page).await?;
-            return Ok(page);
+        let mut found = Comparison { differences: problems, ..Comparison::default() };
+        found.unproven.push("content: a file without a manifest says how many rows a table has, and no more".into());
+        let config = self.config;
+        let counts = matches!(config.verify, VerifyLevel::Content | VerifyLevel::Rows);
+        if counts && !config.part.names_a_part() && !config.part.schema_only {
+            let session = connect::connect(into, "savepoint restore").await?;
+            for (table, rows) in file.rows.iter().filter_map(|(table, rows)| Some((table, (*rows)?))) {
+                found.compared.tables += 1;
+                let counted = session.query_one(&format!("SELECT count(*) FROM ONLY {table}"), &[]).await;
+                match counted.map(|row| row.get::<_, i64>(0) as u64) {
+                    Ok(is) => {
+                        found.compared.rows += is;
+                        if is != rows {
+                            found.differences.push(format!("table {table}: {is} rows, the file holds {rows}"));
+                        }
+                    }
+                    Err(e) => found.differences.push(connect::error(&format!("table {table}"), e).one_line()),
+                }
+            }
         }
-        self.put_into_place(&ground, &dbname, &mut page).await?;
-        Ok(page)
+        Ok(found)
+    }
+
+    fn options(&self) -> dumpfile::Options {
+        let config = self.config;
+        dumpfile::Options {
+            jobs: config.engine.jobs,
+            no_owner: config.owners == Owners::Skip,
+            schema_only: config.part.schema_only,
+            data_only: config.data_only,
+            schemas: config.part.schemas.clone(),
+            tables: config.part.tables.clone(),
+        }
+    }
+
+    /// What is meant, looked at as far as must be before anything is decided.
+    async fn archive(&self, folder: &Path) -> Result<Archive> {
+        if let Which::File(path) = &self.config.pick.which {
+            return self.examined(path).await;
+        }
+        self.backup(folder).await
+    }
+
+    async fn examined(&self, path: &Path) -> Result<Archive> {
+        let file = dumpfile::examine(path, None, &*self.progress).await?;
+        if file.format == Format::Plain && self.options() != (dumpfile::Options { jobs: self.options().jobs, ..Default::default() }) {
+            return Err(Error::new(Kind::Usage, format!("{}: a plain dump is a script and runs as a whole", path.display()))
+                .hint("leave out schemas, tables, schema-only, data-only and no-owner; --create-roles makes roles that are missing"));
+        }
+        for line in &file.warnings {
+            self.progress.event(Event::Warning(line));
+        }
+        Ok(Archive::File(Box::new(file)))
     }
 
     /// Finds the backup, and refuses one that is not proven.
-    async fn backup(&self) -> Result<Backup> {
+    async fn backup(&self, scratch: &Path) -> Result<Archive> {
         let destination = self.config.destination.as_ref();
         let destination = destination.ok_or_else(|| Error::new(Kind::Usage, "option destination: not set"))?;
         let store = store::open(destination).await?;
         let found = match inventory::find(&store, &self.config.pick).await {
-            Err(e) if e.kind() == Kind::NotFound => return Err(self.without_manifest(&store, e).await),
+            Err(e) if e.kind() == Kind::NotFound => return self.without_manifest(&store, e, scratch).await,
             found => found?,
         };
         let stored = found.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
@@ -285,27 +386,49 @@ impl Run<'_> {
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
         let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");
         let file = file.ok_or_else(|| Error::new(Kind::Archive, "the manifest names no archive/toc.dat"))?;
-        let folder = with(&self.traces, |t| t.scratch.as_ref().map(|s| s.path().join("toc.dat"))).unwrap_or_default();
-        readback::whole(&store, &stored.folder, file, Some(&folder)).await?;
-        let toc = verify::restore::read_toc(&folder)?;
-        Ok(Backup { store, folder: stored.folder, manifest, proof, toc })
+        let local = scratch.join("toc.dat");
+        readback::whole(&store, &stored.folder, file, Some(&local)).await?;
+        let toc = verify::restore::read_toc(&local)?;
+        Ok(Archive::Stored(Box::new(Backup { store, folder: stored.folder, manifest, proof, toc })))
     }
 
-    /// A folder that an id names but that holds no manifest is told apart from nothing at all.
-    async fn without_manifest(&self, store: &Arc<dyn Store>, not_found: Error) -> Error {
-        let Which::Id(id) = &self.config.pick.which else { return not_found };
-        match inventory::scan(store, None).await {
-            Ok(all) if all.iter().any(|s| s.id == *id && !s.committed()) => Error::new(
+    /// A folder that an id names but that holds no manifest is told apart from nothing at all; what is left of its archive is restored
+    /// as any other folder of pg_dump's when that is asked for.
+    async fn without_manifest(&self, store: &Arc<dyn Store>, not_found: Error, scratch: &Path) -> Result<Archive> {
+        let Which::Id(id) = &self.config.pick.which else { return Err(not_found) };
+        let Some(stored) = inventory::scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed()) else {
+            return Err(not_found);
+        };
+        if !self.config.force_unproven {
+            return Err(Error::new(
                 Kind::Refused,
                 format!("backup {id} has no manifest.json: its run was broken off or is still going on, or somebody deleted it"),
             )
-            .hint("choose another one: savepoint list shows them; docs/restore.md says how an archive folder is restored by hand"),
-            _ => not_found,
+            .hint(
+                "choose another one: savepoint list shows them; --force-unproven restores what is left of its archive, as far as \
+                 pg_restore can",
+            ));
         }
+        with(&self.traces, |t| t.backup_id = Some(id.clone()));
+        let prefix = format!("{}archive/", stored.folder);
+        let folder = scratch.join("archive");
+        std::fs::create_dir_all(&folder).map_err(error::io(format!("cannot create {}", folder.display())))?;
+        for object in stored.objects.iter().filter(|o| !o.key.trim_start_matches(&prefix).contains('/')) {
+            let Some(name) = object.key.strip_prefix(&prefix) else { continue };
+            let path = folder.join(name);
+            let failed = || error::io(format!("cannot write {}", path.display()));
+            let mut file = tokio::fs::File::create(&path).await.map_err(failed())?;
+            let mut reader = store.open(&object.key, None).await?;
+            while let Some(bytes) = reader.stream.try_next().await? {
+                file.write_all(&bytes).await.map_err(failed())?;
+            }
+            file.flush().await.map_err(failed())?;
+        }
+        self.examined(&folder).await
     }
 
     /// Looks at the target and decides; says the plan.
-    async fn plan(&self, backup: &Backup) -> Result<(Ground, Part, Manifest)> {
+    async fn plan(&self, archive: &Archive) -> Result<(Ground, Option<(Part, Manifest)>)> {
         let config = self.config;
         if let Some(direct) = config.target.pooler() {
             let shown = config.target.redacted();
@@ -315,27 +438,45 @@ impl Run<'_> {
         let maintenance = Arc::new(Maintenance::find(&target).await?);
         with(&self.traces, |t| t.maintenance = Some(maintenance.clone()));
         let facts = maintenance.look(&target).await?;
-        let (part, mut notices) = self.part(&maintenance, &backup.toc).await?;
-        let toc = part.of(backup.toc.clone());
-        let manifest = part_of(&backup.manifest, &backup.toc, &part);
-        let what = what(backup, &manifest, &toc, &part);
+        let (mut notices, mut stored, mut tables) = (Vec::new(), None, Vec::new());
+        let (what, money, proof) = match archive {
+            Archive::Stored(backup) => {
+                let (part, said) = self.part(&maintenance, &backup.toc).await?;
+                notices = said;
+                let manifest = part_of(&backup.manifest, &backup.toc, &part);
+                let what = what(backup, &manifest, &part.of(backup.toc.clone()), &part);
+                tables.extend(manifest.tables.iter().map(|t| (copy::qualified(&t.schema, &t.name), t.columns.clone())));
+                stored = Some((part, manifest));
+                (what, Some(backup.manifest.source.lc_monetary.clone()), backup.proof.clone())
+            }
+            Archive::File(file) => {
+                tables.extend(file.rows.keys().map(|name| (name.clone(), Vec::new())));
+                (what_file(config, file), None, "none: a file without a manifest".to_owned())
+            }
+        };
         let plan = plan::decide(config, &what, &facts, OffsetDateTime::now_utc())?;
         let mut unproven = Vec::new();
-        let tools = self.tools(&backup.manifest.source, &facts, &mut unproven).await?;
+        let tools = self.tools(what.major, &facts, &mut unproven).await?;
+        if let Archive::File(file) = archive {
+            file.known_to(&tools).await?;
+        }
         let mut settings = vec![("default_transaction_read_only", "off".to_owned())];
         if matches!(plan.way, Way::Create(_) | Way::Swap { .. } | Way::Replace { .. }) {
             // A database that a crash damages now is dropped anyhow; the commit that ends the restore flushes everything before it.
             settings.push(("synchronous_commit", "off".to_owned()));
         }
-        let session = maintenance.session().await?;
-        // Amounts of money are read and printed by it.
-        let money = &backup.manifest.source.lc_monetary;
-        match session.batch_execute(&format!("SET lc_monetary TO {}", literal(money))).await {
-            Ok(()) => settings.push(("lc_monetary", money.clone())),
-            Err(_) => notices.push(format!("the target's server lacks the locale {money}: amounts of type money may be read wrongly")),
+        if let Some(money) = money {
+            // Amounts of money are read and printed by it.
+            let session = maintenance.session().await?;
+            match session.batch_execute(&format!("SET lc_monetary TO {}", literal(&money))).await {
+                Ok(()) => settings.push(("lc_monetary", money)),
+                Err(_) => notices.push(format!(
+                    "the target's server lacks the locale {money}: amounts of type money may be read wrongly"
+                )),
+            }
         }
         if config.data_only {
-            self.empty_tables(&target, &manifest, &mut settings).await?;
+            self.empty_tables(&target, &tables, &mut settings).await?;
         }
         for name in &facts.unfinished {
             notices.push(format!(
@@ -343,9 +484,9 @@ impl Run<'_> {
                 copy::quote(name)
             ));
         }
-        let ground =
-            Ground { target, maintenance, facts, what, plan, tools, notices, unproven, settings };
-        let facts = self.facts(&ground, &backup.proof);
+        let tables = tables.into_iter().map(|(name, _)| name).collect();
+        let ground = Ground { target, maintenance, facts, what, plan, tools, tables, notices, unproven, settings };
+        let facts = self.facts(&ground, &proof);
         let mut text = "plan:\n".to_owned();
         for (name, value) in &facts {
             text.push_str(&format!("  {name:<12}  {value}\n"));
@@ -361,7 +502,7 @@ impl Run<'_> {
             self.progress.event(Event::Warning(line));
         }
         with(&self.traces, |t| t.facts = facts);
-        Ok((ground, part, manifest))
+        Ok((ground, stored))
     }
 
     /// What of the archive is restored.
@@ -396,19 +537,17 @@ impl Run<'_> {
     }
 
     /// The programs: of the target's major where they are to be had, else of the source's.
-    async fn tools(&self, source: &Source, facts: &Facts, unproven: &mut Vec<String>) -> Result<Tools> {
+    async fn tools(&self, major: Option<u32>, facts: &Facts, unproven: &mut Vec<String>) -> Result<Tools> {
         let dirs = &self.config.engine.pg_bin_dirs;
-        match tools::find(facts.major, dirs, false).await {
-            Ok(tools) => Ok(tools),
-            Err(e) if source.major == facts.major => Err(e),
-            Err(_) => {
-                let tools = tools::find(source.major, dirs, false).await?;
-                unproven.push(format!(
-                    "definitions: pg_dump {} is not here to read them back from the target",
-                    facts.major
-                ));
+        match (tools::find(facts.major, dirs, false).await, major) {
+            (Ok(tools), _) => Ok(tools),
+            (Err(_), Some(major)) if major < facts.major => {
+                let tools = tools::find(major, dirs, false).await?;
+                unproven
+                    .push(format!("definitions: pg_dump {} is not here to read them back from the target", facts.major));
                 Ok(tools)
             }
+            (Err(e), _) => Err(e),
         }
     }
 
@@ -416,32 +555,30 @@ impl Run<'_> {
     async fn empty_tables(
         &self,
         target: &Target,
-        manifest: &Manifest,
+        tables: &[(String, Vec<String>)],
         settings: &mut Vec<(&'static str, String)>,
     ) -> Result<()> {
         let session = connect::connect(target, "savepoint restore").await?;
         let failed = |e| connect::error("cannot look at the target's tables", e);
         let replica = session.batch_execute("SET session_replication_role TO replica").await.is_ok();
-        for table in &manifest.tables {
-            let (label, name) =
-                (format!("{}.{}", table.schema, table.name), copy::qualified(&table.schema, &table.name));
+        for (name, wanted) in tables {
             let row = session
                 .query_opt(
                     "SELECT ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
                                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
                             EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgenabled <> 'D')
                        FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
-                    &[&name],
+                    &[name],
                 )
                 .await
                 .map_err(failed)?;
-            let refused = |why: String| Error::new(Kind::Refused, format!("--data-only: table {label} {why}"));
+            let refused = |why: String| Error::new(Kind::Refused, format!("--data-only: table {name} {why}"));
             let Some(row) = row else {
                 return Err(refused("is not in the target".into())
                     .hint("run the migrations that create it, or leave out --data-only"));
             };
             let columns: Vec<String> = row.get(0);
-            if let Some(column) = table.columns.iter().find(|c| !columns.contains(c)) {
+            if let Some(column) = wanted.iter().find(|c| !columns.contains(c)) {
                 return Err(refused(format!("has no column {column} in the target"))
                     .hint("bring the target's schema to the state of the backup"));
             }
@@ -538,7 +675,7 @@ impl Run<'_> {
     }
 
     /// Makes roles and the database, or empties the target. Returns where it is restored into, with the sessions' settings.
-    async fn make_room(&self, ground: &Ground, source: &Source, tables: &[Table]) -> Result<(Target, String)> {
+    async fn make_room(&self, ground: &Ground, archive: &Archive) -> Result<(Target, String)> {
         let Ground { plan, maintenance, facts, target, .. } = ground;
         maintenance.create_roles(&plan.create_roles, facts).await?;
         let undo = |undo: Undo| with(&self.traces, |t| t.undo.push(undo));
@@ -547,7 +684,7 @@ impl Run<'_> {
                 let mark = format!("{MARK}{} unfinished, begun {}", ground.what.label, backup::now());
                 // Before it is there: whoever interrupts us in between finds nothing to drop.
                 undo(Undo::Drop(name.clone()));
-                if let Err(e) = maintenance.create(name, source, facts.major, &mark).await {
+                if let Err(e) = maintenance.create(name, &create_sql(archive, name, facts.major), &mark).await {
                     if e.message().contains("42P04") {
                         // Somebody else made it just now: it is not ours to drop.
                         with(&self.traces, |t| t.undo.clear());
@@ -557,8 +694,7 @@ impl Run<'_> {
                 name.clone()
             }
             Way::Into if self.config.data_only => {
-                let tables = tables.iter().map(|t| copy::qualified(&t.schema, &t.name)).collect();
-                undo(Undo::Truncate(self.session_target(ground, &target.dbname), tables));
+                undo(Undo::Truncate(self.session_target(ground, &target.dbname), ground.tables.clone()));
                 target.dbname.clone()
             }
             Way::Into => {
@@ -660,7 +796,8 @@ impl Run<'_> {
                     }
                     with(&self.traces, |t| t.undo.push(Undo::Drop(name.clone())));
                     let mark = format!("{MARK}{} unfinished: a comparison's", ground.what.label);
-                    ground.maintenance.create(&name, &manifest.source, ground.facts.major, &mark).await?;
+                    let source = Source { major: ground.facts.major, ..manifest.source.clone() };
+                    ground.maintenance.create(&name, &cluster::create_database_sql(&source, &name), &mark).await?;
                     Ok(Some(ground.target.with_dbname(&name)))
                 };
                 compare::schemas(restore, granted, folder, canonical, &mut found).await?;
@@ -851,7 +988,6 @@ impl Run<'_> {
     fn page(
         &self,
         ground: &Ground,
-        manifest: &Manifest,
         found: &Comparison,
         dbname: &str,
         load_seconds: f64,
@@ -859,12 +995,13 @@ impl Run<'_> {
     ) -> Page {
         let equal = found.differences.is_empty();
         let compared = matches!(self.config.verify, VerifyLevel::Content | VerifyLevel::Rows);
+        let whole = compared && ground.what.has_manifest;
         let name = match &ground.plan.way {
             Way::Swap { .. } | Way::Replace { .. } if equal => ground.target.dbname.clone(),
             _ => dbname.to_owned(),
         };
         let what = &ground.what.label;
-        let headline = match (equal, compared) {
+        let headline = match (equal, whole) {
             (true, true) => format!("{what} is restored into {name}, and equal"),
             (true, false) => format!("{what} is restored into {name}, and was not compared"),
             (false, _) => format!("{what} is restored into {dbname}, but is not equal to the backup"),
@@ -874,7 +1011,7 @@ impl Run<'_> {
         if let Some(at) = page.facts.iter().position(|(n, _)| *n == "proof") {
             page.facts.truncate(at);
         }
-        let text: u64 = manifest.tables.iter().map(|t| t.bytes).sum();
+        let text = ground.what.bytes;
         let rate = (load_seconds > 0.0).then(|| bytes((text as f64 / load_seconds) as u64));
         let rate = rate.map(|r| format!(", {r} of rows a second")).unwrap_or_default();
         let all = self.begun.elapsed().as_secs_f64();
@@ -892,6 +1029,10 @@ impl Run<'_> {
         page.facts.push(match (compared, equal, self.config.verify) {
             (false, ..) => ("comparison", "none".into()),
             (_, false, _) => ("comparison", format!("{} in {numbers}", counted(found.differences.len() as u64, "difference"))),
+            _ if !ground.what.has_manifest => (
+                "comparison",
+                format!("as many rows as the file holds: {}, {}", counted(c.tables, "table"), counted(c.rows, "row")),
+            ),
             (_, _, VerifyLevel::Rows) => ("comparison", format!("row counts are equal: {numbers}")),
             _ => ("comparison", format!("equal: {numbers}")),
         });
@@ -900,8 +1041,8 @@ impl Run<'_> {
         page.lists.push(("not proven", found.unproven.clone()));
         page.lists.retain(|(_, lines)| !lines.is_empty());
         page.notices = ground.notices.clone();
-        let verified = equal && self.config.verify == VerifyLevel::Content;
-        let (tables, rows) = (manifest.tables.len() as u64, manifest.tables.iter().map(|t| t.rows).sum::<u64>());
+        let verified = equal && ground.what.has_manifest && self.config.verify == VerifyLevel::Content;
+        let (tables, rows) = (ground.what.tables.unwrap_or_default(), ground.what.rows.unwrap_or_default());
         page.outputs = vec![
             ("backup-id", what.clone()),
             ("database", name.clone()),
@@ -960,6 +1101,48 @@ fn part_of(manifest: &Manifest, toc: &Toc, part: &Part) -> Manifest {
     manifest
 }
 
+/// The statement that makes an empty database with the source's encoding and locale. A file may not hold them: then the server's own
+/// locale is used.
+fn create_sql(archive: &Archive, name: &str, major: u32) -> String {
+    match archive {
+        // The clauses are those of the server that makes it.
+        Archive::Stored(backup) => {
+            cluster::create_database_sql(&Source { major, ..backup.manifest.source.clone() }, name)
+        }
+        Archive::File(file) => {
+            let clauses = file.create_database.as_deref().and_then(|sql| Some(sql.split_once(" WITH ")?.1));
+            let clauses = clauses.map(|c| c.split(" TABLESPACE").next().unwrap_or(c).trim().trim_end_matches(';'));
+            let encoding = file.encoding.as_deref().map(|e| format!(" ENCODING {}", literal(e))).unwrap_or_default();
+            match clauses {
+                Some(clauses) => format!("CREATE DATABASE {} WITH {clauses}", copy::quote(name)),
+                None => format!("CREATE DATABASE {} TEMPLATE template0{encoding}", copy::quote(name)),
+            }
+        }
+    }
+}
+
+/// What the plan needs to know of a file.
+fn what_file(config: &RestoreConfig, file: &DumpFile) -> What {
+    let rows: Option<u64> = file.rows.values().copied().sum();
+    What {
+        label: file.path.display().to_string(),
+        taken_at: None,
+        stored_bytes: file.size,
+        bytes: file.bytes,
+        tables: Some(file.tables),
+        rows,
+        database: file.database.clone(),
+        version: file.source_version.clone(),
+        major: file.major,
+        roles: file.roles.clone(),
+        // Which of the roles own something is not told apart: what cannot be given away shows when it is restored.
+        owners: BTreeSet::new(),
+        extensions: file.extensions.clone(),
+        has_manifest: false,
+        whole: !config.part.names_a_part() && !config.part.schema_only && !config.data_only,
+    }
+}
+
 /// What the plan needs to know of the part that is restored.
 fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
     let Manifest { source, roles, .. } = manifest;
@@ -972,6 +1155,7 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
         label: manifest.id.clone(),
         taken_at: Some(manifest.taken_at.clone()),
         stored_bytes: backup.manifest.totals.stored_bytes,
+        bytes: manifest.tables.iter().map(|t| t.bytes).sum(),
         tables: Some(manifest.tables.len() as u64),
         rows: Some(manifest.tables.iter().map(|t| t.rows).sum()),
         database: Some(source.database.clone()),

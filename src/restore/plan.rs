@@ -21,6 +21,8 @@ pub struct What {
     pub taken_at: Option<String>,
     /// Stored bytes.
     pub stored_bytes: u64,
+    /// Bytes of the rows as text.
+    pub bytes: u64,
     /// Tables with rows that are restored, where known.
     pub tables: Option<u64>,
     /// Rows that are restored, where known.
@@ -249,7 +251,7 @@ pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDat
         }
     }
     if !what.has_manifest {
-        warnings.push("no manifest says what it must hold: the restored database is not compared".into());
+        warnings.push("no manifest says what it must hold: rows are only counted against the file's".into());
     }
     let steps = steps(config, what, &way, safety, &create_roles);
     Ok(Plan { way, safety, create_roles, steps, warnings })

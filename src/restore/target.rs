@@ -3,12 +3,10 @@
 use crate::{
     dump::{copy::quote, pattern::literal},
     error::{Error, Kind, Result},
-    manifest::Source,
     postgres::{
         connect::{self, Session},
         conninfo::Target,
     },
-    verify::cluster,
 };
 use std::{
     collections::BTreeSet,
@@ -170,12 +168,10 @@ impl Maintenance {
         Ok(facts)
     }
 
-    /// Makes an empty database with the source's encoding and locale, marked as unfinished.
-    pub async fn create(&self, name: &str, source: &Source, major: u32, mark: &str) -> Result<()> {
-        // The clauses are those of the server that makes it.
-        let sql = cluster::create_database_sql(&Source { major, ..source.clone() }, name);
+    /// Makes an empty database by this statement, and marks it as unfinished.
+    pub async fn create(&self, name: &str, sql: &str, mark: &str) -> Result<()> {
         let session = self.session().await?;
-        session.batch_execute(&sql).await.map_err(|e| {
+        session.batch_execute(sql).await.map_err(|e| {
             let error = connect::error(&format!("cannot create database {name}"), e);
             match error.hint_text() {
                 Some(_) => error,
