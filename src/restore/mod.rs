@@ -10,9 +10,7 @@ pub mod target;
 use crate::{
     archive::{schema, toc::Toc},
     backup,
-    config::{
-        Anomaly, BackupConfig, BackupKind, CompressionChoice, Filter, Owners, RestoreConfig, VerifyLevel, Which,
-    },
+    config::{Anomaly, BackupConfig, BackupKind, CompressionChoice, Filter, Owners, RestoreConfig, VerifyLevel, Which},
     dump::{copy, pattern::literal},
     dumpfile::{self, DumpFile, Format},
     error::{self, Error, Kind, Result},
@@ -253,7 +251,9 @@ impl Run<'_> {
             (Archive::Stored(backup), Some((part, manifest))) => {
                 self.stored(&ground, backup, part, &manifest, &into, &folder, &dbname).await?
             }
-            (Archive::File(file), _) => (self.file(&ground, file, &into, &folder).await?, begun.elapsed().as_secs_f64()),
+            (Archive::File(file), _) => {
+                (self.file(&ground, file, &into, &folder).await?, begun.elapsed().as_secs_f64())
+            }
             (Archive::Stored(_), None) => return Err(Error::new(Kind::Archive, "the backup has no manifest")),
         };
         if !self.config.part.schema_only {
@@ -357,7 +357,9 @@ impl Run<'_> {
 
     async fn examined(&self, path: &Path) -> Result<Archive> {
         let file = dumpfile::examine(path, None, &*self.progress).await?;
-        if file.format == Format::Plain && self.options() != (dumpfile::Options { jobs: self.options().jobs, ..Default::default() }) {
+        if file.format == Format::Plain
+            && self.options() != (dumpfile::Options { jobs: self.options().jobs, ..Default::default() })
+        {
             return Err(Error::new(Kind::Usage, format!("{}: a plain dump is a script and runs as a whole", path.display()))
                 .hint("leave out schemas, tables, schema-only, data-only and no-owner; --create-roles makes roles that are missing"));
         }
@@ -396,7 +398,8 @@ impl Run<'_> {
     /// as any other folder of pg_dump's when that is asked for.
     async fn without_manifest(&self, store: &Arc<dyn Store>, not_found: Error, scratch: &Path) -> Result<Archive> {
         let Which::Id(id) = &self.config.pick.which else { return Err(not_found) };
-        let Some(stored) = inventory::scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed()) else {
+        let Some(stored) = inventory::scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed())
+        else {
             return Err(not_found);
         };
         if !self.config.force_unproven {
@@ -432,7 +435,9 @@ impl Run<'_> {
         let config = self.config;
         if let Some(direct) = config.target.pooler() {
             let shown = config.target.redacted();
-            return Err(Error::new(Kind::Refused, format!("{shown} is a transaction pooler: it mixes sessions")).hint(direct));
+            return Err(
+                Error::new(Kind::Refused, format!("{shown} is a transaction pooler: it mixes sessions")).hint(direct)
+            );
         }
         let target = config.target.clone().pin().await?;
         let maintenance = Arc::new(Maintenance::find(&target).await?);
@@ -543,8 +548,10 @@ impl Run<'_> {
             (Ok(tools), _) => Ok(tools),
             (Err(_), Some(major)) if major < facts.major => {
                 let tools = tools::find(major, dirs, false).await?;
-                unproven
-                    .push(format!("definitions: pg_dump {} is not here to read them back from the target", facts.major));
+                unproven.push(format!(
+                    "definitions: pg_dump {} is not here to read them back from the target",
+                    facts.major
+                ));
                 Ok(tools)
             }
             (Err(e), _) => Err(e),
@@ -608,7 +615,9 @@ impl Run<'_> {
             match table.file.as_deref().map(|path| files.get(path).map(|file| readback::tiles(table, file))) {
                 None | Some(Some(Ok(_))) => {}
                 Some(Some(Err(e))) => problems.push(e.one_line()),
-                Some(None) => problems.push(format!("table {}.{}: the manifest lacks its file", table.schema, table.name)),
+                Some(None) => {
+                    problems.push(format!("table {}.{}: the manifest lacks its file", table.schema, table.name))
+                }
             }
         }
         let checked = stream::iter(&manifest.files)
@@ -668,8 +677,11 @@ impl Run<'_> {
                 let why = report.failure.map(|f| f.message);
                 let why = why.or_else(|| report.proof.and_then(|p| p.differences.into_iter().next()));
                 let why = why.unwrap_or_else(|| "it is not proven".into());
-                Err(Error::new(Kind::Refused, format!("the safety backup of {db} failed, so nothing was touched: {why}"))
-                    .hint("savepoint check --database-url … says what it lacks; --no-safety-backup goes without"))
+                Err(Error::new(
+                    Kind::Refused,
+                    format!("the safety backup of {db} failed, so nothing was touched: {why}"),
+                )
+                .hint("savepoint check --database-url … says what it lacks; --no-safety-backup goes without"))
             }
         }
     }
@@ -746,7 +758,8 @@ impl Run<'_> {
             return Err(Error::new(Kind::Io, format!("{} lacks room for {}", restore.files.display(), bytes(needed)))
                 .hint("free some space, or name another folder by --scratch-dir"));
         }
-        self.progress.event(Event::ToRestore(manifest.tables.iter().filter(|t| t.file.is_some()).map(|t| t.bytes).sum()));
+        self.progress
+            .event(Event::ToRestore(manifest.tables.iter().filter(|t| t.file.is_some()).map(|t| t.bytes).sum()));
         let (sender, tables) = mpsc::unbounded_channel();
         for table in &manifest.tables {
             if let Some(&file) = table.file.as_deref().and_then(|path| files.get(path)) {
@@ -815,7 +828,11 @@ impl Run<'_> {
             self.progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
         }
         if !restored.excused.is_empty() {
-            let excused = |d: &String| d.starts_with("comment on extension ") || d.contains(" on schema public") || d.starts_with("schema public");
+            let excused = |d: &String| {
+                d.starts_with("comment on extension ")
+                    || d.contains(" on schema public")
+                    || d.starts_with("schema public")
+            };
             found.differences.retain(|d| !excused(d));
             for line in &restored.excused {
                 self.progress.event(Event::Warning(&format!("only a superuser may restore this: {line}")));
@@ -934,7 +951,8 @@ impl Run<'_> {
             }
             Way::Replace { aside, .. } => {
                 if let Err(e) = maintenance.remove(aside).await {
-                    self.progress.event(Event::Warning(&format!("the old database is left as {aside}: {}", e.one_line())));
+                    self.progress
+                        .event(Event::Warning(&format!("the old database is left as {aside}: {}", e.one_line())));
                 }
             }
             _ => {}
@@ -985,14 +1003,7 @@ impl Run<'_> {
         page
     }
 
-    fn page(
-        &self,
-        ground: &Ground,
-        found: &Comparison,
-        dbname: &str,
-        load_seconds: f64,
-        safety: Option<&str>,
-    ) -> Page {
+    fn page(&self, ground: &Ground, found: &Comparison, dbname: &str, load_seconds: f64, safety: Option<&str>) -> Page {
         let equal = found.differences.is_empty();
         let compared = matches!(self.config.verify, VerifyLevel::Content | VerifyLevel::Rows);
         let whole = compared && ground.what.has_manifest;
@@ -1028,7 +1039,9 @@ impl Run<'_> {
         );
         page.facts.push(match (compared, equal, self.config.verify) {
             (false, ..) => ("comparison", "none".into()),
-            (_, false, _) => ("comparison", format!("{} in {numbers}", counted(found.differences.len() as u64, "difference"))),
+            (_, false, _) => {
+                ("comparison", format!("{} in {numbers}", counted(found.differences.len() as u64, "difference")))
+            }
             _ if !ground.what.has_manifest => (
                 "comparison",
                 format!("as many rows as the file holds: {}, {}", counted(c.tables, "table"), counted(c.rows, "row")),
@@ -1082,7 +1095,8 @@ fn part_of(manifest: &Manifest, toc: &Toc, part: &Part) -> Manifest {
         manifest.matviews.clear();
     }
     if let Some(ids) = &part.entries {
-        let taken = |kind: &'static str| toc.entries.iter().filter(move |e| e.kind() == kind && ids.contains(&e.dump_id));
+        let taken =
+            |kind: &'static str| toc.entries.iter().filter(move |e| e.kind() == kind && ids.contains(&e.dump_id));
         let names = |kind: &'static str| -> HashSet<(String, String)> {
             let text = |raw: &Option<Vec<u8>>| String::from_utf8_lossy(raw.as_deref().unwrap_or_default()).into_owned();
             taken(kind).map(|e| (text(&e.namespace), text(&e.tag))).collect()

@@ -53,7 +53,7 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
     })?;
     // The conditions are made for the catalog: here they see the archive's names. pg_class itself is visible by any search_path.
     let sql = format!(
-        "WITH e AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]))
+        "WITH e AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
                     WITH ORDINALITY AS e (nspname, relname, nr))
          SELECT n.nr FROM (SELECT nr, nspname FROM e) n
            JOIN (SELECT nr, relname, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS oid FROM e) c ON c.nr = n.nr
@@ -82,7 +82,8 @@ fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
     loop {
         let before = seeds.len();
         for attach in toc.entries.iter().filter(|e| e.kind() == "TABLE ATTACH") {
-            let child = |id: &&i32| by_id.get(id).is_some_and(|e| e.tag == attach.tag && e.namespace == attach.namespace);
+            let child =
+                |id: &&i32| by_id.get(id).is_some_and(|e| e.tag == attach.tag && e.namespace == attach.namespace);
             if let Some(child) = attach.deps.iter().find(child)
                 && attach.deps.iter().any(|id| id != child && seeds.contains(id))
             {
@@ -111,14 +112,29 @@ fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
         for entry in &toc.entries {
             let belongs = matches!(
                 entry.kind(),
-                "SEQUENCE" | "DEFAULT" | "INDEX" | "CONSTRAINT" | "CHECK CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE" | "POLICY"
-                    | "ROW SECURITY" | "ACL" | "COMMENT" | "SECURITY LABEL" | "STATISTICS" | "SEQUENCE OWNED BY" | "TABLE ATTACH"
-                    | "INDEX ATTACH" | "CLUSTER" | "CLUSTER ON" | "REPLICA IDENTITY"
+                "SEQUENCE"
+                    | "DEFAULT"
+                    | "INDEX"
+                    | "CONSTRAINT"
+                    | "CHECK CONSTRAINT"
+                    | "FK CONSTRAINT"
+                    | "TRIGGER"
+                    | "RULE"
+                    | "POLICY"
+                    | "ROW SECURITY"
+                    | "ACL"
+                    | "COMMENT"
+                    | "SECURITY LABEL"
+                    | "STATISTICS"
+                    | "SEQUENCE OWNED BY"
+                    | "TABLE ATTACH"
+                    | "INDEX ATTACH"
+                    | "CLUSTER"
+                    | "CLUSTER ON"
+                    | "REPLICA IDENTITY"
             );
-            let rows = matches!(
-                entry.kind(),
-                "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA"
-            );
+            let rows =
+                matches!(entry.kind(), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA");
             if taken.contains(&entry.dump_id) || !(belongs || rows) || !entry.deps.iter().any(|d| taken.contains(d)) {
                 continue;
             }

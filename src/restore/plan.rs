@@ -148,7 +148,8 @@ pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<S
             format!("it is not proven: at {} only its stored bytes were checked", proof.finished_at)
         }
         Some(proof) => {
-            let level = if proof.level == VerifyLevel::Rows { "its rows were counted" } else { "every row was compared" };
+            let level =
+                if proof.level == VerifyLevel::Rows { "its rows were counted" } else { "every row was compared" };
             return Ok(format!("passed at {}: {level}", proof.finished_at));
         }
         None => "it was never proven".into(),
@@ -227,13 +228,18 @@ pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDat
         match config.verify {
             VerifyLevel::Content | VerifyLevel::Rows => {}
             VerifyLevel::Archive | VerifyLevel::None => {
-                return Err(refused("a database is replaced only by one that was compared, and option verify says not to")
-                    .hint("use verify content or rows; or --create, look at it, and rename it yourself"));
+                return Err(refused(
+                    "a database is replaced only by one that was compared, and option verify says not to",
+                )
+                .hint("use verify content or rows; or --create, look at it, and rename it yourself"));
             }
         }
         if let Some(n) = facts.content.as_ref().map(|c| c.prepared).filter(|n| *n > 0) {
-            return Err(refused(format!("database {db} has {}, so it cannot be renamed", counted(n, "prepared transaction")))
-                .hint("COMMIT PREPARED or ROLLBACK PREPARED what pg_prepared_xacts lists"));
+            return Err(refused(format!(
+                "database {db} has {}, so it cannot be renamed",
+                counted(n, "prepared transaction")
+            ))
+            .hint("COMMIT PREPARED or ROLLBACK PREPARED what pg_prepared_xacts lists"));
         }
     }
     if way == Way::Wipe {
@@ -295,8 +301,12 @@ fn roles(config: &RestoreConfig, what: &What, facts: &Facts) -> Result<Vec<Strin
         ));
     }
     if !missing.is_empty() && !facts.creates_roles {
-        return Err(refused(format!("role {} may not create the roles that are missing: {}", facts.user, some(&missing)))
-            .hint(format!("ALTER ROLE {} CREATEROLE, or restore with --no-owner", quote(&facts.user))));
+        return Err(refused(format!(
+            "role {} may not create the roles that are missing: {}",
+            facts.user,
+            some(&missing)
+        ))
+        .hint(format!("ALTER ROLE {} CREATEROLE, or restore with --no-owner", quote(&facts.user))));
     }
     let foreign: Vec<&String> =
         what.owners.iter().filter(|r| facts.roles.contains(*r) && !facts.member_of.contains(*r)).collect();
@@ -392,16 +402,14 @@ fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Resul
     }
 }
 
-fn steps(
-    config: &RestoreConfig,
-    what: &What,
-    way: &Way,
-    safety: bool,
-    create_roles: &[String],
-) -> Vec<String> {
+fn steps(config: &RestoreConfig, what: &What, way: &Way, safety: bool, create_roles: &[String]) -> Vec<String> {
     let db = &config.target.dbname;
     let mut steps = Vec::new();
-    let check = if what.has_manifest { "every stored file, by its size and SHA-256 in the manifest" } else { "the file to its end" };
+    let check = if what.has_manifest {
+        "every stored file, by its size and SHA-256 in the manifest"
+    } else {
+        "the file to its end"
+    };
     steps.push(format!("check {check}"));
     if safety {
         steps.push(format!("take a backup of {db} (kind pre-restore) and prove it; without that nothing is touched"));
@@ -438,7 +446,9 @@ fn steps(
     if what.has_manifest {
         match config.verify {
             VerifyLevel::Content => steps.push("compare every row, sequence, large object and definition".into()),
-            VerifyLevel::Rows => steps.push("count the rows, and compare sequences, large objects and definitions".into()),
+            VerifyLevel::Rows => {
+                steps.push("count the rows, and compare sequences, large objects and definitions".into())
+            }
             VerifyLevel::Archive | VerifyLevel::None => steps.push("compare nothing".into()),
         }
     }

@@ -152,7 +152,8 @@ impl Maintenance {
         facts.databases =
             names("SELECT datname::pg_catalog.text FROM pg_catalog.pg_database").await?.into_iter().collect();
         facts.roles = names("SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles").await?.into_iter().collect();
-        let member = "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')";
+        let member =
+            "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')";
         facts.member_of = names(member).await?.into_iter().collect();
         let extensions = "SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions";
         facts.extensions = names(extensions).await?.into_iter().collect();
@@ -279,8 +280,8 @@ impl Maintenance {
         let session = self.session().await?;
         let killer = self.session().await?;
         let failed = |e| connect::error(&format!("cannot put database {new} into the place of {old}"), e);
-        let end = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-                    WHERE datname = ANY ($1::pg_catalog.text[]) AND pid <> pg_catalog.pg_backend_pid()";
+        let others = "SELECT pid FROM pg_catalog.pg_stat_activity
+                       WHERE datname = ANY ($1::pg_catalog.text[]) AND pid <> pg_catalog.pg_backend_pid()";
         let both = vec![old.to_owned(), new.to_owned()];
         let begun = Instant::now();
         loop {
@@ -293,8 +294,12 @@ impl Maintenance {
             let refused = std::sync::Mutex::new(None);
             let ending = async {
                 loop {
-                    if let Err(e) = killer.query(end, &[&both]).await {
-                        *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
+                    // Each by itself: one that is a superuser's must not shield the others.
+                    for row in killer.query(others, &[&both]).await.unwrap_or_default() {
+                        let end = format!("SELECT pg_catalog.pg_terminate_backend({})", row.get::<_, i32>(0));
+                        if let Err(e) = killer.batch_execute(&end).await {
+                            *refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
+                        }
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -383,7 +388,8 @@ pub async fn content(target: &Target) -> Result<Content> {
                 (SELECT count(*) FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())",
         others.join(" UNION ALL ")
     );
-    let row = session.query_one(&sql, &[]).await.map_err(|e| connect::error("cannot look into the target database", e))?;
+    let row =
+        session.query_one(&sql, &[]).await.map_err(|e| connect::error("cannot look into the target database", e))?;
     let tables = row.get::<_, i64>(0) as u64;
     Ok(Content {
         tables,
@@ -405,9 +411,9 @@ fn objects(only_public: bool) -> Vec<String> {
     let query = |catalog: &str, namespace: &str, condition: &str| {
         let from = match namespace {
             "" => format!("pg_catalog.{catalog} o WHERE true"),
-            column => format!(
-                "pg_catalog.{catalog} o JOIN pg_catalog.pg_namespace n ON n.oid = o.{column} WHERE {place}"
-            ),
+            column => {
+                format!("pg_catalog.{catalog} o JOIN pg_catalog.pg_namespace n ON n.oid = o.{column} WHERE {place}")
+            }
         };
         format!(
             "SELECT 'pg_catalog.{catalog}'::pg_catalog.regclass::pg_catalog.oid AS classid, o.oid AS objid FROM {from} AND {condition} AND NOT {}",

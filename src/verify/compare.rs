@@ -375,7 +375,9 @@ where
     }
     let Some(target) = canonical().await? else {
         let n = plural(differences.len() as u64, "schema entry").replace("entrys", "entries");
-        found.unproven.push(format!("{n}: printed differently by this server, and no second database could be made to compare with"));
+        found.unproven.push(format!(
+            "{n}: printed differently by this server, and no second database could be made to compare with"
+        ));
         differences.retain(|d| same_words && d.what != "definition differs");
         found.differences.extend(differences.into_iter().map(|d| format!("{}: {}", d.object, d.what)));
         return Ok(());

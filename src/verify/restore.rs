@@ -139,7 +139,10 @@ impl Restored {
     fn take(&mut self, problems: Vec<String>, strict: bool, must: bool) -> Result<()> {
         let (excused, problems): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| strict && harmless(p));
         self.excused.extend(excused);
-        if strict && must && let Some(first) = problems.first() {
+        if strict
+            && must
+            && let Some(first) = problems.first()
+        {
             let more = problems.len() - 1;
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             return Err(Error::new(Kind::Database, format!("{first}{more}")));
@@ -152,8 +155,19 @@ impl Restored {
 /// Whether a complaint of pg_restore's is one that every role meets that is no superuser, about something that the server has anyway:
 /// the comment of an extension, the owner and the privileges of schema `public`.
 pub fn harmless(problem: &str) -> bool {
-    let of_public = ["SCHEMA public ", "ACL SCHEMA public ", "COMMENT SCHEMA public ", "ACL - SCHEMA public ", "COMMENT - SCHEMA public "];
-    let refused = ["must be owner of", "must be member of role", "must be able to SET ROLE", "permission denied for schema public"];
+    let of_public = [
+        "SCHEMA public ",
+        "ACL SCHEMA public ",
+        "COMMENT SCHEMA public ",
+        "ACL - SCHEMA public ",
+        "COMMENT - SCHEMA public ",
+    ];
+    let refused = [
+        "must be owner of",
+        "must be member of role",
+        "must be able to SET ROLE",
+        "permission denied for schema public",
+    ];
     let extension = problem.contains("COMMENT EXTENSION ") || problem.contains("COMMENT - EXTENSION ");
     (extension && problem.contains("must be owner of extension"))
         || (of_public.iter().any(|p| problem.contains(p)) && refused.iter().any(|r| problem.contains(r)))

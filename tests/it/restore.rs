@@ -5,7 +5,7 @@ use crate::support::{
     compare::compare,
     find,
     pg::{self, Server},
-    run::{Ended, Savepoint, in_process},
+    run::{Ended, Savepoint, in_process, nothing_left},
     s3, scratch,
 };
 use anyhow::{Context, ensure};
@@ -154,7 +154,10 @@ async fn rails_hold_and_cures_work() -> Result {
     };
     let untouched = async || -> Result { Ok(ensure!(server.psql(db, "SELECT count(*) FROM orders").await? == "100")) };
 
-    refused(run(&[])?.run().await?, &["is not empty: 3 tables", "--create NAME", "--swap", "--clean --confirm it_rails"])?;
+    refused(
+        run(&[])?.run().await?,
+        &["is not empty: 3 tables", "--create NAME", "--swap", "--clean --confirm it_rails"],
+    )?;
     refused(run(&["--clean"])?.run().await?, &["removes everything", "--confirm it_rails"])?;
     refused(run(&["--clean", "--confirm", "it_rail"])?.run().await?, &["\"it_rail\"", "\"it_rails\""])?;
     refused(run(&["--create", "it_rails_2", "--protect", "rails"])?.run().await?, &["is protected (--protect rails)"])?;
@@ -182,7 +185,11 @@ async fn rails_hold_and_cures_work() -> Result {
 }
 
 /// An application that connects, asks and disconnects, again and again, and keeps what went wrong.
-fn application(server: &'static Server, db: &str, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<(u64, Vec<String>)> {
+fn application(
+    server: &'static Server,
+    db: &str,
+    stop: Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<(u64, Vec<String>)> {
     let db = db.to_owned();
     tokio::spawn(async move {
         let (mut answers, mut errors) = (0, Vec::new());
@@ -225,7 +232,9 @@ async fn swap_under_an_application_that_reconnects() -> Result {
         let (more, errors) = app.await?;
         answers += more;
         let known = |e: &String| {
-            ["terminating connection", "dropped or renamed", "server closed the connection", "does not exist"].iter().any(|k| e.contains(k))
+            ["terminating connection", "dropped or renamed", "server closed the connection", "does not exist"]
+                .iter()
+                .any(|k| e.contains(k))
         };
         ensure!(errors.iter().all(known) && errors.len() <= 4, "{errors:#?}");
     }
@@ -235,16 +244,25 @@ async fn swap_under_an_application_that_reconnects() -> Result {
     let told = ended.json()?;
     ensure!(told["verified"] == true && told["database"] == db, "{told:#}");
     let aside = told["old_database"].as_str().context("old_database")?;
-    ensure!(server.psql(db, "SELECT count(*) FROM busy; SELECT count(*) FROM orders WHERE note = 'broken'").await? == "500\n0");
+    ensure!(
+        server.psql(db, "SELECT count(*) FROM busy; SELECT count(*) FROM orders WHERE note = 'broken'").await?
+            == "500\n0"
+    );
     ensure!(server.psql(aside, "SELECT count(*) FROM public.orders WHERE note = 'broken'").await? == "20000");
     let after = server.psql("postgres", own).await?;
     ensure!(before == after, "of the database itself\n{before}\n{after}");
     ensure!(databases_like(server, "it swap%").await? == [db, aside]);
 
     // The way back, as printed, leads back.
-    let again = restore(server, &server.url(db))?.to_folder(store.path()).args(["latest", "--swap", "--verify", "rows"]);
+    let again =
+        restore(server, &server.url(db))?.to_folder(store.path()).args(["latest", "--swap", "--verify", "rows"]);
     let ended = again.run().await?.expect(0)?;
-    let way: Vec<&str> = ended.stdout.lines().map(str::trim).filter(|l| l.starts_with("SELECT pg_term") || l.starts_with("BEGIN;")).collect();
+    let way: Vec<&str> = ended
+        .stdout
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.starts_with("SELECT pg_term") || l.starts_with("BEGIN;"))
+        .collect();
     ensure!(way.len() == 2, "{}", ended.stdout);
     server.psql(db, "CREATE TABLE public.since_then ()").await?;
     server.psql("postgres", &way.join("\n")).await?;
@@ -256,36 +274,42 @@ async fn swap_under_an_application_that_reconnects() -> Result {
 #[tokio::test]
 async fn a_killed_restore_leaves_the_old_database_untouched() -> Result {
     let server = pg::server(MAJOR).await?;
+    let temporary = scratch()?;
+    let scratch_dir = ["--scratch-dir".to_owned(), temporary.path().display().to_string()];
     for (db, how, moments) in [
         ("it_kill", &["--swap"][..], &["--section=pre-data", "--section=post-data", "schema-restored"][..]),
-        ("it_kill_clean", &["--clean", "--confirm", "it_kill_clean"], &["pg_dump", "--section=post-data --jobs=3"]),
+        ("it_kill_clean", &["--clean", "--confirm", "it_kill_clean"], &["--snapshot", "it_kill_clean_restored"]),
     ] {
         let store = shop(server, db).await?;
         server.psql(db, "DELETE FROM orders WHERE id % 2 = 0").await?;
-        server.create_db(&format!("{db}_same"), "").await?;
+        let same = format!("{db}_same");
+        server.create_db(&same, "").await?;
         let sql = server.tool("pg_dump", &["-d", &server.socket(db)]).await?;
-        pg::psql(&server.bin, &server.socket(&format!("{db}_same")), sql).await?;
+        pg::psql(&server.bin, &server.socket(&same), sql).await?;
+        let run = |args: &[&str]| {
+            let run =
+                restore(server, &server.url(db))?.to_folder(store.path()).args(["--kind", "manual", "--database", db]);
+            Ok::<_, anyhow::Error>(run.args(args.to_vec()).args(scratch_dir.clone()))
+        };
         for moment in moments {
-            let run = restore(server, &server.url(db))?.to_folder(store.path()).args(["latest", "--database", db]);
-            let running = run.args(how.to_vec()).args(["--scratch-dir", &store.path().display().to_string()]).spawn()?;
-            let needle = moment.split(" --jobs").next().unwrap_or(moment);
-            running.descendant(needle).await.context(*moment)?;
+            let running = run(how)?.spawn()?;
+            running.descendant(moment).await.context(*moment)?;
             running.signal(Signal::KILL)?;
             running.wait().await?;
-            let found = compare((server, db), (server, &format!("{db}_same"))).await?;
+            let found = compare((server, db), (server, &same)).await?;
             ensure!(found.is_empty(), "{db} {moment}: {found:#?}");
         }
         let left = databases_like(server, &format!("{db}\\_restored%")).await?;
         ensure!(!left.is_empty(), "nothing was left by the killed ones");
-        let dry = restore(server, &server.url(db))?.to_folder(store.path()).args(["latest", "--database", db, "--swap", "--dry-run"]);
-        let dry = dry.run().await?.expect(0)?;
-        let taken = restore(server, &server.url(db))?.to_folder(store.path()).args(["latest", "--database", db, "--create", &left[0]]);
-        refused(taken.run().await?, &[&left[0], "left behind"])?;
+        let dry = run(&["--swap", "--dry-run"])?.run().await?.expect(0)?;
+        refused(run(&["--create", &left[0]])?.run().await?, &[&left[0], "left behind"])?;
         for name in left {
-            ensure!(dry.stderr.contains(&format!("database {name} is what a restore that was broken off left behind")), "{}", dry.output());
+            let said = format!("database {name} is what a restore that was broken off left behind");
+            ensure!(dry.stderr.contains(&said), "{}", dry.output());
             server.drop_db(&name).await?;
         }
     }
+    nothing_left(temporary.path())?;
     Ok(())
 }
 
@@ -308,7 +332,12 @@ async fn an_interrupted_restore_cleans_up() -> Result {
         ended.left_nothing()?;
     }
     ensure!(databases_like(server, "it_interrupt%").await? == [db, "it_interrupt_empty"]);
-    let left = server.psql("it_interrupt_empty", "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace").await?;
+    let left = server
+        .psql(
+            "it_interrupt_empty",
+            "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace",
+        )
+        .await?;
     ensure!(left == "0", "{left} relations are left");
     Ok(())
 }
@@ -324,7 +353,9 @@ async fn what_is_damaged_or_unproven_is_refused_before_the_target_is_touched() -
     let run = Savepoint::backup(&server.url(db), &server.bin)?.to_s3(&s3.endpoint, &bucket, "d");
     run.run().await?.expect(0)?;
     let objects = s3.list(&bucket).await?;
-    let key = |end: &str| objects.iter().map(|o| o.key.clone()).find(|k| k.ends_with(end) || k.contains(end)).context(end.to_owned());
+    let key = |end: &str| {
+        objects.iter().map(|o| o.key.clone()).find(|k| k.ends_with(end) || k.contains(end)).context(end.to_owned())
+    };
     let id = key("manifest.json")?.rsplit('/').nth(1).context("an id")?.to_owned();
     let try_it = async |args: &[&str]| {
         let run = restore(server, &server.url("it_damage_new"))?.to_s3(&s3.endpoint, &bucket, "d");
@@ -400,12 +431,20 @@ async fn clean_takes_a_safety_backup_first() -> Result {
     let told = ended.json()?;
     let safety = told["safety_backup"].as_str().context("safety_backup")?;
     ensure!(safety.contains("-pre-restore-"), "{safety}");
-    ensure!(server.psql(db, "SELECT count(*) FROM orders WHERE note = 'newer'; SELECT to_regclass('newer') IS NULL").await? == "0\nt");
+    ensure!(
+        server
+            .psql(db, "SELECT count(*) FROM orders WHERE note = 'newer'; SELECT to_regclass('newer') IS NULL")
+            .await?
+            == "0\nt"
+    );
     ensure!(databases_like(server, "it_clean%").await? == [db], "something is left beside it");
     // And back.
     let back = restore(server, &server.url(db))?.to_folder(store.path());
     back.args([safety, "--clean", "--confirm", db, "--no-safety-backup"]).run().await?.expect(0)?;
-    ensure!(server.psql(db, "SELECT count(*) FROM orders WHERE note = 'newer'; SELECT count(*) FROM newer").await? == "20000\n1");
+    ensure!(
+        server.psql(db, "SELECT count(*) FROM orders WHERE note = 'newer'; SELECT count(*) FROM newer").await?
+            == "20000\n1"
+    );
     Ok(())
 }
 
@@ -414,20 +453,43 @@ async fn clean_takes_a_safety_backup_first() -> Result {
 async fn clean_where_no_database_can_be_made() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_rented";
-    server.psql("postgres", "CREATE ROLE it_tenant LOGIN; CREATE DATABASE it_rented OWNER it_tenant TEMPLATE template0").await?;
+    server
+        .psql("postgres", "CREATE ROLE it_tenant LOGIN; CREATE DATABASE it_rented OWNER it_tenant TEMPLATE template0")
+        .await?;
     let url = server.url_at(server.port, "it_tenant", db);
-    let as_tenant = format!("SET ROLE it_tenant; {SHOP} SELECT lo_from_bytea(0, 'large'); CREATE TYPE mood AS ENUM ('a'); CREATE EXTENSION citext");
+    let as_tenant = format!(
+        "SET ROLE it_tenant; {SHOP} SELECT lo_from_bytea(0, 'large'); CREATE TYPE mood AS ENUM ('a'); CREATE EXTENSION citext"
+    );
     server.psql(db, &as_tenant).await?;
     let store = scratch()?;
     Savepoint::backup(&url, &server.bin)?.to_folder(store.path()).run().await?.expect(0)?;
     server.psql(db, "SET ROLE it_tenant; DELETE FROM extra.things; CREATE TABLE newer (); CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE AGGREGATE a (int) (SFUNC = int4pl, STYPE = int)").await?;
-    let run = || Ok::<_, anyhow::Error>(restore(server, &url)?.to_folder(store.path()).args(["--kind", "manual", "--clean", "--confirm", db]));
-    refused(run()?.args(["--no-safety-backup"]).run().await?, &["may make no databases", "not without a safety backup"])?;
+    let run = || {
+        Ok::<_, anyhow::Error>(restore(server, &url)?.to_folder(store.path()).args([
+            "--kind",
+            "manual",
+            "--clean",
+            "--confirm",
+            db,
+        ]))
+    };
+    refused(
+        run()?.args(["--no-safety-backup"]).run().await?,
+        &["may make no databases", "not without a safety backup"],
+    )?;
     let ended = run()?.args(["--json"]).run().await?.expect(0)?;
     ended.left_nothing()?;
     let told = ended.json()?;
     ensure!(told["safety_backup"].is_string() && told["differences"] == serde_json::json!([]), "{told:#}");
-    ensure!(server.psql(db, "SELECT count(*) FROM extra.things; SELECT to_regclass('newer') IS NULL AND to_regproc('f') IS NULL").await? == "77\nt");
+    ensure!(
+        server
+            .psql(
+                db,
+                "SELECT count(*) FROM extra.things; SELECT to_regclass('newer') IS NULL AND to_regproc('f') IS NULL"
+            )
+            .await?
+            == "77\nt"
+    );
     Ok(())
 }
 
@@ -437,7 +499,12 @@ async fn parts() -> Result {
     let db = "it_parts";
     let store = shop(server, db).await?;
     let run = async |into: &str, args: &[&str]| {
-        restore(server, &server.url(into))?.to_folder(store.path()).args(["--database", db]).args(args.to_vec()).run().await
+        restore(server, &server.url(into))?
+            .to_folder(store.path())
+            .args(["--database", db])
+            .args(args.to_vec())
+            .run()
+            .await
     };
     let ended = run("it_parts_1", &["--tables", "orders"]).await?.expect(0)?;
     ensure!(ended.output().contains("left out: foreign key public.orders orders_customer_fkey"), "{}", ended.output());
@@ -448,7 +515,10 @@ async fn parts() -> Result {
     ensure!(is == "20000\nt\n20000\n2\n1\n0", "{is}");
 
     run("it_parts_2", &["--schemas", "extra"]).await?.expect(0)?;
-    ensure!(server.psql("it_parts_2", "SELECT count(*) FROM extra.things; SELECT to_regclass('orders') IS NULL").await? == "77\nt");
+    ensure!(
+        server.psql("it_parts_2", "SELECT count(*) FROM extra.things; SELECT to_regclass('orders') IS NULL").await?
+            == "77\nt"
+    );
     refused(run("it_parts_0", &["--tables", "nosuch"]).await?, &["holds nothing that option tables names"])?;
     ensure!(!exists(server, "it_parts_0").await?);
 
@@ -459,7 +529,9 @@ async fn parts() -> Result {
     let found = compare((server, db), (server, "it_parts_3")).await?;
     ensure!(found.is_empty(), "{found:#?}");
     refused(run("it_parts_3", &["--data-only"]).await?, &["holds rows", "TRUNCATE"])?;
-    server.psql("it_parts_3", "TRUNCATE orders, customers; TRUNCATE extra.things; ALTER TABLE orders DROP COLUMN note").await?;
+    server
+        .psql("it_parts_3", "TRUNCATE orders, customers; TRUNCATE extra.things; ALTER TABLE orders DROP COLUMN note")
+        .await?;
     refused(run("it_parts_3", &["--data-only"]).await?, &["has no column note"])?;
     Ok(())
 }
@@ -469,8 +541,10 @@ async fn a_role_that_is_no_superuser() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_plainly";
     server.create_db(db, "").await?;
-    let sql = format!("{SHOP} CREATE ROLE it_big_owner; CREATE ROLE it_plain LOGIN CREATEDB; ALTER TABLE orders OWNER TO it_big_owner; \
-        CREATE EXTENSION citext; GRANT SELECT ON customers TO it_big_owner; COMMENT ON SCHEMA public IS 'ours'");
+    let sql = format!(
+        "{SHOP} CREATE ROLE it_big_owner; CREATE ROLE it_plain LOGIN CREATEDB; ALTER TABLE orders OWNER TO it_big_owner; \
+        CREATE EXTENSION citext; GRANT SELECT ON customers TO it_big_owner; COMMENT ON SCHEMA public IS 'ours'"
+    );
     server.psql(db, &sql).await?;
     let store = scratch()?;
     stored(server, db, store.path(), &[]).await?;
@@ -480,9 +554,16 @@ async fn a_role_that_is_no_superuser() -> Result {
     let ended = run()?.args(["--no-owner", "--json"]).run().await?.expect(0)?;
     let told = ended.json()?;
     ensure!(told["verified"] == true, "{told:#}");
-    ensure!(told["warnings"].to_string().contains("only a superuser may restore this"), "{told:#}");
     let owners = "SELECT string_agg(DISTINCT tableowner, ',') FROM pg_tables WHERE schemaname IN ('public', 'extra')";
     ensure!(server.psql("it_plainly_2", owners).await? == "it_plain");
+    // As where a provider has made the database, with an extension in it that is not the user's to comment on.
+    server.psql("postgres", "CREATE DATABASE it_plainly_3 OWNER it_plain TEMPLATE template0").await?;
+    server.psql("it_plainly_3", "CREATE EXTENSION citext").await?;
+    let run = restore(server, &server.url_at(server.port, "it_plain", "it_plainly_3"))?.to_folder(store.path());
+    let ended = run.args(["--database", db, "--no-owner", "--json"]).run().await?.expect(0)?;
+    let told = ended.json()?;
+    ensure!(told["verified"] == true, "{told:#}");
+    ensure!(told["warnings"].to_string().contains("only a superuser may restore this"), "{told:#}");
     Ok(())
 }
 
@@ -526,11 +607,18 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
         verify: VerifyLevel::Content,
         force_unproven: false,
         dry_run: false,
-        engine: Engine { jobs: 2, pg_bin_dirs: vec![server.bin.clone()], scratch_dir: Some(temporary.path().to_owned()) },
+        engine: Engine {
+            jobs: 2,
+            pg_bin_dirs: vec![server.bin.clone()],
+            scratch_dir: Some(temporary.path().to_owned()),
+        },
         context: RunContext::default(),
     };
-    let meddler =
-        Arc::new(Meddler { bin: server.bin.clone(), conninfo: server.socket("it_unequal_new"), done: Mutex::new(false) });
+    let meddler = Arc::new(Meddler {
+        bin: server.bin.clone(),
+        conninfo: server.socket("it_unequal_new"),
+        done: Mutex::new(false),
+    });
     let page = savepoint::restore::run(&config, meddler.clone(), tokio_util::sync::CancellationToken::new()).await;
     ensure!(*meddler.done.lock().unwrap(), "the row was not deleted: {page:#?}");
     ensure!(page.exit_code == 3, "{page:#?}");
@@ -554,7 +642,8 @@ async fn files_of_pg_dump() -> Result {
         let file = dir.path().join(format!("dump{n}")).display().to_string();
         server.tool("pg_dump", &[format, "-f", &file, "-d", &server.socket(db)]).await?;
         let into = format!("it_file_{n}");
-        let ended = restore(server, &server.url(&into))?.args([&file, "--json"]).run().await?.expect(0).context(format)?;
+        let ended =
+            restore(server, &server.url(&into))?.args([&file, "--json"]).run().await?.expect(0).context(format)?;
         ended.left_nothing()?;
         let told = ended.json()?;
         ensure!(told["verified"] == false && told["rows"] == 20577, "{told:#}");
@@ -565,7 +654,8 @@ async fn files_of_pg_dump() -> Result {
     }
     let file = find(dir.path(), "dump0")?;
     std::fs::write(&file, &std::fs::read(&file)?[..5000])?;
-    let ended = restore(server, &server.url("it_file_cut"))?.args([&file.display().to_string()]).run().await?.expect(1)?;
+    let ended =
+        restore(server, &server.url("it_file_cut"))?.args([&file.display().to_string()]).run().await?.expect(1)?;
     ensure!(!exists(server, "it_file_cut").await?, "{}", ended.output());
     Ok(())
 }
