@@ -322,6 +322,20 @@ mod tests {
     }
 
     #[test]
+    fn a_restore_of_known_size_says_how_far_it_is() {
+        let console = Console::new(Style::Lines, false, false, Box::new(Sink::default()));
+        console.event(Event::Started(Phase::Restore));
+        console.event(Event::ToRestore(4 << 20));
+        assert_eq!(console.lock().line(), "restore 0 B of 4.0 MiB");
+        console.lock().since = Instant::now() - Duration::from_secs(30);
+        console.event(Event::Restored(3 << 20));
+        let line = console.lock().line();
+        assert!(line.starts_with("restore 3.0 MiB of 4.0 MiB, about 10.") && line.ends_with(" s left"), "{line}");
+        console.event(Event::Restored(1 << 20));
+        assert_eq!(console.lock().line(), "restore 4.0 MiB of 4.0 MiB, building indexes and constraints");
+    }
+
+    #[test]
     fn quiet_leaves_warnings_and_details_need_verbose() {
         let quiet = shown(Style::Lines, true, false);
         assert!(quiet.lines().all(|l| l.starts_with("warning: ") || l.starts_with("dump")), "{quiet}");

@@ -241,9 +241,11 @@ impl Run<'_> {
             return Ok(self.dry(&ground));
         }
         if let Archive::Stored(backup) = &archive {
+            let begun = Instant::now();
+            self.progress.event(Event::Started(Phase::Preflight));
             self.check(backup).await?;
+            self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         }
-        self.progress.event(Event::Finished(Phase::Preflight, self.begun.elapsed()));
         let safety = if ground.plan.safety { Some(self.safety(&ground).await?) } else { None };
         let (into, dbname) = self.make_room(&ground, &archive).await?;
         let begun = Instant::now();
@@ -499,6 +501,8 @@ impl Run<'_> {
         for (n, step) in ground.plan.steps.iter().enumerate() {
             text.push_str(&format!("  {}. {step}\n", n + 1));
         }
+        // Outside of the phase's fold in the log of an action.
+        self.progress.event(Event::Finished(Phase::Preflight, self.begun.elapsed()));
         self.progress.event(Event::Plan(&text));
         for line in &ground.notices {
             self.progress.event(Event::Notice(line));
@@ -1030,13 +1034,13 @@ impl Run<'_> {
         page.facts.push(("database", name.clone()));
         page.facts.push(("time", format!("{}, of which restore {}{rate}", seconds(all), seconds(load_seconds))));
         let c = &found.compared;
-        let numbers = format!(
-            "{}, {}, {}, {}",
+        let numbers = [
             counted(c.tables, "table"),
             counted(c.rows, "row"),
             counted(c.sequences, "sequence"),
-            format!("{} schema entries", count(c.schema_entries))
-        );
+            format!("{} schema entries", count(c.schema_entries)),
+        ];
+        let numbers = numbers.join(", ");
         page.facts.push(match (compared, equal, self.config.verify) {
             (false, ..) => ("comparison", "none".into()),
             (_, false, _) => {

@@ -16,6 +16,7 @@ use crate::{
         tools::{Run, Stdout, Tools},
     },
     progress::{Event, Progress},
+    report::format::clip,
     store::Store,
 };
 use bytes::Bytes;
@@ -155,22 +156,16 @@ impl Restored {
 /// Whether a complaint of pg_restore's is one that every role meets that is no superuser, about something that the server has anyway:
 /// the comment of an extension, the owner and the privileges of schema `public`.
 pub fn harmless(problem: &str) -> bool {
-    let of_public = [
-        "SCHEMA public ",
-        "ACL SCHEMA public ",
-        "COMMENT SCHEMA public ",
-        "ACL - SCHEMA public ",
-        "COMMENT - SCHEMA public ",
-    ];
+    let about = |words: &[&str]| words.iter().any(|word| problem.contains(word));
     let refused = [
         "must be owner of",
         "must be member of role",
         "must be able to SET ROLE",
         "permission denied for schema public",
     ];
-    let extension = problem.contains("COMMENT EXTENSION ") || problem.contains("COMMENT - EXTENSION ");
-    (extension && problem.contains("must be owner of extension"))
-        || (of_public.iter().any(|p| problem.contains(p)) && refused.iter().any(|r| problem.contains(r)))
+    let extension = ["COMMENT EXTENSION ", "COMMENT - EXTENSION ", "(COMMENT ON EXTENSION "];
+    let public = ["(ALTER SCHEMA public OWNER ", "(COMMENT ON SCHEMA public ", " SCHEMA public ", "ON SCHEMA public "];
+    (about(&extension) && problem.contains("must be owner of extension")) || (about(&public) && about(&refused))
 }
 
 impl Restore {
@@ -578,6 +573,11 @@ pub async fn pg_restore(
             let what = error.strip_prefix("could not execute query: ERROR:  ").unwrap_or(error);
             let about = if about.is_empty() { String::new() } else { format!("entry {about}: ") };
             lines.push(format!("{about}pg_restore: {what}"));
+        } else if let Some((command, error)) = line.strip_prefix("Command was: ").zip(lines.last_mut())
+            && about.is_empty()
+        {
+            // Only a verbose pg_restore names the entry; the command names it as well.
+            error.push_str(&format!(" ({})", clip(command, 160)));
         }
     }
     if lines.is_empty() {
@@ -608,6 +608,24 @@ fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_every_server_has_anyway_is_excused() {
+        for (line, excused) in [
+            ("pg_restore: must be owner of extension citext (COMMENT ON EXTENSION citext IS 'case')", true),
+            ("entry 0 0 COMMENT EXTENSION citext: pg_restore: must be owner of extension citext", true),
+            ("pg_restore: must be owner of schema public (ALTER SCHEMA public OWNER TO app;)", true),
+            ("pg_restore: must be able to SET ROLE \"app\" (ALTER SCHEMA public OWNER TO app;)", true),
+            ("pg_restore: must be able to SET ROLE \"app\" (ALTER TABLE public.orders OWNER TO app;)", false),
+            (
+                "pg_restore: permission denied to create extension \"postgis\" (CREATE EXTENSION IF NOT EXISTS postgis)",
+                false,
+            ),
+            ("pg_restore: permission denied for schema public (CREATE TABLE public.orders (id integer))", false),
+        ] {
+            assert_eq!(harmless(line), excused, "{line}");
+        }
+    }
 
     #[test]
     fn the_columns_of_a_copy_statement_are_read_as_written() {

@@ -132,6 +132,23 @@ async fn awkward_into_a_newer_server() -> Result {
     round_trip(15, 17).await
 }
 
+/// Without the programs of the newer server, those of the source serve; what they cannot do is said.
+#[tokio::test]
+async fn into_a_newer_server_with_the_older_programs() -> Result {
+    let (source, target) = (pg::server(15).await?, pg::server(18).await?);
+    let store = shop(source, "it_newer").await?;
+    let ended = restore(source, &target.url("it_newer_copy"))?.to_folder(store.path()).args([
+        "--database",
+        "it_newer",
+        "--json",
+    ]);
+    let told = ended.run().await?.expect(0)?.json()?;
+    ensure!(told["verified"] == true, "{told:#}");
+    ensure!(told["unproven"].to_string().contains("pg_dump 18 is not here"), "{told:#}");
+    ensure!(target.psql("it_newer_copy", "SELECT count(*) FROM orders").await? == "20000");
+    Ok(())
+}
+
 #[tokio::test]
 async fn older_server_is_refused() -> Result {
     let (source, target) = (pg::server(17).await?, pg::server(15).await?);
