@@ -169,7 +169,10 @@ async fn rails_hold_and_cures_work() -> Result {
         let run = restore(server, &server.url(db))?.to_folder(store.path()).args(args.to_vec());
         Ok::<_, anyhow::Error>(run)
     };
-    let untouched = async || -> Result { Ok(ensure!(server.psql(db, "SELECT count(*) FROM orders").await? == "100")) };
+    let untouched = async || -> Result {
+        ensure!(server.psql(db, "SELECT count(*) FROM orders").await? == "100");
+        Ok(())
+    };
 
     refused(
         run(&[])?.run().await?,
@@ -378,7 +381,10 @@ async fn what_is_damaged_or_unproven_is_refused_before_the_target_is_touched() -
         let run = restore(server, &server.url("it_damage_new"))?.to_s3(&s3.endpoint, &bucket, "d");
         run.args(["--backup", &id]).args(args.to_vec()).run().await
     };
-    let untouched = async || -> Result { Ok(ensure!(!exists(server, "it_damage_new").await?, "it was touched")) };
+    let untouched = async || -> Result {
+        ensure!(!exists(server, "it_damage_new").await?, "it was touched");
+        Ok(())
+    };
 
     let rows = key(".dat.zst")?;
     let whole = s3.get(&bucket, &rows).await?;
@@ -581,6 +587,32 @@ async fn a_role_that_is_no_superuser() -> Result {
     let told = ended.json()?;
     ensure!(told["verified"] == true, "{told:#}");
     ensure!(told["warnings"].to_string().contains("only a superuser may restore this"), "{told:#}");
+    Ok(())
+}
+
+/// A role that may make roles but is no superuser comes to be a member of them, so that it can give things away.
+#[tokio::test]
+async fn roles_are_created_without_a_superuser() -> Result {
+    let (source, target) = (pg::server(MAJOR).await?, pg::server(18).await?);
+    let db = "it_roles";
+    source.create_db(db, "").await?;
+    let roles = "CREATE ROLE it_roles_owner LOGIN; CREATE ROLE it_roles_reader; ALTER TABLE orders OWNER TO it_roles_owner; \
+        GRANT SELECT ON orders TO it_roles_reader";
+    source
+        .psql(db, &format!("{SHOP} CREATE ROLE it_maker LOGIN; {roles}; REASSIGN OWNED BY postgres TO it_maker"))
+        .await?;
+    let store = scratch()?;
+    stored(source, db, store.path(), &[]).await?;
+    target.psql("postgres", "CREATE ROLE it_maker LOGIN CREATEDB CREATEROLE").await?;
+    let run = restore(target, &target.url_at(target.port, "it_maker", "it_roles_copy"))?.to_folder(store.path());
+    let ended = run.args(["--database", db, "--create-roles", "--json"]).run().await?;
+    let told = ended.expect(0)?.json()?;
+    ensure!(told["verified"] == true, "{told:#}");
+    let is = "SELECT tableowner FROM pg_tables WHERE tablename = 'orders'; \
+        SELECT has_table_privilege('it_roles_reader', 'orders', 'SELECT'); \
+        SELECT string_agg(rolcanlogin::text, ',') FROM pg_roles WHERE rolname LIKE 'it_roles%'";
+    let is = target.psql("it_roles_copy", is).await?;
+    ensure!(is == "it_roles_owner\nt\nfalse,false", "{is}");
     Ok(())
 }
 
