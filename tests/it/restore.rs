@@ -43,10 +43,18 @@ async fn stored(server: &Server, db: &str, store: &Path, args: &[&str]) -> Resul
     Savepoint::backup(&server.url(db), &server.bin)?.to_folder(store).args(args.to_vec()).run().await?.expect(0)
 }
 
+/// An index that takes more than a second, so that a test can catch pg_restore at it.
+const SLOW: &str = "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN $1; END $$;
+    CREATE INDEX ON extra.things (public.slow(id))";
+
 /// A database with the shop in it, and a proven backup of it.
 async fn shop(server: &Server, db: &str) -> Result<tempfile::TempDir> {
+    shop_with(server, db, "").await
+}
+
+async fn shop_with(server: &Server, db: &str, more: &str) -> Result<tempfile::TempDir> {
     server.create_db(db, "").await?;
-    server.psql(db, SHOP).await?;
+    server.psql(db, &format!("{SHOP} {more}")).await?;
     let store = scratch()?;
     stored(server, db, store.path(), &[]).await?;
     Ok(store)
@@ -300,7 +308,7 @@ async fn a_killed_restore_leaves_the_old_database_untouched() -> Result {
         ("it_kill", &["--swap"][..], &["--section=pre-data", "--section=post-data", "schema-restored"][..]),
         ("it_kill_clean", &["--clean", "--confirm", "it_kill_clean"], &["--snapshot", "it_kill_clean_restored"]),
     ] {
-        let store = shop(server, db).await?;
+        let store = shop_with(server, db, SLOW).await?;
         server.psql(db, "DELETE FROM orders WHERE id % 2 = 0").await?;
         let same = format!("{db}_same");
         server.create_db(&same, "").await?;
@@ -338,7 +346,7 @@ async fn a_killed_restore_leaves_the_old_database_untouched() -> Result {
 async fn an_interrupted_restore_cleans_up() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_interrupt";
-    let store = shop(server, db).await?;
+    let store = shop_with(server, db, SLOW).await?;
     for (moment, into) in [("--section=post-data", "it_interrupt_new"), ("--section=post-data", "it_interrupt_empty")] {
         if into.ends_with("empty") {
             server.create_db(into, "").await?;
@@ -595,12 +603,14 @@ async fn a_role_that_is_no_superuser() -> Result {
 async fn roles_are_created_without_a_superuser() -> Result {
     let (source, target) = (pg::server(MAJOR).await?, pg::server(18).await?);
     let db = "it_roles";
-    source.create_db(db, "").await?;
-    let roles = "CREATE ROLE it_roles_owner LOGIN; CREATE ROLE it_roles_reader; ALTER TABLE orders OWNER TO it_roles_owner; \
-        GRANT SELECT ON orders TO it_roles_reader";
-    source
-        .psql(db, &format!("{SHOP} CREATE ROLE it_maker LOGIN; {roles}; REASSIGN OWNED BY postgres TO it_maker"))
-        .await?;
+    let roles = "CREATE ROLE it_maker LOGIN; CREATE ROLE it_roles_owner LOGIN; CREATE ROLE it_roles_reader; \
+        CREATE DATABASE it_roles OWNER it_maker TEMPLATE template0";
+    for statement in roles.split("; ") {
+        source.psql("postgres", statement).await?;
+    }
+    let owners = "ALTER SCHEMA extra OWNER TO it_roles_owner; ALTER TABLE extra.things OWNER TO it_roles_owner; \
+        GRANT SELECT ON extra.things TO it_roles_reader";
+    source.psql(db, &format!("SET ROLE it_maker; {SHOP} RESET ROLE; {owners}")).await?;
     let store = scratch()?;
     stored(source, db, store.path(), &[]).await?;
     target.psql("postgres", "CREATE ROLE it_maker LOGIN CREATEDB CREATEROLE").await?;
@@ -608,8 +618,8 @@ async fn roles_are_created_without_a_superuser() -> Result {
     let ended = run.args(["--database", db, "--create-roles", "--json"]).run().await?;
     let told = ended.expect(0)?.json()?;
     ensure!(told["verified"] == true, "{told:#}");
-    let is = "SELECT tableowner FROM pg_tables WHERE tablename = 'orders'; \
-        SELECT has_table_privilege('it_roles_reader', 'orders', 'SELECT'); \
+    let is = "SELECT tableowner FROM pg_tables WHERE tablename = 'things'; \
+        SELECT has_table_privilege('it_roles_reader', 'extra.things', 'SELECT'); \
         SELECT string_agg(rolcanlogin::text, ',') FROM pg_roles WHERE rolname LIKE 'it_roles%'";
     let is = target.psql("it_roles_copy", is).await?;
     ensure!(is == "it_roles_owner\nt\nfalse,false", "{is}");
