@@ -345,12 +345,21 @@ fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Resul
             quote(&facts.user)
         ))),
     };
+    // Another restore may have begun in the same second.
+    let made_up = |what: &str| {
+        let mut name = name_with(db, &format!("_{what}_{stamp}"));
+        let mut n = 1;
+        while facts.databases.contains(&name) {
+            n += 1;
+            name = name_with(db, &format!("_{what}_{stamp}_{n}"));
+        }
+        name
+    };
     let names = |named: &Option<String>| {
-        let new = named.clone().unwrap_or_else(|| name_with(db, &format!("_restored_{stamp}")));
-        free(&new)?;
-        let aside = name_with(db, &format!("_before_{stamp}"));
-        free(&aside)?;
-        Ok::<_, Error>((new, aside))
+        if let Some(name) = named {
+            free(name)?;
+        }
+        Ok::<_, Error>((named.clone().unwrap_or_else(|| made_up("restored")), made_up("before")))
     };
     let Some(content) = &facts.content else {
         return match &config.place {
@@ -645,6 +654,15 @@ mod tests {
         ] {
             assert_eq!(protected(name, pattern), expected, "{name} {pattern}");
         }
+    }
+
+    #[test]
+    fn a_made_up_name_is_a_free_one() {
+        let mut facts = facts();
+        facts.databases.insert("app_restored_20261122t030000".into());
+        let plan = decide(&config(Place::Swap(None)), &what(), &facts, at()).unwrap();
+        let (new, aside) = ("app_restored_20261122t030000_2".into(), "app_before_20261122t030000".into());
+        assert_eq!(plan.way, Way::Swap { new, aside });
     }
 
     #[test]

@@ -321,7 +321,9 @@ async fn a_killed_restore_leaves_the_old_database_untouched() -> Result {
         };
         for moment in moments {
             let running = run(how)?.spawn()?;
-            running.descendant(moment).await.context(*moment)?;
+            if let Err(e) = running.descendant(moment).await {
+                anyhow::bail!("{db} {moment}: {e}\n{}", running.wait().await?.output());
+            }
             running.signal(Signal::KILL)?;
             running.wait().await?;
             let found = compare((server, db), (server, &same)).await?;
