@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod drill;
 pub mod dump;
+pub mod dumpfile;
 pub mod error;
 pub mod init;
 pub mod inventory;

@@ -58,7 +58,11 @@ pub enum Event<'a> {
     },
     /// Bytes arrived in the store (increment).
     Stored(u64),
-    /// COPY text went into the throwaway server (increment, bytes).
+    /// So many bytes of COPY text are to be restored, as far as is known.
+    ToRestore(u64),
+    /// What will be done, in several lines.
+    Plan(&'a str),
+    /// COPY text went into the throwaway server or the target (increment, bytes).
     Restored(u64),
     /// COPY text was read back from the throwaway server and compared (increment, bytes).
     Compared(u64),

@@ -8,7 +8,10 @@ use crate::{
     error::{Error, Kind, Result},
     manifest::Sequence,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 /// A string of the archive: raw bytes in the database's encoding; NULL and empty differ.
 pub type RawString = Option<Vec<u8>>;
@@ -126,8 +129,6 @@ pub struct LargeObjects {
 }
 
 const MAGIC: &[u8] = b"PGDMP";
-/// An entry of the smallest possible size, all strings NULL: bounds what a false entry count can make us allocate.
-const MIN_ENTRY: usize = 15 * 5;
 
 impl Entry {
     /// Kind of object, such as `TABLE`; empty when it is NULL or not ASCII.
@@ -153,7 +154,21 @@ impl Entry {
 impl Toc {
     /// Reads a `toc.dat`. Anything that is not exactly such a file is an error of [`Kind::Archive`].
     pub fn parse(bytes: &[u8]) -> Result<Toc> {
-        let mut r = Reader { rest: bytes, total: bytes.len() };
+        let mut r = Reader { from: bytes, at: 0 };
+        let (toc, _) = Toc::read(&mut r, false)?;
+        if !r.from.is_empty() {
+            return Err(malformed(format!("{} bytes follow the last entry", r.from.len())));
+        }
+        Ok(toc)
+    }
+
+    /// Reads the table of contents at the beginning of a custom-format file and nothing behind it. Also returns where each entry's data
+    /// begins, where the file says so; `filename` is absent in every entry.
+    pub fn parse_custom(from: impl Read) -> Result<(Toc, Vec<Option<u64>>)> {
+        Toc::read(&mut Reader { from, at: 0 }, true)
+    }
+
+    fn read<R: Read>(r: &mut Reader<R>, custom: bool) -> Result<(Toc, Vec<Option<u64>>)> {
         if r.take(MAGIC.len())? != MAGIC {
             return Err(malformed("it does not begin with PGDMP"));
         }
@@ -170,7 +185,8 @@ impl Toc {
         let off_size = r.byte()?;
         let format = r.byte()?;
         match format {
-            3 | 5 => {}
+            3 | 5 if !custom => {}
+            1 if custom => {}
             1 => {
                 return Err(
                     malformed("it is of the custom format").hint("use a directory-format archive (pg_dump -Fd)")
@@ -186,17 +202,16 @@ impl Toc {
         let (dbname, server_version, dump_version) = (r.string()?, r.string()?, r.string()?);
         let count = r.int()?;
         let count = usize::try_from(count).map_err(|_| malformed(format!("{count} entries")))?;
-        if count > r.rest.len() / MIN_ENTRY {
-            return Err(malformed(format!("{count} entries in {} bytes", r.rest.len())));
-        }
-        let mut entries = Vec::with_capacity(count);
+        let (mut entries, mut offsets) = (Vec::new(), Vec::new());
         for n in 1..=count {
-            entries.push(r.entry(version.1).map_err(|e| e.context(format!("entry {n} of {count}")))?);
+            let in_entry = |e: Error| e.context(format!("entry {n} of {count}"));
+            entries.push(r.entry(version.1, custom).map_err(in_entry)?);
+            if custom {
+                offsets.push(r.offset(off_size).map_err(in_entry)?);
+            }
         }
-        if !r.rest.is_empty() {
-            return Err(malformed(format!("{} bytes follow the last entry", r.rest.len())));
-        }
-        Ok(Toc { version, off_size, format, compression, time, dbname, server_version, dump_version, entries })
+        let toc = Toc { version, off_size, format, compression, time, dbname, server_version, dump_version, entries };
+        Ok((toc, offsets))
     }
 
     /// The bytes of the `toc.dat`: the exact inverse of [`Toc::parse`].
@@ -401,23 +416,40 @@ fn put_string(w: &mut Vec<u8>, s: Option<&[u8]>) {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-    total: usize,
+struct Reader<R> {
+    from: R,
+    at: u64,
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self.rest.split_at_checked(n).ok_or_else(|| {
-            let at = self.total - self.rest.len();
-            malformed(format!("it ends at byte {}, {n} bytes are wanted from byte {at} on", self.total))
-        })?;
-        self.rest = rest;
-        Ok(head)
+impl<R: Read> Reader<R> {
+    fn take(&mut self, n: usize) -> Result<Vec<u8>> {
+        // Not allocated at once: the number may be false.
+        let mut bytes = Vec::new();
+        let read = Read::take(&mut self.from, n as u64).read_to_end(&mut bytes);
+        let read = read.map_err(|e| malformed(format!("reading on from byte {} failed", self.at)).because(e))?;
+        if read < n {
+            let (at, end) = (self.at, self.at + read as u64);
+            return Err(malformed(format!("it ends at byte {end}, {n} bytes are wanted from byte {at} on")));
+        }
+        self.at += n as u64;
+        Ok(bytes)
     }
 
     fn byte(&mut self) -> Result<u8> {
         Ok(self.take(1)?[0])
+    }
+
+    /// Where an entry's data begins (`pg_backup_archiver.c`, `ReadOffset`): 1 not known, 2 known, 3 no data.
+    fn offset(&mut self, size: u8) -> Result<Option<u64>> {
+        let flag = self.byte()?;
+        let bytes = self.take(size.into())?;
+        match flag {
+            1 | 3 => Ok(None),
+            2 if bytes.iter().skip(8).all(|b| *b == 0) => {
+                Ok(Some(bytes.iter().take(8).rev().fold(0, |sum, b| sum << 8 | u64::from(*b))))
+            }
+            _ => Err(malformed(format!("an offset with flag {flag}"))),
+        }
     }
 
     fn int(&mut self) -> Result<i32> {
@@ -436,12 +468,12 @@ impl<'a> Reader<'a> {
             -1 => Ok(None),
             n => {
                 let n = usize::try_from(n).map_err(|_| malformed(format!("a string of {n} bytes")))?;
-                Ok(Some(self.take(n)?.to_vec()))
+                Ok(Some(self.take(n)?))
             }
         }
     }
 
-    fn entry(&mut self, minor: u8) -> Result<Entry> {
+    fn entry(&mut self, minor: u8, custom: bool) -> Result<Entry> {
         let dump_id = self.int()?;
         let had_dumper = match self.int()? {
             0 => false,
@@ -468,7 +500,7 @@ impl<'a> Reader<'a> {
                 _ => return Err(malformed(format!("a dependency on {:?}", String::from_utf8_lossy(&dep)))),
             }
         }
-        let filename = self.string()?;
+        let filename = if custom { None } else { self.string()? };
         Ok(Entry {
             dump_id,
             had_dumper,

@@ -48,6 +48,9 @@ struct State {
     rows: u64,
     stored: u64,
     restored: u64,
+    /// Bytes that are to be restored, 0 where nobody knows, and since when.
+    to_restore: u64,
+    since: Instant,
     compared: u64,
 }
 
@@ -72,6 +75,8 @@ impl Console {
             rows: 0,
             stored: 0,
             restored: 0,
+            to_restore: 0,
+            since: Instant::now(),
             compared: 0,
         };
         let console = Arc::new(Self { style, quiet, verbose, state: Mutex::new(state), bars });
@@ -160,6 +165,8 @@ impl Console {
                     self.say(state, &format!("throwaway server: {address}"));
                 }
             }
+            Event::ToRestore(n) => (state.to_restore, state.since) = (n, Instant::now()),
+            Event::Plan(text) => text.lines().for_each(|line| self.say(state, line)),
             Event::Notice(text) => self.say(state, &format!("notice: {text}")),
             Event::Detail(text) => {
                 if self.verbose {
@@ -192,6 +199,20 @@ impl State {
         let _ = self.out.flush();
     }
 
+    /// ` of 3.2 GiB, about 40 s left`, where the whole is known.
+    fn estimate(&self) -> String {
+        if self.to_restore == 0 {
+            return String::new();
+        }
+        let left = self.to_restore.saturating_sub(self.restored) as f64;
+        let all = bytes(self.to_restore);
+        match self.since.elapsed().as_secs_f64() * left / self.restored as f64 {
+            time if time.is_finite() && left > 0.0 => format!(" of {all}, about {} left", seconds(time)),
+            _ if left > 0.0 => format!(" of {all}"),
+            _ => format!(" of {all}, building indexes and constraints"),
+        }
+    }
+
     /// The state of the running phases in one line; empty when there is nothing to tell.
     fn line(&self) -> String {
         let mut parts = Vec::new();
@@ -202,7 +223,7 @@ impl State {
                     let (rows, stored) = (count(self.rows), bytes(self.stored));
                     parts.push(format!("dump {percent} %, {rows} rows, {stored} stored"));
                 }
-                Phase::Restore => parts.push(format!("restore {}", bytes(self.restored))),
+                Phase::Restore => parts.push(format!("restore {}{}", bytes(self.restored), self.estimate())),
                 Phase::Compare => parts.push(format!("compare {}", bytes(self.compared))),
                 Phase::Preflight | Phase::Plan | Phase::Commit => parts.push(phase.name().to_owned()),
             }
@@ -298,6 +319,20 @@ mod tests {
             ["::group::plan", "::endgroup::", "::group::dump", "::endgroup::", "::group::compare", "::endgroup::"];
         assert_eq!(commands, expected, "{text}");
         insta::assert_snapshot!("progress_groups", text);
+    }
+
+    #[test]
+    fn a_restore_of_known_size_says_how_far_it_is() {
+        let console = Console::new(Style::Lines, false, false, Box::new(Sink::default()));
+        console.event(Event::Started(Phase::Restore));
+        console.event(Event::ToRestore(4 << 20));
+        assert_eq!(console.lock().line(), "restore 0 B of 4.0 MiB");
+        console.lock().since = Instant::now() - Duration::from_secs(30);
+        console.event(Event::Restored(3 << 20));
+        let line = console.lock().line();
+        assert!(line.starts_with("restore 3.0 MiB of 4.0 MiB, about 10.") && line.ends_with(" s left"), "{line}");
+        console.event(Event::Restored(1 << 20));
+        assert_eq!(console.lock().line(), "restore 4.0 MiB of 4.0 MiB, building indexes and constraints");
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl Prover {
             major: begin.source.major,
             encoding: begin.source.encoding.clone(),
             target,
+            part: restore::Part::default(),
             files,
             jobs: self.jobs,
             huge: self.huge.clone(),
@@ -142,7 +143,7 @@ impl Prover {
         if problems.is_empty() || restore.toc_path().exists() {
             problems.extend(restore::check_entries(&restore::read_toc(&restore.toc_path())?, manifest));
             let mut compared = compare::compare(&restore, manifest, self.level).await?;
-            let canonical = async || Ok(server.create_database(&manifest.source, "_schema").await?.0);
+            let canonical = async || Ok(Some(server.create_database(&manifest.source, "_schema").await?.0));
             compare::schemas(&restore, &granted, &self.scratch, canonical, &mut compared).await?;
             compared.compared.files += found.compared.files;
             compared.unproven.extend(found.unproven);

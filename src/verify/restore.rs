@@ -16,12 +16,13 @@ use crate::{
         tools::{Run, Stdout, Tools},
     },
     progress::{Event, Progress},
+    report::format::clip,
     store::Store,
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, pin_mut};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     io::Read,
     path::{Path, PathBuf},
@@ -50,12 +51,14 @@ pub struct Restore {
     pub folder: String,
     /// Programs of the source's major.
     pub tools: Tools,
-    /// The source's major.
+    /// The major of the server that is restored into.
     pub major: u32,
     /// The archive's encoding.
     pub encoding: String,
-    /// The throwaway database.
+    /// The database that is restored into.
     pub target: Target,
+    /// What of the archive is restored, and how.
+    pub part: Part,
     /// A folder for the files that pg_restore reads; exists and is empty.
     pub files: PathBuf,
     /// Connections.
@@ -64,6 +67,47 @@ pub struct Restore {
     pub huge: Arc<Semaphore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+}
+
+/// What of an archive is restored, and how. The default is everything, with owners and grants, as far as it goes.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Ids of the archive's entries; `None`: all of them.
+    pub entries: Option<Arc<BTreeSet<i32>>>,
+    /// Rows only, into tables that are there.
+    pub without_schema: bool,
+    /// Schema only.
+    pub without_rows: bool,
+    /// Owners and grants are left out.
+    pub no_owner: bool,
+    /// Fail at the first problem before the indexes, in place of collecting them all; what [`harmless`] excuses is none.
+    pub strict: bool,
+}
+
+impl Part {
+    /// True when nothing but owners and grants is left out.
+    pub fn is_whole(&self) -> bool {
+        self.entries.is_none() && !self.without_schema && !self.without_rows
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        self.entries.as_ref().is_none_or(|ids| ids.contains(&entry.dump_id))
+    }
+
+    /// What a table of contents comes to when this part of it is restored.
+    pub fn of(&self, mut toc: Toc) -> Toc {
+        toc.entries.retain(|e| self.has(e));
+        self.without_owners(toc)
+    }
+
+    /// The same as far as owners and grants count.
+    pub fn without_owners(&self, mut toc: Toc) -> Toc {
+        if self.no_owner {
+            toc.entries.retain(|e| !matches!(e.kind(), "ACL" | "DEFAULT ACL"));
+            toc.entries.iter_mut().for_each(|e| e.owner = None);
+        }
+        toc
+    }
 }
 
 /// A table that is stored, and its file.
@@ -83,10 +127,45 @@ struct Group {
 pub struct Restored {
     /// What went wrong, one line per object.
     pub problems: Vec<String>,
+    /// What went wrong and changes nothing that counts; only where the restore is strict.
+    pub excused: Vec<String>,
     /// Files whose bytes were checked.
     pub files: u64,
     /// What this restore leaves unproven.
     pub unproven: Vec<String>,
+}
+
+impl Restored {
+    /// Takes up what went wrong. A strict restore ends here when it `must` have succeeded.
+    fn take(&mut self, problems: Vec<String>, strict: bool, must: bool) -> Result<()> {
+        let (excused, problems): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| strict && harmless(p));
+        self.excused.extend(excused);
+        if strict
+            && must
+            && let Some(first) = problems.first()
+        {
+            let more = problems.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            return Err(Error::new(Kind::Database, format!("{first}{more}")));
+        }
+        self.problems.extend(problems);
+        Ok(())
+    }
+}
+
+/// Whether a complaint of pg_restore's is one that every role meets that is no superuser, about something that the server has anyway:
+/// the comment of an extension, the owner and the privileges of schema `public`.
+pub fn harmless(problem: &str) -> bool {
+    let about = |words: &[&str]| words.iter().any(|word| problem.contains(word));
+    let refused = [
+        "must be owner of",
+        "must be member of role",
+        "must be able to SET ROLE",
+        "permission denied for schema public",
+    ];
+    let extension = ["COMMENT EXTENSION ", "COMMENT - EXTENSION ", "(COMMENT ON EXTENSION "];
+    let public = ["(ALTER SCHEMA public OWNER ", "(COMMENT ON SCHEMA public ", " SCHEMA public ", "ON SCHEMA public "];
+    (about(&extension) && problem.contains("must be owner of extension")) || (about(&public) && about(&refused))
 }
 
 impl Restore {
@@ -120,41 +199,76 @@ impl Restore {
             return Ok(restored);
         }
         let toc = read_toc(&self.toc_path())?;
-        restored.unproven = granted.make(&self.target, &toc).await?;
-        let mut pre_data = vec!["--section=pre-data".into()];
-        if toc.creates_public() {
+        if !self.part.without_schema {
+            restored.unproven = granted.make(&self.target, &toc).await?;
+            let mut pre_data = vec!["--section=pre-data".into()];
             // Every new database has it already.
-            pre_data.push(
-                self.list(&toc, "pre-data.list", |e| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public"))?,
-            );
+            let public = |e: &Entry| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public");
+            if toc.creates_public() || self.part.entries.is_some() {
+                pre_data.push(self.list(&toc, "pre-data.list", public)?);
+            }
+            restored.take(self.pg_restore(&self.target, &pre_data).await?, self.part.strict, true)?;
         }
-        restored.problems.extend(self.pg_restore(&pre_data).await?);
-        let (problems, files) = self.rows(tables).await?;
-        restored.problems.extend(problems);
-        restored.files += files;
+        if !self.part.without_rows {
+            let (problems, files) = self.rows(tables).await?;
+            restored.take(problems, self.part.strict, true)?;
+            restored.files += files;
+            self.others(&toc, &mut restored).await?;
+        }
+        if !self.part.without_schema {
+            let mut post_data = vec!["--section=post-data".into(), format!("--jobs={}", self.jobs).into()];
+            if self.part.entries.is_some() {
+                post_data.push(self.list(&toc, "post-data.list", |_| false)?);
+            }
+            if self.part.without_rows {
+                // A materialized view is not filled then.
+                post_data.push("--schema-only".into());
+            }
+            // An index that cannot be made is no reason to throw the rows away.
+            restored.take(self.pg_restore(&self.target, &post_data).await?, self.part.strict, false)?;
+        }
+        Ok(restored)
+    }
+
+    /// Restores what pg_dump wrote itself: rows of some tables, values of sequences, large objects.
+    async fn others(&self, toc: &Toc, restored: &mut Restored) -> Result<()> {
         // The tables that we restore by our own streams.
         let ours = |e: &Entry| {
             e.kind() == "TABLE DATA"
                 && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
         };
-        if toc.entries.iter().any(|e| e.section == section::DATA && !ours(e)) {
-            let list = self.list(&toc, "data.list", ours)?;
-            restored.problems.extend(self.pg_restore(&["--section=data".into(), list]).await?);
+        if toc.entries.iter().any(|e| e.section == section::DATA && !ours(e) && self.part.has(e)) {
+            let list = self.list(toc, "data.list", ours)?;
+            let problems = self.pg_restore(&self.target, &["--section=data".into(), list]).await?;
+            restored.take(problems, self.part.strict, true)?;
         }
-        let jobs = format!("--jobs={}", self.jobs);
-        restored.problems.extend(self.pg_restore(&["--section=post-data".into(), jobs.into()]).await?);
-        Ok(restored)
+        Ok(())
     }
 
     /// Runs pg_restore on the local files. An object that cannot be restored is a line of the answer.
-    async fn pg_restore(&self, args: &[OsString]) -> Result<Vec<String>> {
-        pg_restore(&self.tools, &self.target, &self.files, args, self.progress.clone()).await
+    async fn pg_restore(&self, target: &Target, args: &[OsString]) -> Result<Vec<String>> {
+        let mut args = args.to_vec();
+        if self.part.no_owner {
+            args.extend(["--no-owner".into(), "--no-acl".into()]);
+        }
+        pg_restore(&self.tools, target, &self.files, &args, self.progress.clone()).await
+    }
+
+    /// Restores the schema alone into another database; what fails there is not told.
+    pub async fn schema_into(&self, target: &Target, toc: &Toc) -> Result<()> {
+        let public = |e: &Entry| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public");
+        let mut args = vec!["--schema-only".into()];
+        if self.part.entries.is_some() {
+            args.push(self.list(toc, "schema.list", public)?);
+        }
+        self.pg_restore(target, &args).await.map(drop)
     }
 
     /// `--use-list` with every entry of the archive but some.
     fn list(&self, toc: &Toc, name: &str, without: impl Fn(&Entry) -> bool) -> Result<OsString> {
         let path = self.files.join(name);
-        let list: String = toc.entries.iter().filter(|e| !without(e)).map(|e| format!("{};\n", e.dump_id)).collect();
+        let wanted = toc.entries.iter().filter(|e| self.part.has(e) && !without(e));
+        let list: String = wanted.map(|e| format!("{};\n", e.dump_id)).collect();
         std::fs::write(&path, list).map_err(error::io(format!("cannot write {}", path.display())))?;
         let mut option = OsString::from("--use-list=");
         option.push(&path);
@@ -177,7 +291,7 @@ impl Restore {
                     let Some(group) = next else { return Ok(()) };
                     match this.group(&session, &group).await {
                         Ok(restored) => *rows.lock().await.entry(group.table.oid).or_default() += restored,
-                        Err(e) if session.is_closed() => return Err(e),
+                        Err(e) if session.is_closed() || this.part.strict => return Err(e),
                         Err(e) => problems.lock().await.push(e.one_line()),
                     }
                 }
@@ -303,7 +417,7 @@ impl Granted {
         for schema in self.schemas.iter().filter(|s| missing(s)) {
             let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
             let made = session.batch_execute(&sql).await;
-            made.map_err(|e| connect::error("cannot prepare the throwaway database", e))?;
+            made.map_err(|e| connect::error("cannot prepare the database", e))?;
         }
         let mut notes = Vec::new();
         for Extension { name, schema, .. } in &self.extensions {
@@ -459,6 +573,11 @@ pub async fn pg_restore(
             let what = error.strip_prefix("could not execute query: ERROR:  ").unwrap_or(error);
             let about = if about.is_empty() { String::new() } else { format!("entry {about}: ") };
             lines.push(format!("{about}pg_restore: {what}"));
+        } else if let Some((command, error)) = line.strip_prefix("Command was: ").zip(lines.last_mut())
+            && about.is_empty()
+        {
+            // Only a verbose pg_restore names the entry; the command names it as well.
+            error.push_str(&format!(" ({})", clip(command, 160)));
         }
     }
     if lines.is_empty() {
@@ -489,6 +608,24 @@ fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_every_server_has_anyway_is_excused() {
+        for (line, excused) in [
+            ("pg_restore: must be owner of extension citext (COMMENT ON EXTENSION citext IS 'case')", true),
+            ("entry 0 0 COMMENT EXTENSION citext: pg_restore: must be owner of extension citext", true),
+            ("pg_restore: must be owner of schema public (ALTER SCHEMA public OWNER TO app;)", true),
+            ("pg_restore: must be able to SET ROLE \"app\" (ALTER SCHEMA public OWNER TO app;)", true),
+            ("pg_restore: must be able to SET ROLE \"app\" (ALTER TABLE public.orders OWNER TO app;)", false),
+            (
+                "pg_restore: permission denied to create extension \"postgis\" (CREATE EXTENSION IF NOT EXISTS postgis)",
+                false,
+            ),
+            ("pg_restore: permission denied for schema public (CREATE TABLE public.orders (id integer))", false),
+        ] {
+            assert_eq!(harmless(line), excused, "{line}");
+        }
+    }
 
     #[test]
     fn the_columns_of_a_copy_statement_are_read_as_written() {

@@ -1,0 +1,211 @@
+//! Compressed streams, read to their very end: unlike the libraries' readers, these say when a stream was cut off or when something
+//! else follows it.
+
+use super::Packing;
+use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Error, ErrorKind, Read},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+const BUFFER: usize = 256 << 10;
+
+/// A file that knows how far it was read, and that stops when it is told to.
+pub(super) struct Input {
+    from: BufReader<File>,
+    at: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+/// How far an [`Input`] was read.
+#[derive(Clone)]
+pub(super) struct At(Arc<AtomicU64>);
+
+impl At {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Input {
+    pub fn open(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<Input> {
+        let from = BufReader::with_capacity(BUFFER, File::open(path)?);
+        Ok(Input { from, at: Arc::default(), stop: stop.clone() })
+    }
+
+    pub fn at(&self) -> At {
+        At(self.at.clone())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::other("nobody waits for it any more"));
+        }
+        self.from.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at.fetch_add(n as u64, Ordering::Relaxed);
+        self.from.consume(n);
+    }
+}
+
+/// How the bytes are packed, by their magic numbers.
+pub(super) fn packing(head: &[u8]) -> Packing {
+    match head {
+        [0x1f, 0x8b, ..] => Packing::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
+        [0x04, 0x22, 0x4d, 0x18, ..] => Packing::Lz4,
+        _ => Packing::None,
+    }
+}
+
+/// Whether a stream that begins so carries a checksum of its content (RFC 8878, 3.1.1.1.1; LZ4 frame format 1.6.1, FLG).
+pub(super) fn has_checksum(head: &[u8]) -> bool {
+    match packing(head) {
+        Packing::None => false,
+        Packing::Gzip => true,
+        Packing::Zstd | Packing::Lz4 => head.get(4).is_some_and(|flags| flags & 4 != 0),
+    }
+}
+
+/// The unpacked bytes. The end is only told when the stream was whole and nothing follows it.
+pub(super) fn unpack<'a>(packing: Packing, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match packing {
+        Packing::None => Box::new(from),
+        Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(from)) }),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
+        Packing::Lz4 => Box::new(Lz4 { frames: lz4_flex::frame::FrameDecoder::new(Probe { from, ended: false }) }),
+    })
+}
+
+/// Gzip members in a row; between them and behind them nothing.
+struct Gzip<R> {
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let read = member.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            let Some(ended) = self.member.take() else { return Ok(0) };
+            let mut from = ended.into_inner();
+            match from.fill_buf()? {
+                [] => return Ok(0),
+                [0x1f] | [0x1f, 0x8b, ..] => self.member = Some(GzDecoder::new(from)),
+                _ => return Err(Error::new(ErrorKind::InvalidData, "something that is no gzip follows its end")),
+            }
+        }
+    }
+}
+
+/// A zlib stream (RFC 1950), as the blocks of a custom-format file hold. No byte at all is no data.
+pub(super) struct Zlib<R> {
+    from: R,
+    inflate: Decompress,
+    begun: bool,
+    ended: bool,
+}
+
+impl<R: BufRead> Zlib<R> {
+    pub fn new(from: R) -> Self {
+        Zlib { from, inflate: Decompress::new(true), begun: false, ended: false }
+    }
+}
+
+impl<R: BufRead> Read for Zlib<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let input = self.from.fill_buf()?;
+            if self.ended {
+                return match input {
+                    [] => Ok(0),
+                    _ => Err(Error::new(ErrorKind::InvalidData, "something follows the end of the zlib stream")),
+                };
+            }
+            let at_end = input.is_empty();
+            if at_end && !self.begun {
+                return Ok(0);
+            }
+            self.begun = true;
+            let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(input, into, FlushDecompress::None);
+            let status = status.map_err(|e| Error::new(ErrorKind::InvalidData, e))?;
+            let (taken, given) = (self.inflate.total_in() - taken, self.inflate.total_out() - given);
+            self.from.consume(taken as usize);
+            self.ended = status == Status::StreamEnd;
+            if given > 0 {
+                return Ok(given as usize);
+            }
+            if at_end && !self.ended {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "the zlib stream has no end"));
+            }
+        }
+    }
+}
+
+/// The library's reader ends alike behind a whole frame and inside a cut one, so it is asked once more with four zero bytes behind the
+/// end: inside a frame they are its end mark, behind one they are no frame.
+struct Lz4<R: Read> {
+    frames: lz4_flex::frame::FrameDecoder<Probe<R>>,
+}
+
+struct Probe<R> {
+    from: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for Probe<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            let zeros = into.len().min(4);
+            into[..zeros].fill(0);
+            self.ended = false;
+            return Ok(zeros);
+        }
+        self.from.read(into)
+    }
+}
+
+impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.frames.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            if !self.frames.get_mut().from.fill_buf()?.is_empty() {
+                // Another frame follows.
+                continue;
+            }
+            self.frames.get_mut().ended = true;
+            return match self.frames.read(&mut [0]) {
+                Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
+                    // From here on the decoder stands before a frame again, with nothing to read.
+                    self.frames.get_mut().ended = false;
+                    Ok(0)
+                }
+                _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
+            };
+        }
+    }
+}

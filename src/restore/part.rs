@@ -1,0 +1,240 @@
+//! Which entries of an archive a partial restore takes.
+
+use crate::{
+    archive::toc::{Entry, Toc, section},
+    config::Filter,
+    dump::pattern,
+    error::{Error, Kind, Result},
+    postgres::connect::{self, Session},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A part of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Ids of the entries.
+    pub entries: BTreeSet<i32>,
+    /// What the user should know about it.
+    pub notices: Vec<String>,
+}
+
+fn text(raw: &Option<Vec<u8>>) -> String {
+    String::from_utf8_lossy(raw.as_deref().unwrap_or_default()).into_owned()
+}
+
+fn is_relation(e: &Entry) -> bool {
+    matches!(e.kind(), "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "SEQUENCE" | "FOREIGN TABLE")
+}
+
+/// The entries that `filter` names, with what belongs to them and what they need. Patterns are pg_dump's; one without a schema
+/// matches in every schema. The server matches them, as it does for pg_dump.
+pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Selection> {
+    let by_table = !filter.tables.is_empty();
+    let mut candidates: Vec<(&Entry, String, String)> = Vec::new();
+    for entry in &toc.entries {
+        match entry.kind() {
+            _ if by_table && is_relation(entry) => {
+                candidates.push((entry, text(&entry.namespace), text(&entry.tag)));
+            }
+            // Whether these can come along depends on what else does.
+            "FK CONSTRAINT" | "PUBLICATION TABLE" => {}
+            _ if by_table => {}
+            "SCHEMA" => candidates.push((entry, text(&entry.tag), String::new())),
+            _ if entry.namespace.as_deref().is_some_and(|n| !n.is_empty()) => {
+                candidates.push((entry, text(&entry.namespace), text(&entry.tag)));
+            }
+            _ => {}
+        }
+    }
+    let (condition, _) = pattern::conditions(&Filter {
+        schemas: if by_table { Vec::new() } else { filter.schemas.clone() },
+        tables: filter.tables.clone(),
+        ..Filter::default()
+    })?;
+    // The conditions are made for the catalog: here they see the archive's names. pg_class itself is visible by any search_path.
+    let sql = format!(
+        "WITH e AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
+                    WITH ORDINALITY AS e (nspname, relname, nr))
+         SELECT n.nr FROM (SELECT nr, nspname FROM e) n
+           JOIN (SELECT nr, relname, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS oid FROM e) c ON c.nr = n.nr
+          WHERE {condition}"
+    );
+    let schemas: Vec<&str> = candidates.iter().map(|(_, schema, _)| schema.as_str()).collect();
+    let names: Vec<&str> = candidates.iter().map(|(.., name)| name.as_str()).collect();
+    let rows = session.query(&sql, &[&schemas, &names]).await;
+    let rows = rows.map_err(|e| connect::error("cannot match the patterns of schemas and tables", e))?;
+    let seeds: BTreeSet<i32> = rows.iter().map(|r| candidates[(r.get::<_, i64>(0) - 1) as usize].0.dump_id).collect();
+    if seeds.is_empty() {
+        let what = if by_table { "tables" } else { "schemas" };
+        return Err(Error::new(Kind::Refused, format!("the backup holds nothing that option {what} names"))
+            .hint("savepoint show lists its tables; patterns are pg_dump's, such as public.orders"));
+    }
+    Ok(closed(toc, seeds))
+}
+
+/// Adds to `seeds` what belongs to them (rows, indexes, constraints, triggers, privileges, partitions) and what they need (schemas, types,
+/// functions, sequences, extensions; other tables without their rows). Foreign keys to tables that are not taken are left out.
+fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
+    let by_id: BTreeMap<i32, &Entry> = toc.entries.iter().map(|e| (e.dump_id, e)).collect();
+    let kind = |id: &i32| by_id.get(id).map_or("", |e| e.kind());
+    let relation = |id: &i32| by_id.get(id).is_some_and(|e| is_relation(e));
+    // A partitioned table without its partitions would be empty.
+    loop {
+        let before = seeds.len();
+        for attach in toc.entries.iter().filter(|e| e.kind() == "TABLE ATTACH") {
+            let child =
+                |id: &&i32| by_id.get(id).is_some_and(|e| e.tag == attach.tag && e.namespace == attach.namespace);
+            if let Some(child) = attach.deps.iter().find(child)
+                && attach.deps.iter().any(|id| id != child && seeds.contains(id))
+            {
+                seeds.insert(*child);
+            }
+        }
+        if seeds.len() == before {
+            break;
+        }
+    }
+    let named = seeds.clone();
+    let mut taken = seeds;
+    let mut left_out = BTreeSet::new();
+    loop {
+        let before = taken.len();
+        // What they need.
+        let mut stack: Vec<i32> = taken.iter().copied().collect();
+        while let Some(id) = stack.pop() {
+            for dep in by_id.get(&id).map_or(&[][..], |e| &e.deps) {
+                if by_id.contains_key(dep) && taken.insert(*dep) {
+                    stack.push(*dep);
+                }
+            }
+        }
+        // What belongs to them.
+        for entry in &toc.entries {
+            let belongs = matches!(
+                entry.kind(),
+                "SEQUENCE"
+                    | "DEFAULT"
+                    | "INDEX"
+                    | "CONSTRAINT"
+                    | "CHECK CONSTRAINT"
+                    | "FK CONSTRAINT"
+                    | "TRIGGER"
+                    | "RULE"
+                    | "POLICY"
+                    | "ROW SECURITY"
+                    | "ACL"
+                    | "COMMENT"
+                    | "SECURITY LABEL"
+                    | "STATISTICS"
+                    | "SEQUENCE OWNED BY"
+                    | "TABLE ATTACH"
+                    | "INDEX ATTACH"
+                    | "CLUSTER"
+                    | "CLUSTER ON"
+                    | "REPLICA IDENTITY"
+            );
+            let rows =
+                matches!(entry.kind(), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA");
+            if taken.contains(&entry.dump_id) || !(belongs || rows) || !entry.deps.iter().any(|d| taken.contains(d)) {
+                continue;
+            }
+            let others: Vec<&i32> = entry.deps.iter().filter(|d| relation(d)).collect();
+            // A sequence that stands for a column's default comes with its value.
+            let has_rows = |id: &i32| named.contains(id) || kind(id) == "SEQUENCE";
+            let whole = match (rows, others.is_empty()) {
+                (true, _) => others.iter().any(|id| has_rows(id)),
+                (false, false) if entry.kind() == "FK CONSTRAINT" => others.iter().all(|id| named.contains(id)),
+                // A sequence comes along then.
+                (false, false) => others.iter().all(|id| taken.contains(id) || kind(id) == "SEQUENCE"),
+                (false, true) => true,
+            };
+            if whole {
+                taken.insert(entry.dump_id);
+                left_out.remove(&entry.dump_id);
+            } else if entry.kind() == "FK CONSTRAINT" && others.iter().any(|id| named.contains(id)) {
+                left_out.insert(entry.dump_id);
+            }
+        }
+        if taken.len() == before {
+            break;
+        }
+    }
+    // Settings of the session, without which nothing is understood.
+    taken.extend(toc.entries.iter().filter(|e| e.section == section::NONE && e.namespace.is_none()).map(|e| e.dump_id));
+    let mut notices = Vec::new();
+    for id in &left_out {
+        notices.push(format!("left out: foreign key {}, whose other table is not restored", by_id[id].name()));
+    }
+    let only_made = |e: &&Entry| e.kind() == "TABLE" && taken.contains(&e.dump_id) && !named.contains(&e.dump_id);
+    for entry in toc.entries.iter().filter(only_made) {
+        notices.push(format!("table {} is made without its rows: something that is restored needs it", entry.name()));
+    }
+    Selection { entries: taken, notices }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(dump_id: i32, kind: &str, name: &str, deps: &[i32]) -> Entry {
+        let (schema, tag) = name.split_once('.').map_or((None, name), |(s, t)| (Some(s), t));
+        Entry {
+            dump_id,
+            desc: Some(kind.into()),
+            tag: Some(tag.into()),
+            namespace: schema.map(Into::into),
+            deps: deps.to_vec(),
+            section: if kind == "ENCODING" { section::NONE } else { section::PRE_DATA },
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn a_table_takes_along_what_belongs_to_it_and_what_it_needs() {
+        let entries = vec![
+            entry(1, "ENCODING", "ENCODING", &[]),
+            entry(2, "SCHEMA", "app", &[]),
+            entry(3, "TYPE", "app.mood", &[2]),
+            entry(4, "TABLE", "app.orders", &[2, 3]),
+            entry(5, "TABLE", "app.items", &[2]),
+            entry(6, "SEQUENCE", "app.orders_id_seq", &[2, 4]),
+            entry(7, "DEFAULT", "app.orders id", &[4, 6]),
+            entry(8, "TABLE DATA", "app.orders", &[4]),
+            entry(9, "TABLE DATA", "app.items", &[5]),
+            entry(10, "SEQUENCE SET", "app.orders_id_seq", &[6]),
+            entry(11, "CONSTRAINT", "app.orders orders_pkey", &[4]),
+            entry(12, "CONSTRAINT", "app.items items_pkey", &[5]),
+            entry(13, "FK CONSTRAINT", "app.orders orders_item_fkey", &[4, 5, 12]),
+            entry(14, "VIEW", "app.summary", &[4, 5]),
+            entry(15, "FUNCTION", "app.touch()", &[2]),
+            entry(16, "TRIGGER", "app.orders touch", &[4, 15]),
+            entry(17, "TABLE", "app.log", &[2]),
+            entry(18, "TABLE", "app.log_1", &[2]),
+            entry(19, "TABLE ATTACH", "app.log_1", &[17, 18]),
+            entry(20, "TABLE DATA", "app.log_1", &[18]),
+        ];
+        let toc = Toc {
+            version: (1, 14, 0),
+            off_size: 8,
+            format: 3,
+            compression: 0,
+            time: [0; 7],
+            dbname: None,
+            server_version: None,
+            dump_version: None,
+            entries,
+        };
+        let of = |seeds: &[i32]| closed(&toc, seeds.iter().copied().collect());
+        let orders = of(&[4]);
+        assert_eq!(orders.entries, BTreeSet::from([1, 2, 3, 4, 6, 7, 8, 10, 11, 15, 16]));
+        assert_eq!(
+            orders.notices,
+            ["left out: foreign key app.orders orders_item_fkey, whose other table is not restored"]
+        );
+        assert!(of(&[4, 5]).entries.contains(&13) && of(&[4, 5]).notices.is_empty());
+        assert_eq!(of(&[17]).entries, BTreeSet::from([1, 2, 17, 18, 19, 20]), "partitions come along, with their rows");
+        let view = of(&[14]);
+        assert!(view.entries.contains(&4) && !view.entries.contains(&8), "{view:?}");
+        assert_eq!(view.notices.len(), 2, "{view:?}");
+    }
+}

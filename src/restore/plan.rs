@@ -1,0 +1,681 @@
+//! What a restore will do, decided before anything is touched: the rails, and the steps in words.
+
+use super::target::{Content, Facts};
+use crate::{
+    config::{Owners, Place, RestoreConfig, VerifyLevel},
+    dump::copy::quote,
+    error::{Error, Kind, Result},
+    manifest::{Manifest, Proof},
+    postgres::conninfo::Target,
+    report::format::{bytes, counted, shell_word},
+};
+use std::collections::BTreeSet;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+/// What is restored, as far as the plan counts.
+#[derive(Clone, Debug, Default)]
+pub struct What {
+    /// For people: the backup's id, or the file's name.
+    pub label: String,
+    /// The moment that it shows (RFC 3339), where known.
+    pub taken_at: Option<String>,
+    /// Stored bytes.
+    pub stored_bytes: u64,
+    /// Bytes of the rows as text.
+    pub bytes: u64,
+    /// Tables with rows that are restored, where known.
+    pub tables: Option<u64>,
+    /// Rows that are restored, where known.
+    pub rows: Option<u64>,
+    /// Database that it was taken from.
+    pub database: Option<String>,
+    /// `server_version` of the source.
+    pub version: Option<String>,
+    /// Its major.
+    pub major: Option<u32>,
+    /// Roles that it names, in the order of their names.
+    pub roles: Vec<String>,
+    /// Those of them that come to own something.
+    pub owners: BTreeSet<String>,
+    /// Extensions that it creates.
+    pub extensions: Vec<String>,
+    /// Whether a manifest says what it must hold.
+    pub has_manifest: bool,
+    /// Whether it is a backup's whole content.
+    pub whole: bool,
+}
+
+/// Into which database rows go, and what becomes of the ones that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A new database of this name, which stays.
+    Create(String),
+    /// Into the target as it is: empty, or (rows only) with empty tables.
+    Into,
+    /// Into a new database, which then takes the target's name; the target is kept under another one.
+    Swap {
+        /// Its name until then.
+        new: String,
+        /// The name under which the old one is kept.
+        aside: String,
+    },
+    /// As a swap, but the old one is dropped at the end.
+    Replace {
+        /// Its name until then.
+        new: String,
+        /// The name of the old one between.
+        aside: String,
+    },
+    /// The role may make no databases: the target's objects are dropped, then it is restored into.
+    Wipe,
+}
+
+/// A plan that nothing stands against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How.
+    pub way: Way,
+    /// Take a safety backup first.
+    pub safety: bool,
+    /// Roles that are created.
+    pub create_roles: Vec<String>,
+    /// What will happen, one line per step.
+    pub steps: Vec<String>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a host or database name matches a pattern of `--protect`: the pattern matches the whole name, or one of the words that it
+/// consists of (runs of letters and digits). `*` and `?` as in a shell; upper and lower case are the same.
+pub fn protected(name: &str, pattern: &str) -> bool {
+    let (name, pattern) = (name.to_lowercase(), pattern.to_lowercase());
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    !pattern.is_empty() && (glob(&name, &pattern) || words.into_iter().any(|word| glob(word, &pattern)))
+}
+
+fn glob(text: &str, pattern: &str) -> bool {
+    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
+    // Where the last `*` stood, and how much of the text it has taken.
+    let (mut t, mut p, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => (t, p) = (t + 1, p + 1),
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (t, p) = (taken + 1, at + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+/// A name of at most 63 bytes, PostgreSQL's limit: the end of `base` is given up, never that of `suffix`.
+pub fn name_with(base: &str, suffix: &str) -> String {
+    let mut end = base.len().min(63 - suffix.len().min(63));
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &base[..end])
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(Kind::Refused, message)
+}
+
+/// A few names, and how many more there are.
+pub fn some<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
+}
+
+/// Refuses a backup that is not proven, unless that is asked for. The answer is a line for the plan.
+pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<String> {
+    let id = &manifest.id;
+    let why = match proof {
+        Some(proof) if !proof.passed => {
+            let first = proof.differences.first().map(|d| format!(": {d}")).unwrap_or_default();
+            format!("its last proof ({}) failed{first}", proof.finished_at)
+        }
+        Some(proof) if proof.level == VerifyLevel::Archive => {
+            format!("it is not proven: at {} only its stored bytes were checked", proof.finished_at)
+        }
+        Some(proof) => {
+            let level =
+                if proof.level == VerifyLevel::Rows { "its rows were counted" } else { "every row was compared" };
+            return Ok(format!("passed at {}: {level}", proof.finished_at));
+        }
+        None => "it was never proven".into(),
+    };
+    match force {
+        true => Ok(format!("{why}; restored all the same (--force-unproven)")),
+        false => Err(refused(format!("backup {id}: {why}")).hint(format!(
+            "savepoint verify {id} proves it; savepoint list --proof passed shows others; --force-unproven restores it all the same"
+        ))),
+    }
+}
+
+/// How old a moment is: `3 h 12 min`, `5 days`.
+pub fn age(taken_at: &str, now: OffsetDateTime) -> Option<String> {
+    let seconds = (now - OffsetDateTime::parse(taken_at, &Rfc3339).ok()?).whole_seconds().max(0);
+    Some(match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} days", seconds / 86400),
+    })
+}
+
+fn server(target: &Target) -> String {
+    if target.is_socket() { target.host.clone() } else { format!("{}:{}", target.host, target.port) }
+}
+
+/// What stands in a database, in words.
+pub fn describe(content: &Content) -> String {
+    if content.is_empty() {
+        return "an empty database".into();
+    }
+    let others = match content.others {
+        0 => String::new(),
+        n => format!(", {}", counted(n, "other object")),
+    };
+    format!(
+        "{} with about {}{others}, {}",
+        counted(content.tables, "table"),
+        counted(content.rows_estimate, "row"),
+        bytes(content.bytes)
+    )
+}
+
+/// Holds what was asked for against what stands there. Pure: nothing is read or touched.
+///
+/// # Errors
+/// [`Kind::Refused`] with the cure, when a rail stands in the way.
+pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDateTime) -> Result<Plan> {
+    let db = &config.target.dbname;
+    confirmed(config)?;
+    if let Some(major) = what.major.filter(|m| *m > facts.major) {
+        let version = what.version.as_deref().unwrap_or_default();
+        return Err(refused(format!(
+            "the target runs PostgreSQL {}, the backup is of PostgreSQL {version}: an older server does not know all that it holds",
+            facts.version
+        ))
+        .hint(format!("restore into a server of PostgreSQL {major} or later")));
+    }
+    let missing: Vec<&String> = what.extensions.iter().filter(|e| !facts.extensions.contains(*e)).collect();
+    if !config.data_only && !missing.is_empty() {
+        return Err(refused(format!("the target's server lacks extensions of the backup: {}", some(missing)))
+            .hint("install their packages on the target's server, or restore into one that has them"));
+    }
+    let create_roles = roles(config, what, facts)?;
+    let stamp = now.format(format_description!("[year][month][day]t[hour][minute][second]")).unwrap_or_default();
+    let way = way(config, what, facts, &stamp)?;
+    let occupied = facts.content.as_ref().is_some_and(|c| !c.is_empty());
+    let safety = config.place == Place::Clean && occupied && config.safety_backup;
+    if safety && config.destination.is_none() {
+        return Err(refused("--clean takes a safety backup of the target first, and no destination says where to")
+            .hint("name one by --destination, or give --no-safety-backup"));
+    }
+    let mut warnings = Vec::new();
+    if matches!(way, Way::Swap { .. } | Way::Replace { .. }) {
+        match config.verify {
+            VerifyLevel::Content | VerifyLevel::Rows => {}
+            VerifyLevel::Archive | VerifyLevel::None => {
+                return Err(refused(
+                    "a database is replaced only by one that was compared, and option verify says not to",
+                )
+                .hint("use verify content or rows; or --create, look at it, and rename it yourself"));
+            }
+        }
+        if let Some(n) = facts.content.as_ref().map(|c| c.prepared).filter(|n| *n > 0) {
+            return Err(refused(format!(
+                "database {db} has {}, so it cannot be renamed",
+                counted(n, "prepared transaction")
+            ))
+            .hint("COMMIT PREPARED or ROLLBACK PREPARED what pg_prepared_xacts lists"));
+        }
+    }
+    if way == Way::Wipe {
+        warnings.push(format!(
+            "role {} may make no databases, so --clean drops the objects of {db} before the restore: should that fail, {db} stays \
+             empty, and the safety backup is the way back",
+            facts.user
+        ));
+        if !config.safety_backup {
+            return Err(refused(format!(
+                "role {} may make no databases, so --clean must drop the objects of {db} first: not without a safety backup",
+                facts.user
+            ))
+            .hint(format!("leave out --no-safety-backup, or ALTER ROLE {} CREATEDB", quote(&facts.user))));
+        }
+    }
+    if !what.has_manifest {
+        warnings.push("no manifest says what it must hold: rows are only counted against the file's".into());
+    }
+    let steps = steps(config, what, &way, safety, &create_roles);
+    Ok(Plan { way, safety, create_roles, steps, warnings })
+}
+
+/// Whether the name was typed where it must be.
+fn confirmed(config: &RestoreConfig) -> Result<()> {
+    let db = &config.target.dbname;
+    let typed = format!("--confirm {}", shell_word(db));
+    match &config.confirm {
+        Some(name) if name == db => return Ok(()),
+        Some(name) => {
+            return Err(refused(format!("option confirm says {name:?}, the target database is {db:?}"))
+                .hint(format!("check which database is meant; {typed} if it is this one")));
+        }
+        None => {}
+    }
+    if config.place == Place::Clean {
+        return Err(refused(format!("--clean removes everything in database {db} on {}", server(&config.target)))
+            .hint(format!("add {typed} if that is what you want; --swap keeps the old database under another name")));
+    }
+    for (what, name) in [("database name", db), ("host", &config.target.host)] {
+        if let Some(pattern) = config.protect.iter().find(|p| protected(name, p)) {
+            return Err(refused(format!("the target's {what} {name} is protected (--protect {pattern})"))
+                .hint(format!("add {typed} if that is the one you mean")));
+        }
+    }
+    Ok(())
+}
+
+/// The roles that must be created; refuses when some are missing or out of our reach.
+fn roles(config: &RestoreConfig, what: &What, facts: &Facts) -> Result<Vec<String>> {
+    if config.owners == Owners::Skip || config.data_only {
+        return Ok(Vec::new());
+    }
+    let missing: Vec<String> = what.roles.iter().filter(|r| !facts.roles.contains(*r)).cloned().collect();
+    if config.owners == Owners::Keep && !missing.is_empty() {
+        return Err(refused(format!("the target's server lacks roles that the backup names: {}", some(&missing))).hint(
+            "--create-roles creates them without login; --no-owner gives everything to the target's user and skips grants; \
+             globals.sql of the backup creates them as they were",
+        ));
+    }
+    if !missing.is_empty() && !facts.creates_roles {
+        return Err(refused(format!(
+            "role {} may not create the roles that are missing: {}",
+            facts.user,
+            some(&missing)
+        ))
+        .hint(format!("ALTER ROLE {} CREATEROLE, or restore with --no-owner", quote(&facts.user))));
+    }
+    let foreign: Vec<&String> =
+        what.owners.iter().filter(|r| facts.roles.contains(*r) && !facts.member_of.contains(*r)).collect();
+    if !facts.superuser && !foreign.is_empty() {
+        return Err(refused(format!(
+            "role {} is no member of roles that own objects of the backup, so it cannot give them away: {}",
+            facts.user,
+            some(foreign.iter().copied())
+        ))
+        .hint(format!(
+            "GRANT {} TO {}, or restore with --no-owner, by which everything belongs to {}",
+            quote(foreign[0]),
+            quote(&facts.user),
+            facts.user
+        )));
+    }
+    Ok(missing)
+}
+
+fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Result<Way> {
+    let db = &config.target.dbname;
+    let free = |name: &String| {
+        if !facts.databases.contains(name) {
+            return Ok(());
+        }
+        Err(match facts.unfinished.contains(name) {
+            true => refused(format!("database {name} is what a restore that was broken off left behind"))
+                .hint(format!("DROP DATABASE {}; then try again", quote(name))),
+            false => refused(format!("database {name} exists")).hint("choose another name for --create"),
+        })
+    };
+    let may_create = || match facts.creates_databases {
+        true => Ok(()),
+        false => Err(refused(format!("role {} may not create databases", facts.user)).hint(format!(
+            "ALTER ROLE {} CREATEDB; or let somebody create an empty one and restore into it",
+            quote(&facts.user)
+        ))),
+    };
+    // Another restore may have begun in the same second.
+    let made_up = |what: &str| {
+        let mut name = name_with(db, &format!("_{what}_{stamp}"));
+        let mut n = 1;
+        while facts.databases.contains(&name) {
+            n += 1;
+            name = name_with(db, &format!("_{what}_{stamp}_{n}"));
+        }
+        name
+    };
+    let names = |named: &Option<String>| {
+        if let Some(name) = named {
+            free(name)?;
+        }
+        Ok::<_, Error>((named.clone().unwrap_or_else(|| made_up("restored")), made_up("before")))
+    };
+    let Some(content) = &facts.content else {
+        return match &config.place {
+            Place::New(name) => {
+                free(name)?;
+                may_create()?;
+                Ok(Way::Create(name.clone()))
+            }
+            Place::Swap(_) => Err(refused(format!("--swap: there is no database {db} to take the place of"))
+                .hint("leave out --swap: a missing database is created")),
+            _ if config.data_only => Err(refused(format!("--data-only: there is no database {db}"))
+                .hint("leave out --data-only: a missing database is created, with its tables")),
+            Place::Empty | Place::Clean => {
+                may_create()?;
+                Ok(Way::Create(db.clone()))
+            }
+        };
+    };
+    match &config.place {
+        Place::New(name) => {
+            free(name)?;
+            may_create()?;
+            Ok(Way::Create(name.clone()))
+        }
+        Place::Swap(named) => {
+            may_create()?;
+            let (new, aside) = names(named)?;
+            Ok(Way::Swap { new, aside })
+        }
+        Place::Clean if !what.whole => {
+            Err(refused("--clean: a part of a backup must not take the place of a whole database")
+                .hint("restore the part by --create into a database of its own, and copy over what you need"))
+        }
+        Place::Clean if content.is_empty() => Ok(Way::Into),
+        Place::Clean if !facts.creates_databases => Ok(Way::Wipe),
+        Place::Clean => {
+            let (new, aside) = names(&None)?;
+            Ok(Way::Replace { new, aside })
+        }
+        Place::Empty if config.data_only || content.is_empty() => Ok(Way::Into),
+        Place::Empty => {
+            let holds = describe(content);
+            Err(refused(format!("database {db} on {} is not empty: {holds}", server(&config.target))).hint(format!(
+                "--create NAME restores into a new database beside it; --swap then puts that into its place and keeps the old one; \
+                 --clean --confirm {} removes what is there",
+                shell_word(db)
+            )))
+        }
+    }
+}
+
+fn steps(config: &RestoreConfig, what: &What, way: &Way, safety: bool, create_roles: &[String]) -> Vec<String> {
+    let db = &config.target.dbname;
+    let mut steps = Vec::new();
+    let check = if what.has_manifest {
+        "every stored file, by its size and SHA-256 in the manifest"
+    } else {
+        "the file to its end"
+    };
+    steps.push(format!("check {check}"));
+    if safety {
+        steps.push(format!("take a backup of {db} (kind pre-restore) and prove it; without that nothing is touched"));
+    }
+    if !create_roles.is_empty() {
+        steps.push(format!("create roles without login: {}", some(create_roles)));
+    }
+    match way {
+        Way::Create(name) => steps.push(format!("create database {name}, with the source's encoding and locale")),
+        Way::Swap { new, .. } | Way::Replace { new, .. } => {
+            steps.push(format!("create database {new} beside {db}, with the source's encoding and locale"));
+        }
+        Way::Wipe => steps.push(format!("drop everything in {db}, in one transaction")),
+        Way::Into => {}
+    }
+    let into = match way {
+        Way::Create(name) => name,
+        Way::Swap { new, .. } | Way::Replace { new, .. } => new,
+        Way::Into | Way::Wipe => db,
+    };
+    let part = match (config.data_only, config.part.schema_only) {
+        (true, _) => "rows only, into tables that are empty,",
+        (_, true) => "schema only",
+        _ if what.whole => "schema, rows, indexes and constraints",
+        _ => "the part that was asked for",
+    };
+    let owners = match config.owners {
+        _ if config.data_only => "",
+        Owners::Skip => "; everything belongs to the target's user, grants are skipped",
+        Owners::Keep | Owners::Create => "",
+    };
+    let jobs = counted(config.engine.jobs as u64, "connection");
+    steps.push(format!("restore {part} into {into} over {jobs}{owners}; no tablespaces, no subscriptions"));
+    if what.has_manifest {
+        match config.verify {
+            VerifyLevel::Content => steps.push("compare every row, sequence, large object and definition".into()),
+            VerifyLevel::Rows => {
+                steps.push("count the rows, and compare sequences, large objects and definitions".into())
+            }
+            VerifyLevel::Archive | VerifyLevel::None => steps.push("compare nothing".into()),
+        }
+    }
+    if !config.part.schema_only {
+        steps.push("ANALYZE, since a restored database has no statistics".into());
+    }
+    match way {
+        Way::Swap { new, aside } => steps.push(format!(
+            "if all is equal: end the sessions of {db}, rename it to {aside} and {new} to {db}, both or none; owner, grants and \
+             settings of the database are kept"
+        )),
+        Way::Replace { new, .. } => steps.push(format!(
+            "if all is equal: end the sessions of {db}, put {new} into its place (both renames or none) and drop the old one; owner, \
+             grants and settings of the database are kept"
+        )),
+        _ => {}
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Engine, Filter, Pick, RunContext, Which};
+    use std::fmt::Write as _;
+
+    fn config(place: Place) -> RestoreConfig {
+        let no_env = |_: &str| None;
+        let (target, _) = crate::postgres::conninfo::parse("postgresql://me@db.example.com/app", &no_env).unwrap();
+        RestoreConfig {
+            pick: Pick { which: Which::Latest, before: None, kind: None, database: None },
+            destination: Some(crate::config::Destination::Local("backups".into())),
+            target,
+            place,
+            confirm: None,
+            safety_backup: true,
+            protect: vec!["prod".into(), "production".into()],
+            part: Filter::default(),
+            data_only: false,
+            owners: Owners::Keep,
+            verify: VerifyLevel::Content,
+            force_unproven: false,
+            dry_run: false,
+            engine: Engine { jobs: 4, pg_bin_dirs: vec![], scratch_dir: None },
+            context: RunContext::default(),
+        }
+    }
+
+    fn what() -> What {
+        What {
+            label: "20261122T030000Z-snapshot-1a2b3c4".into(),
+            taken_at: Some("2026-11-22T03:00:00Z".into()),
+            tables: Some(2),
+            rows: Some(10),
+            database: Some("app".into()),
+            version: Some("17.5".into()),
+            major: Some(17),
+            roles: vec!["app_owner".into(), "me".into()],
+            owners: BTreeSet::from(["app_owner".into()]),
+            extensions: vec!["citext".into()],
+            has_manifest: true,
+            whole: true,
+            ..What::default()
+        }
+    }
+
+    fn facts() -> Facts {
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        Facts {
+            version: "17.6".into(),
+            major: 17,
+            user: "me".into(),
+            superuser: false,
+            creates_databases: true,
+            creates_roles: false,
+            databases: set(&["postgres", "app", "other"]),
+            roles: set(&["me", "app_owner"]),
+            member_of: set(&["me", "app_owner"]),
+            extensions: set(&["citext"]),
+            unfinished: vec![],
+            content: Some(Content {
+                tables: 12,
+                rows_estimate: 3400,
+                bytes: 120 << 20,
+                others: 3,
+                encoding: "UTF8".into(),
+                prepared: 0,
+            }),
+        }
+    }
+
+    fn at() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_795_316_400).unwrap()
+    }
+
+    type Change = fn(&mut RestoreConfig, &mut What, &mut Facts);
+
+    #[test]
+    fn rails_say_what_and_why_and_the_cure() {
+        let cases: [(&str, Place, Change); 21] = [
+            ("occupied", Place::Empty, |_, _, _| {}),
+            ("clean without the name", Place::Clean, |_, _, _| {}),
+            ("clean with another name", Place::Clean, |c, _, _| c.confirm = Some("ap".into())),
+            ("clean of a file", Place::Clean, |c, _, _| (c.confirm, c.destination) = (Some("app".into()), None)),
+            ("clean by a part", Place::Clean, |c, w, _| (c.confirm, w.whole) = (Some("app".into()), false)),
+            ("wipe without a safety backup", Place::Clean, |c, _, f| {
+                (c.confirm, c.safety_backup, f.creates_databases) = (Some("app".into()), false, false);
+            }),
+            ("protected name", Place::New("x".into()), |c, _, f| {
+                c.target.dbname = "shop_prod".into();
+                f.content = None;
+            }),
+            ("protected host", Place::New("x".into()), |c, _, _| c.target.host = "db.Production.example.com".into()),
+            ("create what exists", Place::New("other".into()), |_, _, _| {}),
+            ("create what was left", Place::New("other".into()), |_, _, f| f.unfinished = vec!["other".into()]),
+            ("create without the right", Place::New("x".into()), |_, _, f| f.creates_databases = false),
+            ("swap with nothing", Place::Swap(None), |_, _, f| f.content = None),
+            ("swap unseen", Place::Swap(None), |c, _, _| c.verify = VerifyLevel::None),
+            ("swap with prepared transactions", Place::Swap(None), |_, _, f| {
+                f.content.as_mut().unwrap().prepared = 1;
+            }),
+            ("older server", Place::New("x".into()), |_, w, _| (w.version, w.major) = (Some("18.1".into()), Some(18))),
+            ("extension", Place::New("x".into()), |_, w, _| w.extensions.push("postgis".into())),
+            ("role", Place::New("x".into()), |_, w, _| w.roles.push("reporting".into())),
+            ("role that may not be created", Place::New("x".into()), |c, w, _| {
+                c.owners = Owners::Create;
+                w.roles.push("reporting".into());
+            }),
+            ("role out of reach", Place::New("x".into()), |_, _, f| f.member_of.retain(|r| r == "me")),
+            ("data only without a database", Place::Empty, |c, _, f| (c.data_only, f.content) = (true, None)),
+            ("missing database without the right", Place::Empty, |_, _, f| {
+                (f.content, f.creates_databases) = (None, false);
+            }),
+        ];
+        let mut shown = String::new();
+        for (name, place, change) in cases {
+            let (mut config, mut what, mut facts) = (config(place), what(), facts());
+            change(&mut config, &mut what, &mut facts);
+            let error = decide(&config, &what, &facts, at()).expect_err(name);
+            let _ = write!(shown, "{name}\n  {error}\n  hint: {}\n", error.hint_text().unwrap_or("-"));
+        }
+        insta::assert_snapshot!("rails", shown);
+    }
+
+    #[test]
+    fn plans_say_each_step() {
+        let cases: [(&str, Place, Change); 8] = [
+            ("new", Place::New("copy".into()), |_, _, _| {}),
+            ("missing", Place::Empty, |_, _, f| f.content = None),
+            ("empty", Place::Empty, |_, _, f| f.content = Some(Content::default())),
+            ("swap", Place::Swap(None), |c, w, _| {
+                c.owners = Owners::Skip;
+                w.roles.push("reporting".into());
+            }),
+            ("clean", Place::Clean, |c, _, _| c.confirm = Some("app".into())),
+            ("clean where no database can be made", Place::Clean, |c, _, f| {
+                (c.confirm, f.creates_databases) = (Some("app".into()), false);
+            }),
+            ("rows only", Place::Empty, |c, _, _| c.data_only = true),
+            ("roles", Place::New("copy".into()), |c, w, f| {
+                (c.owners, f.creates_roles) = (Owners::Create, true);
+                w.roles.push("reporting".into());
+            }),
+        ];
+        let mut shown = String::new();
+        for (name, place, change) in cases {
+            let (mut config, mut what, mut facts) = (config(place), what(), facts());
+            change(&mut config, &mut what, &mut facts);
+            let plan = decide(&config, &what, &facts, at()).expect(name);
+            let _ = writeln!(shown, "{name}: {:?}, safety backup: {}", plan.way, plan.safety);
+            for line in &plan.steps {
+                let _ = writeln!(shown, "  {line}");
+            }
+            for line in &plan.warnings {
+                let _ = writeln!(shown, "  warning: {line}");
+            }
+        }
+        insta::assert_snapshot!("plans", shown);
+    }
+
+    #[test]
+    fn protection_looks_at_words() {
+        for (name, pattern, expected) in [
+            ("prod", "prod", true),
+            ("app-PROD-1.example.com", "prod", true),
+            ("shop_prod", "prod", true),
+            ("products", "prod", false),
+            ("reproduction", "production", false),
+            ("products", "prod*", true),
+            ("db7", "db?", true),
+            ("live-db.example.com", "*.example.com", true),
+            ("live-db.example.org", "*.example.com", false),
+            ("anything", "", false),
+        ] {
+            assert_eq!(protected(name, pattern), expected, "{name} {pattern}");
+        }
+    }
+
+    #[test]
+    fn a_made_up_name_is_a_free_one() {
+        let mut facts = facts();
+        facts.databases.insert("app_restored_20261122t030000".into());
+        let plan = decide(&config(Place::Swap(None)), &what(), &facts, at()).unwrap();
+        let (new, aside) = ("app_restored_20261122t030000_2".into(), "app_before_20261122t030000".into());
+        assert_eq!(plan.way, Way::Swap { new, aside });
+    }
+
+    #[test]
+    fn a_made_up_name_fits_into_63_bytes() {
+        assert_eq!(name_with("app", "_before_x"), "app_before_x");
+        let long = name_with(&"ä".repeat(40), "_before_20261122t030000");
+        assert!(long.len() <= 63 && long.ends_with("_before_20261122t030000"), "{long}");
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        let now = at();
+        let age = |s: i64| age(&(now - time::Duration::seconds(s)).format(&Rfc3339).unwrap(), now).unwrap();
+        assert_eq!([age(5), age(125), age(11_520), age(5 * 86400)], ["5 s", "2 min", "3 h 12 min", "5 days"]);
+    }
+}
