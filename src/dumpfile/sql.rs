@@ -311,7 +311,7 @@ fn takes_rows(statement: &[u8]) -> bool {
 }
 
 /// The words of a statement: unquoted ones in lower case, names in double quotes as `"name`, without what stands in single quotes.
-pub(super) fn tokens(statement: &[u8]) -> Vec<String> {
+pub fn tokens(statement: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(statement);
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();

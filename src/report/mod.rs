@@ -158,35 +158,7 @@ impl Report {
 
     /// What the proof compared, in one line; absent when none ran.
     pub fn proof_line(&self) -> Option<String> {
-        let proof = self.proof.as_ref()?;
-        let compared = &proof.compared;
-        let mut parts = vec![counted(compared.files, "file")];
-        if compared.tables > 0 {
-            // Without a restore no row was compared, and none must be claimed.
-            parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
-        }
-        for (number, noun) in [
-            (compared.sequences, "sequence"),
-            (compared.large_objects, "large object"),
-            (compared.matviews, "materialized view"),
-        ] {
-            if number > 0 {
-                parts.push(counted(number, noun));
-            }
-        }
-        match compared.schema_entries {
-            0 => {}
-            1 => parts.push("1 schema entry".into()),
-            n => parts.push(format!("{} schema entries", count(n))),
-        }
-        let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
-        let verdict = match proof.differences.len() {
-            _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
-            _ if proof.passed => "passed, all equal".to_owned(),
-            0 => "failed".to_owned(),
-            n => format!("failed, {}", counted(n as u64, "difference")),
-        };
-        Some(format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default()))
+        self.proof.as_ref().map(proof_line)
     }
 
     /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, else the failure's own.
@@ -197,6 +169,38 @@ impl Report {
             Outcome::Failed => self.failure.as_ref().map_or(1, |f| f.exit_code),
         }
     }
+}
+
+/// What a proof compared, in one line.
+pub fn proof_line(proof: &Proof) -> String {
+    let compared = &proof.compared;
+    let mut parts = vec![counted(compared.files, "file")];
+    if compared.tables > 0 {
+        // Without a restore no row was compared, and none must be claimed.
+        parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
+    }
+    for (number, noun) in [
+        (compared.sequences, "sequence"),
+        (compared.large_objects, "large object"),
+        (compared.matviews, "materialized view"),
+    ] {
+        if number > 0 {
+            parts.push(counted(number, noun));
+        }
+    }
+    match compared.schema_entries {
+        0 => {}
+        1 => parts.push("1 schema entry".into()),
+        n => parts.push(format!("{} schema entries", count(n))),
+    }
+    let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
+    let verdict = match proof.differences.len() {
+        _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
+        _ if proof.passed => "passed, all equal".to_owned(),
+        0 => "failed".to_owned(),
+        n => format!("failed, {}", counted(n as u64, "difference")),
+    };
+    format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default())
 }
 
 /// How a preflight question was answered.
