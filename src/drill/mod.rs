@@ -499,10 +499,9 @@ async fn file(
     (drilled.tables, drilled.rows) = (counted_rows.tables, counted_rows.rows);
     let (tables, rows) = (counted(counted_rows.tables, "table"), counted(counted_rows.rows, "row"));
     let into = format!("restored into PostgreSQL {} ({})", described.version, described.kind);
+    let as_many = if dump.rows.values().all(Option::is_some) { ", as many as the dump holds" } else { "" };
     let verdict = match drilled.differences.len() {
-        0 => format!(
-            "{into} without an error: {tables} with {rows}, as many as the dump holds; no fingerprints to compare with"
-        ),
+        0 => format!("{into} without an error: {tables} with {rows}{as_many}; no fingerprints to compare with"),
         n => format!("{into} with {}: {tables} with {rows}", counted(n as u64, "problem")),
     };
     drilled.facts.push(("proof", verdict));
@@ -671,7 +670,8 @@ fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
             let line = |d: &Drilled| {
                 let time = d.rto.map(seconds).unwrap_or_default();
                 let rows = if d.error.is_none() { count(d.rows) } else { String::new() };
-                vec![d.name.clone(), d.about.clone(), rows, time, d.verdict(config.level)]
+                let result = if d.error.is_some() { "failed".into() } else { d.verdict(config.level) };
+                vec![d.name.clone(), d.about.clone(), rows, time, result]
             };
             page.tables = vec![Table {
                 title: String::new(),

@@ -193,8 +193,8 @@ fn harmless(statement: &[u8], e: &tokio_postgres::Error) -> bool {
         SqlState::INVALID_SCHEMA_NAME,
     ];
     let drops = match words.as_slice() {
-        ["drop", ..] => true,
-        ["alter", "table", rest @ ..] => rest.windows(2).any(|w| w == ["drop", "constraint"]),
+        ["drop", ..] | ["select", "pg_catalog", ".", "lo_unlink", ..] => true,
+        ["alter", rest @ ..] => rest.windows(2).any(|w| matches!(w, ["drop", "constraint" | "default"])),
         _ => false,
     };
     (drops && missing.contains(code))

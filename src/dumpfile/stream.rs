@@ -90,7 +90,7 @@ pub(super) fn unpack<'a>(packing: Packing, from: impl BufRead + 'a) -> io::Resul
         Packing::None => Box::new(from),
         Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(from)) }),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        Packing::Lz4 => Box::new(Lz4 { frames: lz4_flex::frame::FrameDecoder::new(Probe { from, ended: false }) }),
+        Packing::Lz4 => Box::new(Lz4 { frames: lz4_flex::frame::FrameDecoder::new(Probe { from, zeros: None }) }),
     })
 }
 
@@ -163,24 +163,27 @@ impl<R: BufRead> Read for Zlib<R> {
     }
 }
 
-/// The library's reader ends alike behind a whole frame and inside a cut one, so it is asked once more with four zero bytes behind the
-/// end: inside a frame they are its end mark, behind one they are no frame.
+/// The library's reader ends alike behind a whole frame and inside a cut one, so it is asked once more with zeros behind the end. Behind a
+/// frame it takes seven, the shortest header, and finds that they begin none; inside a frame it takes four for the end mark, and four
+/// more where a checksum is due.
 struct Lz4<R: Read> {
     frames: lz4_flex::frame::FrameDecoder<Probe<R>>,
 }
 
 struct Probe<R> {
     from: R,
-    ended: bool,
+    /// Zeros that were handed out behind the end.
+    zeros: Option<usize>,
 }
+
+const SHORTEST_HEADER: usize = 7;
 
 impl<R: Read> Read for Probe<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            let zeros = into.len().min(4);
-            into[..zeros].fill(0);
-            self.ended = false;
-            return Ok(zeros);
+        if let Some(zeros) = &mut self.zeros {
+            into.fill(0);
+            *zeros += into.len();
+            return Ok(into.len());
         }
         self.from.read(into)
     }
@@ -197,13 +200,11 @@ impl<R: BufRead> Read for Lz4<R> {
                 // Another frame follows.
                 continue;
             }
-            self.frames.get_mut().ended = true;
-            return match self.frames.read(&mut [0]) {
-                Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
-                    // From here on the decoder stands before a frame again, with nothing to read.
-                    self.frames.get_mut().ended = false;
-                    Ok(0)
-                }
+            self.frames.get_mut().zeros = Some(0);
+            // An error either way, or no byte.
+            let _ = self.frames.read(&mut [0]);
+            return match self.frames.get_mut().zeros.take() {
+                Some(SHORTEST_HEADER) => Ok(0),
                 _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
             };
         }

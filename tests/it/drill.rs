@@ -308,7 +308,7 @@ async fn all_backups_are_drilled_and_one_bad_one_fails() -> Result {
     ids.dedup();
     let oid = table.key.rsplit('/').next().context("no name")?;
     let shown = [good.stdout, bad.stdout, lost.stdout].join("=====\n");
-    let names: Vec<&str> = ids.iter().map(String::as_str).chain([oid]).collect();
+    let names: Vec<&str> = ids.iter().map(String::as_str).chain([oid, &bucket]).collect();
     insta::assert_snapshot!("drills", steady(&shown, &names));
     ensure!(records(place).await?.len() == 3 + 3 + 2);
     Ok(())

@@ -334,14 +334,17 @@ async fn a_flipped_byte_is_seen_wherever_there_is_a_checksum() -> Result {
     let dir = scratch()?;
     let flips = async |path: &Path, file: &Path, from: usize| -> Result {
         let good = fs::read(file)?;
+        let mut unseen = Vec::new();
         for at in from..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(file, bad)?;
-            if let Ok(seen) = look(path).await {
-                anyhow::bail!("byte {at} of {} of {}: {seen:#?}", good.len(), file.display());
+            if look(path).await.is_ok() {
+                unseen.push(at);
             }
         }
+        // Behind the last code of a deflate stream some bits say nothing.
+        ensure!(unseen.len() <= 1, "bytes {unseen:?} of {} of {}", good.len(), file.display());
         fs::write(file, good)?;
         Ok(())
     };
