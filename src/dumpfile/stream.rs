@@ -210,3 +210,75 @@ impl<R: BufRead> Read for Lz4<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn pack(packing: Packing, text: &[u8]) -> Vec<u8> {
+        match packing {
+            Packing::None => text.to_vec(),
+            Packing::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            Packing::Zstd => zstd::encode_all(text, 1).unwrap(),
+            Packing::Lz4 => {
+                // Blocks of 64 KiB, as pg_dump writes them, without a checksum.
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    fn unpacked(packing: Packing, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        unpack(packing, bytes)?.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn a_stream_ends_where_it_is_whole_and_nothing_follows() {
+        let text: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 28).to_le_bytes()).collect();
+        for packing in [Packing::Gzip, Packing::Zstd, Packing::Lz4] {
+            let one = pack(packing, &text);
+            let two = [&one[..], &pack(packing, b"more")].concat();
+            assert!(unpacked(packing, &two).unwrap() == [&text[..], b"more"].concat(), "{packing:?}");
+            for at in (1..two.len()).step_by(997).chain(two.len() - 60..two.len()).filter(|at| *at != one.len()) {
+                assert!(unpacked(packing, &two[..at]).is_err(), "{packing:?} cut at {at} of {}", two.len());
+            }
+            for behind in [&b"x"[..], b"\0\0\0\0\0\0\0\0", b"something longer that is none"] {
+                assert!(
+                    unpacked(packing, &[&two[..], behind].concat()).is_err(),
+                    "{packing:?} with {behind:?} behind it"
+                );
+            }
+        }
+        // Between the blocks of one frame.
+        let one = pack(Packing::Lz4, &text);
+        let mut at = 7;
+        while let Some(size) = one.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7fff_ffff) {
+            assert!(unpacked(Packing::Lz4, &one[..at]).is_err(), "cut at {at}");
+            at += 4 + size as usize;
+        }
+        assert!(at >= one.len());
+    }
+
+    #[test]
+    fn a_zlib_stream_has_an_end() {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&b"some row\n".repeat(1000)).unwrap();
+        let whole = encoder.finish().unwrap();
+        let read = |bytes: &[u8]| Zlib::new(bytes).read_to_end(&mut Vec::new());
+        assert_eq!(read(&whole).unwrap(), 9000);
+        assert_eq!(read(b"").unwrap(), 0, "no data at all");
+        for at in 1..whole.len() {
+            assert!(read(&whole[..at]).is_err(), "cut at {at}");
+        }
+        assert!(read(&[&whole[..], b"x"].concat()).is_err());
+    }
+}
