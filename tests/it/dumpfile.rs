@@ -264,6 +264,12 @@ async fn a_file_of_a_folder_that_was_cut_emptied_or_removed_is_missed() -> Resul
             let endless = name == "folder-plain.data" && file.display().to_string().contains("blob_");
             for at in cuts(bytes.len()).into_iter().filter(|_| !endless) {
                 fs::write(&file, &bytes[..at])?;
+                if at == 0 && file.display().to_string().ends_with("blob_4711.dat.zst") {
+                    // pg_dump writes an empty object so.
+                    let warnings = look(&path).await?.warnings;
+                    ensure!(warnings.iter().any(|w| w.contains("blob_4711.dat.zst is empty")), "{warnings:?}");
+                    continue;
+                }
                 let text = look(&path).await.err().map(|e| e.one_line());
                 let Some(text) = text else { anyhow::bail!("{} cut at {at} of {}", file.display(), bytes.len()) };
                 ensure!(text.contains("damaged") || text.contains("toc.dat"), "{text}");
