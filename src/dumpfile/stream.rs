@@ -3,6 +3,7 @@
 
 use super::Packing;
 use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
+use lz4_flex::frame::FrameDecoder;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Error, ErrorKind, Read},
@@ -90,7 +91,7 @@ pub(super) fn unpack<'a>(packing: Packing, from: impl BufRead + 'a) -> io::Resul
         Packing::None => Box::new(from),
         Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(from)) }),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        Packing::Lz4 => Box::new(Lz4 { frames: lz4_flex::frame::FrameDecoder::new(Probe { from, zeros: None }) }),
+        Packing::Lz4 => Box::new(Lz4 { frame: Some(FrameDecoder::new(Probe { from, zeros: None })) }),
     })
 }
 
@@ -167,7 +168,8 @@ impl<R: BufRead> Read for Zlib<R> {
 /// frame it takes seven, the shortest header, and finds that they begin none; inside a frame it takes four for the end mark, and four
 /// more where a checksum is due.
 struct Lz4<R: Read> {
-    frames: lz4_flex::frame::FrameDecoder<Probe<R>>,
+    /// A reader of its own for each frame: the next may have blocks of another size.
+    frame: Option<FrameDecoder<Probe<R>>>,
 }
 
 struct Probe<R> {
@@ -192,21 +194,21 @@ impl<R: Read> Read for Probe<R> {
 impl<R: BufRead> Read for Lz4<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let read = self.frames.read(into)?;
+            let Some(frame) = &mut self.frame else { return Ok(0) };
+            let read = frame.read(into)?;
             if read > 0 || into.is_empty() {
                 return Ok(read);
             }
-            if !self.frames.get_mut().from.fill_buf()?.is_empty() {
-                // Another frame follows.
-                continue;
+            if frame.get_mut().from.fill_buf()?.is_empty() {
+                frame.get_mut().zeros = Some(0);
+                // An error either way, or no byte.
+                let _ = frame.read(&mut [0]);
+                return match self.frame.take().and_then(|f| f.into_inner().zeros) {
+                    Some(SHORTEST_HEADER) => Ok(0),
+                    _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
+                };
             }
-            self.frames.get_mut().zeros = Some(0);
-            // An error either way, or no byte.
-            let _ = self.frames.read(&mut [0]);
-            return match self.frames.get_mut().zeros.take() {
-                Some(SHORTEST_HEADER) => Ok(0),
-                _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
-            };
+            self.frame = self.frame.take().map(|f| FrameDecoder::new(f.into_inner()));
         }
     }
 }
