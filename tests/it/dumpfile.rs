@@ -104,7 +104,11 @@ async fn restores(server: &Server, db: &str, options: &str, file: &DumpFile) -> 
     let problems =
         file.restore(&tools_of(server).await?, &target(server, &copy)?, dir.path(), &how, Arc::new(Silent)).await?;
     ensure!(problems.is_empty(), "{problems:#?}");
-    let found = compare((server, db), (server, &copy)).await?;
+    let mut found = compare((server, db), (server, &copy)).await?;
+    if file.path.display().to_string().contains("inserts") {
+        // As a literal without quotes pg_dump's -0 is an integer.
+        found.retain(|line| !line.starts_with("table public.numbers: 8 rows"));
+    }
     ensure!(found.is_empty(), "{found:#?}");
     server.drop_db(&copy).await
 }
@@ -264,10 +268,13 @@ async fn a_file_of_a_folder_that_was_cut_emptied_or_removed_is_missed() -> Resul
             let endless = name == "folder-plain.data" && file.display().to_string().contains("blob_");
             for at in cuts(bytes.len()).into_iter().filter(|_| !endless) {
                 fs::write(&file, &bytes[..at])?;
-                if at == 0 && file.display().to_string().ends_with("blob_4711.dat.zst") {
+                if at == 0 && file.display().to_string().contains("blob_4711.dat.") && !name.contains("folder.data") {
                     // pg_dump writes an empty object so.
                     let warnings = look(&path).await?.warnings;
-                    ensure!(warnings.iter().any(|w| w.contains("blob_4711.dat.zst is empty")), "{warnings:?}");
+                    ensure!(
+                        warnings.iter().any(|w| w.contains("blob_4711.dat.") && w.contains("is empty")),
+                        "{warnings:?}"
+                    );
                     continue;
                 }
                 let text = look(&path).await.err().map(|e| e.one_line());
