@@ -91,7 +91,7 @@ pub(super) fn unpack<'a>(packing: Packing, from: impl BufRead + 'a) -> io::Resul
         Packing::None => Box::new(from),
         Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(from)) }),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        Packing::Lz4 => Box::new(Lz4 { frame: Some(FrameDecoder::new(Probe { from, zeros: None })) }),
+        Packing::Lz4 => Box::new(Lz4 { frame: Some(FrameDecoder::new(Probe { from, taken: 0, zeros: None })) }),
     })
 }
 
@@ -174,6 +174,8 @@ struct Lz4<R: Read> {
 
 struct Probe<R> {
     from: R,
+    /// Bytes of this frame.
+    taken: usize,
     /// Zeros that were handed out behind the end.
     zeros: Option<usize>,
 }
@@ -187,7 +189,9 @@ impl<R: Read> Read for Probe<R> {
             *zeros += into.len();
             return Ok(into.len());
         }
-        self.from.read(into)
+        let read = self.from.read(into)?;
+        self.taken += read;
+        Ok(read)
     }
 }
 
@@ -203,12 +207,13 @@ impl<R: BufRead> Read for Lz4<R> {
                 frame.get_mut().zeros = Some(0);
                 // An error either way, or no byte.
                 let _ = frame.read(&mut [0]);
-                return match self.frame.take().and_then(|f| f.into_inner().zeros) {
-                    Some(SHORTEST_HEADER) => Ok(0),
+                return match self.frame.take().map(FrameDecoder::into_inner) {
+                    // A cut header is taken for none.
+                    Some(p) if p.zeros == Some(SHORTEST_HEADER) && (p.taken == 0 || p.taken > SHORTEST_HEADER) => Ok(0),
                     _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
                 };
             }
-            self.frame = self.frame.take().map(|f| FrameDecoder::new(f.into_inner()));
+            self.frame = self.frame.take().map(|f| FrameDecoder::new(Probe { taken: 0, ..f.into_inner() }));
         }
     }
 }
