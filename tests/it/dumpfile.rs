@@ -113,6 +113,15 @@ async fn restores(server: &Server, db: &str, options: &str, file: &DumpFile) -> 
     server.drop_db(&copy).await
 }
 
+async fn told_names(server: &Server, options: &str, file: &DumpFile) -> Result {
+    let (copy, dir) = ("copy of names", scratch()?);
+    server.create_db(copy, options).await?;
+    let (tools, to) = (tools_of(server).await?, target(server, copy)?);
+    let problems = file.restore(&tools, &to, dir.path(), &Options::default(), Arc::new(Silent)).await?;
+    ensure!(!problems.is_empty() && problems.iter().all(|p| p.contains("COPY public")), "{problems:#?}");
+    Ok(())
+}
+
 async fn round_trips(major: u32) -> Result {
     let server = pg::server(major).await?;
     let dir = scratch()?;
@@ -157,6 +166,11 @@ async fn round_trips(major: u32) -> Result {
         for (name, how) in [("s", &["-Fp"][..]), ("i", &["-Fp", "--inserts"]), ("c", &["-Fc"]), ("t", &["-Ft"])] {
             let path = dir.path().join(format!("{db}.{name}"));
             dump(server, db, &path, how).await?;
+            if db == "dumped ascii" && name == "s" {
+                // A table's name that is no UTF-8 cannot be sent in a COPY statement; that is told, not passed over.
+                told_names(server, options, &look(&path).await?).await?;
+                continue;
+            }
             restores(server, db, options, &look(&path).await?).await.with_context(|| format!("{db} {name}"))?;
         }
     }
