@@ -365,8 +365,11 @@ async fn a_flipped_byte_is_seen_wherever_there_is_a_checksum() -> Result {
         for at in from..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
-            fs::write(file, bad)?;
-            if look(path).await.is_ok() {
+            fs::write(file, &bad)?;
+            // Bits of a zstd header may change without changing a byte of the content.
+            let same =
+                good.starts_with(&[0x28, 0xb5]) && zstd::decode_all(&bad[..]).ok() == zstd::decode_all(&good[..]).ok();
+            if look(path).await.is_ok() && !same {
                 unseen.push(at);
             }
         }
