@@ -495,7 +495,7 @@ async fn large_object_bytes(session: &Session) -> Result<u64> {
 
 /// `copy`: bytes of the database, when the throwaway copy lies here; `large`: bytes of large objects, which pg_dump writes here and the
 /// proof reads back to here.
-fn disk(scratch: &Scratch, copy: u64, large: u64) -> Result<String> {
+pub(crate) fn disk(scratch: &Scratch, copy: u64, large: u64) -> Result<String> {
     let free = scratch::free_space(scratch.path())?;
     // The copy has no dead rows, but its indexes are built anew and sorted on the same disk.
     let needed = copy + copy / 5 + 2 * large + (256 << 20);
@@ -515,7 +515,8 @@ fn disk(scratch: &Scratch, copy: u64, large: u64) -> Result<String> {
     Ok(format!("{} MiB free, about {} MiB needed", mib(free), mib(needed)))
 }
 
-async fn missing_extensions(server: &Server, wanted: &[Extension]) -> Result<Vec<(String, String)>> {
+/// Extensions that the server cannot create, and why.
+pub(crate) async fn missing_extensions(server: &Server, wanted: &[Extension]) -> Result<Vec<(String, String)>> {
     let (available, loaded) = server.extensions().await?;
     let mut missing = Vec::new();
     for extension in wanted {

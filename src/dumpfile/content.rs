@@ -59,7 +59,7 @@ impl Content {
             let piece = &all[..length];
             if let Some(after) = &mut self.after {
                 after.extend(piece.iter().take(4));
-                if after.iter().any(|b| !matches!(b, b'\r' | b'\n')) {
+                if after.iter().any(|b| *b != b'\n') {
                     return Err(format!("its end mark stands behind row {}, and more follows", self.rows));
                 }
                 continue;
@@ -82,8 +82,10 @@ impl Content {
             (Holds::Bytes, _) => Ok(None),
             (Holds::Inserts, _) if self.last.ends_with(b"\n\n") => Ok(None),
             (Holds::Inserts, _) => Err("it does not end as the INSERT statements of a table do".into()),
-            (Holds::Rows, Some(after)) if !after.is_empty() => Ok(Some(self.rows)),
-            (Holds::Rows, _) => Err(format!("it ends behind row {} without COPY's end mark", self.rows)),
+            // As pg_dump ends it, and so do we.
+            (Holds::Rows, Some(after)) if after == b"\n\n" => Ok(Some(self.rows)),
+            (Holds::Rows, Some(_)) => Err("it ends within COPY's end mark".into()),
+            (Holds::Rows, None) => Err(format!("it ends behind row {} without COPY's end mark", self.rows)),
         }
     }
 }

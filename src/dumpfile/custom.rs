@@ -134,7 +134,7 @@ fn int(from: &mut impl Read) -> io::Result<i64> {
     let size = i64::from(u32::from_le_bytes([b[1], b[2], b[3], b[4]]));
     match b[0] {
         0 => Ok(size),
-        1 => Ok(-size),
+        1 if size > 0 => Ok(-size),
         _ => Err(io::Error::new(ErrorKind::InvalidData, "no length stands where one is due")),
     }
 }

@@ -193,8 +193,8 @@ fn harmless(statement: &[u8], e: &tokio_postgres::Error) -> bool {
         SqlState::INVALID_SCHEMA_NAME,
     ];
     let drops = match words.as_slice() {
-        ["drop", ..] => true,
-        ["alter", "table", rest @ ..] => rest.windows(2).any(|w| w == ["drop", "constraint"]),
+        ["drop", ..] | ["select", "pg_catalog", ".", "lo_unlink", ..] => true,
+        ["alter", rest @ ..] => rest.windows(2).any(|w| matches!(w, ["drop", "constraint" | "default"])),
         _ => false,
     };
     (drops && missing.contains(code))
@@ -245,7 +245,9 @@ pub(super) async fn restore(
                     run.encoding = String::from_utf8_lossy(name).into_owned();
                 }
             }
-            Piece::Rows(_) | Piece::EndOfRows | Piece::Comment(_) => {}
+            // Rows of a COPY that was refused.
+            Piece::Rows(_) | Piece::EndOfRows => {}
+            Piece::Comment(_) => {}
         }
     }
     reading.await.map_err(|e| Error::new(Kind::Io, "reading the dump stopped").because(e))?;
@@ -346,14 +348,14 @@ impl Running {
         Ok(())
     }
 
-    /// Rows of a COPY that the server refuses are passed over, not taken for statements.
+    /// Sends the rows that follow; those that are left when the server refuses one are the caller's to pass over.
     async fn copy(
         &mut self,
         line: u64,
         statement: &[u8],
         pieces: &mut mpsc::Receiver<Result<(u64, Piece)>>,
     ) -> Result<()> {
-        let (mut begun, mut ended) = (false, false);
+        let mut begun = false;
         let copied = async {
             let mut sql = self.text(statement).await?.unwrap_or_default();
             if !self.encoding.eq_ignore_ascii_case("UTF8") {
@@ -368,10 +370,7 @@ impl Running {
                         self.progress.event(Event::Restored(rows.len() as u64));
                         into.send(rows.into()).await?;
                     }
-                    Ok(_) => {
-                        ended = true;
-                        break;
-                    }
+                    Ok(_) => break,
                     // Dropping the sink makes the server take none of its rows.
                     Err(e) => return Ok(Err(e)),
                 }
@@ -384,12 +383,6 @@ impl Running {
             Ok(read) => read.map(|()| Ok(()))?,
             Err(e) => Err(e),
         };
-        while !ended {
-            match pieces.recv().await {
-                Some(piece) => ended = piece?.1 == Piece::EndOfRows,
-                None => break,
-            }
-        }
         self.note(line, statement, copied)?;
         if !begun {
             self.reconnect().await?;

@@ -311,7 +311,7 @@ fn takes_rows(statement: &[u8]) -> bool {
 }
 
 /// The words of a statement: unquoted ones in lower case, names in double quotes as `"name`, without what stands in single quotes.
-pub(super) fn tokens(statement: &[u8]) -> Vec<String> {
+pub fn tokens(statement: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(statement);
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();
@@ -395,4 +395,108 @@ pub(super) fn copied_table(statement: &[u8]) -> Option<String> {
         c == ' ' && !quoted
     })?;
     Some(rest[..end].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(text: &str) -> Result<Vec<Piece>> {
+        let mut script = Script::new(text.as_bytes());
+        std::iter::from_fn(|| script.next_piece().transpose()).collect()
+    }
+
+    fn statements(text: &str) -> Vec<String> {
+        let text_of = |p| match p {
+            Piece::Statement(s) => String::from_utf8(s).unwrap(),
+            other => format!("{other:?}"),
+        };
+        pieces(text).unwrap().into_iter().map(text_of).collect()
+    }
+
+    #[test]
+    fn a_semicolon_ends_a_statement_only_where_psql_thinks_so() {
+        for one in [
+            "SELECT ';'",
+            "SELECT 'it''s;'",
+            "SELECT E'\\';'",
+            "SELECT 1 AS \"a;\"\"b\"",
+            "SELECT $$;$$, $a$ $b$;$$ $a$",
+            "SELECT 1 /* ; /* ; */ ; */ + 1",
+            "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM a; DELETE FROM b)",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END",
+            "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END",
+            "SELECT a$1, b FROM t WHERE x = $1",
+            "COMMENT ON TABLE t IS '\n-- no comment\n\\. \n'",
+        ] {
+            assert_eq!(statements(&format!("{one};\nSELECT 2;")), [one, "SELECT 2"], "{one}");
+        }
+        assert_eq!(statements("BEGIN; END;SELECT 1"), ["BEGIN", "END", "SELECT 1"]);
+        assert_eq!(statements("SELECT 1 -- a ; b\n+ 1;"), ["SELECT 1 \n+ 1"]);
+        assert_eq!(statements("SET standard_conforming_strings = off;\nSELECT 'a\\';';").len(), 2);
+        for open in [
+            "SELECT 'a",
+            "SELECT $a$ $$",
+            "SELECT (1;",
+            "SELECT \"a",
+            "/* a",
+            "CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;",
+        ] {
+            assert!(pieces(open).is_err(), "{open}");
+        }
+        assert!(pieces("SELECT 1 \\gset\n").is_err());
+    }
+
+    #[test]
+    fn rows_go_on_to_their_end_mark_and_no_further() {
+        let rows = format!("1\ta;b\n\\\\.\n{}\n", "x".repeat(3 * ROWS));
+        let text = format!(
+            "COPY public.t (a, b) FROM stdin;\n{rows}\\.\nCOPY t FROM stdin WITH (FORMAT csv);\n\\.\n\\restrict x\n--  a\n"
+        );
+        let mut seen = Vec::new();
+        let rest: Vec<Piece> = pieces(&text)
+            .unwrap()
+            .into_iter()
+            .filter(|p| match p {
+                Piece::Rows(bytes) => {
+                    seen.extend(bytes.clone());
+                    false
+                }
+                _ => true,
+            })
+            .collect();
+        assert!(seen == rows.as_bytes());
+        let copy = |s: &str| Piece::Copy(s.into());
+        let expected = [
+            copy("COPY public.t (a, b) FROM stdin"),
+            Piece::EndOfRows,
+            copy("COPY t FROM stdin WITH (FORMAT csv)"),
+            Piece::EndOfRows,
+            Piece::Command(b"restrict x".into()),
+            Piece::Comment(b"a".into()),
+        ];
+        assert_eq!(rest, expected);
+        assert!(pieces("COPY t FROM stdin;\n1\n\\.x\n").is_err());
+    }
+
+    #[test]
+    fn roles_are_found_where_statements_name_them() {
+        for (sql, expected) in [
+            ("ALTER TABLE public.t OWNER TO joe", vec!["joe"]),
+            ("ALTER TABLE public.t OWNER TO \"Joe, \"\"the\"\" 1st\"", vec!["Joe, \"the\" 1st"]),
+            ("GRANT SELECT,INSERT ON TABLE public.t TO a, \"B\" WITH GRANT OPTION", vec!["a", "B"]),
+            ("REVOKE ALL ON SCHEMA public FROM PUBLIC", vec![]),
+            ("ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA s GRANT SELECT ON TABLES TO b", vec!["a", "b"]),
+            ("CREATE POLICY p ON t FOR SELECT TO a, b USING (true)", vec!["a", "b"]),
+            ("CREATE USER MAPPING FOR joe SERVER s", vec!["joe"]),
+            ("SET SESSION AUTHORIZATION 'joe'", vec!["joe"]),
+            ("SET SESSION AUTHORIZATION DEFAULT", vec![]),
+            ("INSERT INTO t VALUES ('GRANT x TO joe')", vec![]),
+            ("ALTER TABLE t RENAME TO u", vec![]),
+        ] {
+            assert_eq!(roles(sql.as_bytes()), expected, "{sql}");
+        }
+        assert_eq!(copied_table(b"COPY \"a b\".\"c \"\"d\" (e) FROM stdin").unwrap(), "\"a b\".\"c \"\"d\"");
+        assert_eq!(copied_table(b"COPY public.t  FROM stdin;").unwrap(), "public.t");
+    }
 }

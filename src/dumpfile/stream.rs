@@ -3,6 +3,7 @@
 
 use super::Packing;
 use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
+use lz4_flex::frame::FrameDecoder;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Error, ErrorKind, Read},
@@ -90,7 +91,7 @@ pub(super) fn unpack<'a>(packing: Packing, from: impl BufRead + 'a) -> io::Resul
         Packing::None => Box::new(from),
         Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(from)) }),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        Packing::Lz4 => Box::new(Lz4 { frames: lz4_flex::frame::FrameDecoder::new(Probe { from, ended: false }) }),
+        Packing::Lz4 => Box::new(Lz4 { frame: Some(FrameDecoder::new(Probe { from, taken: 0, zeros: None })) }),
     })
 }
 
@@ -163,49 +164,128 @@ impl<R: BufRead> Read for Zlib<R> {
     }
 }
 
-/// The library's reader ends alike behind a whole frame and inside a cut one, so it is asked once more with four zero bytes behind the
-/// end: inside a frame they are its end mark, behind one they are no frame.
+/// The library's reader ends alike behind a whole frame and inside a cut one, so it is asked once more with zeros behind the end. Behind a
+/// frame it takes seven, the shortest header, and finds that they begin none; inside a frame it takes four for the end mark, and four
+/// more where a checksum is due.
 struct Lz4<R: Read> {
-    frames: lz4_flex::frame::FrameDecoder<Probe<R>>,
+    /// A reader of its own for each frame: the next may have blocks of another size.
+    frame: Option<FrameDecoder<Probe<R>>>,
 }
 
 struct Probe<R> {
     from: R,
-    ended: bool,
+    /// Bytes of this frame.
+    taken: usize,
+    /// Zeros that were handed out behind the end.
+    zeros: Option<usize>,
 }
+
+const SHORTEST_HEADER: usize = 7;
 
 impl<R: Read> Read for Probe<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            let zeros = into.len().min(4);
-            into[..zeros].fill(0);
-            self.ended = false;
-            return Ok(zeros);
+        if let Some(zeros) = &mut self.zeros {
+            into.fill(0);
+            *zeros += into.len();
+            return Ok(into.len());
         }
-        self.from.read(into)
+        let read = self.from.read(into)?;
+        self.taken += read;
+        Ok(read)
     }
 }
 
 impl<R: BufRead> Read for Lz4<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let read = self.frames.read(into)?;
+            let Some(frame) = &mut self.frame else { return Ok(0) };
+            let read = frame.read(into)?;
             if read > 0 || into.is_empty() {
                 return Ok(read);
             }
-            if !self.frames.get_mut().from.fill_buf()?.is_empty() {
-                // Another frame follows.
-                continue;
+            if frame.get_mut().from.fill_buf()?.is_empty() {
+                frame.get_mut().zeros = Some(0);
+                // An error either way, or no byte.
+                let _ = frame.read(&mut [0]);
+                return match self.frame.take().map(FrameDecoder::into_inner) {
+                    // A cut header is taken for none.
+                    Some(p) if p.zeros == Some(SHORTEST_HEADER) && (p.taken == 0 || p.taken > SHORTEST_HEADER) => Ok(0),
+                    _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
+                };
             }
-            self.frames.get_mut().ended = true;
-            return match self.frames.read(&mut [0]) {
-                Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
-                    // From here on the decoder stands before a frame again, with nothing to read.
-                    self.frames.get_mut().ended = false;
-                    Ok(0)
-                }
-                _ => Err(Error::new(ErrorKind::UnexpectedEof, "the lz4 frame has no end")),
-            };
+            self.frame = self.frame.take().map(|f| FrameDecoder::new(Probe { taken: 0, ..f.into_inner() }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn pack(packing: Packing, text: &[u8]) -> Vec<u8> {
+        match packing {
+            Packing::None => text.to_vec(),
+            Packing::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            Packing::Zstd => zstd::encode_all(text, 1).unwrap(),
+            Packing::Lz4 => {
+                // Blocks of 64 KiB, as pg_dump writes them, without a checksum.
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    fn unpacked(packing: Packing, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        unpack(packing, bytes)?.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn a_stream_ends_where_it_is_whole_and_nothing_follows() {
+        let text: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 28).to_le_bytes()).collect();
+        for packing in [Packing::Gzip, Packing::Zstd, Packing::Lz4] {
+            let one = pack(packing, &text);
+            let two = [&one[..], &pack(packing, b"more")].concat();
+            assert!(unpacked(packing, &two).unwrap() == [&text[..], b"more"].concat(), "{packing:?}");
+            for at in (1..two.len()).step_by(997).chain(two.len() - 60..two.len()).filter(|at| *at != one.len()) {
+                assert!(unpacked(packing, &two[..at]).is_err(), "{packing:?} cut at {at} of {}", two.len());
+            }
+            for behind in [&b"x"[..], b"\0\0\0\0\0\0\0\0", b"something longer that is none"] {
+                assert!(
+                    unpacked(packing, &[&two[..], behind].concat()).is_err(),
+                    "{packing:?} with {behind:?} behind it"
+                );
+            }
+        }
+        // Between the blocks of one frame.
+        let one = pack(Packing::Lz4, &text);
+        let mut at = 7;
+        while let Some(size) = one.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7fff_ffff) {
+            assert!(unpacked(Packing::Lz4, &one[..at]).is_err(), "cut at {at}");
+            at += 4 + size as usize;
+        }
+        assert!(at >= one.len());
+    }
+
+    #[test]
+    fn a_zlib_stream_has_an_end() {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&b"some row\n".repeat(1000)).unwrap();
+        let whole = encoder.finish().unwrap();
+        let read = |bytes: &[u8]| Zlib::new(bytes).read_to_end(&mut Vec::new());
+        assert_eq!(read(&whole).unwrap(), 9000);
+        assert_eq!(read(b"").unwrap(), 0, "no data at all");
+        for at in 1..whole.len() {
+            assert!(read(&whole[..at]).is_err(), "cut at {at}");
+        }
+        assert!(read(&[&whole[..], b"x"].concat()).is_err());
     }
 }

@@ -1,0 +1,708 @@
+//! `savepoint verify`: the restore drill. What is stored, or a dump of anybody's, is restored into a throwaway server, compared where
+//! there is something to compare with, asked the team's own questions, and timed.
+
+pub mod checks;
+
+use crate::{
+    backup::now,
+    config::{VerifyConfig, VerifyLevel, Which},
+    dumpfile::{self, DumpFile, sql},
+    error::{Error, Kind, Result},
+    inventory::{self, Stored},
+    manifest::{Extension, Manifest, Proof, Role, Source},
+    postgres::{
+        connect,
+        conninfo::Target,
+        tools::{self, Tools},
+    },
+    preflight,
+    progress::{Event, Phase, Progress},
+    report::{
+        format::{bytes, count, counted, seconds},
+        page::{Page, Table, Verdict},
+        proof_line,
+    },
+    scratch::Scratch,
+    store::{self, Store},
+    verify::{Prover, read_manifest, restore::of_the_archive, server::Server},
+};
+use checks::{Check, Checked};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// How long cleaning up may take, and behind a signal (the runner kills after about 10 s).
+const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
+
+/// What must be removed when a drill ends, however it ends.
+#[derive(Default)]
+struct Bench {
+    server: Option<Server>,
+    scratch: Option<Scratch>,
+    /// What the drill is at, for a failure's report.
+    phase: &'static str,
+}
+
+impl Bench {
+    /// Removes the throwaway server and the folder; returns what could not be removed.
+    async fn clear(&mut self, limit: Duration) -> Vec<String> {
+        let mut left = Vec::new();
+        if let Some(server) = self.server.take() {
+            match tokio::time::timeout(limit, server.stop()).await {
+                Ok(lines) => left.extend(lines),
+                Err(_) => left.push("removing the throwaway server took too long: the next run sweeps it".into()),
+            }
+        }
+        // The server works in this folder, so it goes last.
+        left.extend(self.scratch.take().and_then(|s| s.remove().err()).map(|e| e.one_line()));
+        left
+    }
+
+    fn server(&mut self) -> Result<&mut Server> {
+        self.server.as_mut().ok_or_else(|| Error::new(Kind::Throwaway, "the throwaway server is gone"))
+    }
+}
+
+/// What a drill found.
+#[derive(Default)]
+struct Drilled {
+    /// The backup's id, or the file.
+    name: String,
+    /// Begins the headline: the database's name, or the file's.
+    about: String,
+    is_file: bool,
+    facts: Vec<(&'static str, String)>,
+    /// What was restored is what was stored, as far as it was compared.
+    passed: bool,
+    proof: Option<Proof>,
+    proof_uri: Option<String>,
+    differences: Vec<String>,
+    unproven: Vec<String>,
+    checks: Vec<Checked>,
+    /// Limits that were exceeded.
+    limits: Vec<String>,
+    /// Seconds that the restore took.
+    rto: Option<f64>,
+    /// Seconds since the newest backup.
+    age: Option<f64>,
+    tables: u64,
+    rows: u64,
+    warnings: Vec<String>,
+    error: Option<Error>,
+}
+
+impl Drilled {
+    fn failed_checks(&self) -> Vec<String> {
+        self.checks.iter().filter_map(Checked::problem).collect()
+    }
+
+    fn verified(&self) -> bool {
+        self.error.is_none() && self.passed && self.failed_checks().is_empty() && self.limits.is_empty()
+    }
+
+    /// How it ended, in a few words.
+    fn verdict(&self, level: VerifyLevel) -> String {
+        if let Some(e) = &self.error {
+            return format!("failed: {}", e.one_line());
+        }
+        let failed = self.failed_checks().len() as u64;
+        let mut but = Vec::new();
+        if failed > 0 {
+            but.push(format!("{} of {} failed", count(failed), counted(self.checks.len() as u64, "check")));
+        }
+        if !self.limits.is_empty() {
+            but.push(format!("{} exceeded", counted(self.limits.len() as u64, "limit")));
+        }
+        let proof = match (self.passed, self.is_file, level) {
+            (true, true, VerifyLevel::Archive) => "dump read to its end, not restored",
+            (true, true, _) => "dump restored without an error",
+            (true, false, VerifyLevel::Rows) => "backup restored, row counts proven",
+            (true, false, VerifyLevel::Archive) => "backup's files read back, not restored",
+            (true, false, _) => "backup proven by a restore",
+            (false, true, _) => "dump does not restore as it should",
+            (false, false, _) => "backup not proven",
+        };
+        match (but.is_empty(), self.passed) {
+            (true, _) => proof.into(),
+            (false, true) => format!("{proof}, but {}", but.join(", ")),
+            (false, false) => format!("{proof}, and {}", but.join(", ")),
+        }
+    }
+
+    fn judge(&mut self, config: &VerifyConfig) {
+        let limits = [
+            (self.rto, config.max_rto, "max-rto", "the restore took"),
+            (self.age, config.max_age, "max-age", "the newest backup is old by"),
+        ];
+        for (is, limit, option, words) in limits {
+            if let (Some(is), Some(limit)) = (is, limit.map(|l| l.as_secs_f64()))
+                && is > limit
+            {
+                self.limits.push(format!("{words} {}, {option} is {}", seconds(is), seconds(limit)));
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name, "verified": self.verified(), "passed": self.passed, "proof": self.proof,
+            "proof_uri": self.proof_uri, "differences": self.differences, "unproven": self.unproven, "checks": self.checks,
+            "limits": self.limits, "rto_seconds": self.rto, "age_seconds": self.age, "tables": self.tables, "rows": self.rows,
+            "warnings": self.warnings, "error": self.error.as_ref().map(Error::one_line),
+        })
+    }
+}
+
+/// Drills, reports, and cleans up behind itself, also when cancelled.
+pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Page {
+    let begun = Instant::now();
+    let mut bench = Bench { phase: "preflight", ..Bench::default() };
+    let worked = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted by a signal").hint("nothing is left of it: run it again")),
+        worked = work(config, &mut bench, &progress) => worked,
+    };
+    let left = bench.clear(if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP }).await;
+    let mut page = match worked {
+        Ok(drilled) => page(config, drilled),
+        Err(e) => {
+            let mut page = Page::failed("verify", bench.phase, &e);
+            page.outputs.push(("verified", "false".into()));
+            page.json = json!({ "verified": false });
+            page
+        }
+    };
+    page.warnings.extend(left);
+    let took = begun.elapsed().as_secs_f64();
+    page.outputs.push(("duration-seconds", format!("{took:.1}")));
+    if let Some(object) = page.json.as_object_mut() {
+        object.insert("seconds".into(), json!(took));
+    }
+    page
+}
+
+async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progress>) -> Result<Vec<Drilled>> {
+    let checks = config.check_sql.as_deref().map(checks::read).transpose()?.unwrap_or_default();
+    for line in Scratch::sweep(config.engine.scratch_dir.as_deref()) {
+        progress.event(Event::Notice(&line));
+    }
+    if let Which::File(path) = &config.pick.which {
+        return Ok(vec![file(config, path, &checks, bench, progress).await?]);
+    }
+    let Some(destination) = &config.destination else {
+        return Err(Error::new(Kind::Usage, "option destination: not set").hint("name the place that backups lie in"));
+    };
+    let store = store::open(destination).await?;
+    let found = inventory::find(&store, &config.pick).await?;
+    // How much would be lost now is told by the newest backup, whichever is being proven.
+    let mut newest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
+    for stored in inventory::scan(&store, None).await?.iter().filter(|s| s.committed()) {
+        if config.pick.kind.is_none_or(|k| k == stored.kind) {
+            let at = newest.entry(stored.database.clone()).or_insert(stored.at);
+            *at = (*at).max(stored.at);
+        }
+    }
+    let many = found.len() > 1;
+    let mut all = Vec::new();
+    for (n, one) in found.iter().enumerate() {
+        if many {
+            progress.event(Event::Notice(&format!("{} of {}: {}", n + 1, found.len(), one.id)));
+        }
+        let age = newest.get(&one.database).map(|at| (OffsetDateTime::now_utc() - *at).as_seconds_f64().max(0.0));
+        let drilled = stored(config, &store, one, &checks, bench, progress).await;
+        let mut drilled = match drilled {
+            Err(e) if !many => return Err(e),
+            Err(e) => {
+                Drilled { name: one.id.clone(), about: one.database.clone(), error: Some(e), ..Drilled::default() }
+            }
+            Ok(drilled) => drilled,
+        };
+        drilled.age = age;
+        if let Some(age) = age {
+            drilled.facts.push(("age", format!("{} since the newest backup", seconds(age))));
+        }
+        drilled.judge(config);
+        if many {
+            drilled.warnings.extend(bench.clear(CLEAN_UP).await);
+        }
+        all.push(drilled);
+    }
+    Ok(all)
+}
+
+/// Makes ready a folder and, where one is needed, a server like the source's.
+async fn prepare(
+    config: &VerifyConfig,
+    bench: &mut Bench,
+    tools: &Tools,
+    source: &Source,
+    (copy, local): (u64, u64),
+    extensions: &[Extension],
+) -> Result<()> {
+    let scratch = bench.scratch.insert(Scratch::create(config.engine.scratch_dir.as_deref())?);
+    let built_in = preflight::needs_server(config.level) && config.verify_url.is_none();
+    preflight::disk(scratch, if built_in { copy } else { 0 }, local)?;
+    if !preflight::needs_server(config.level) {
+        return Ok(());
+    }
+    let server = match &config.verify_url {
+        Some(url) => Server::at(url, source).await?,
+        None => Server::built_in(tools, &scratch.path().join("throwaway"), source, config.engine.jobs).await?,
+    };
+    let server = bench.server.insert(server);
+    let missing = preflight::missing_extensions(server, extensions).await?;
+    let Some((name, why)) = missing.first() else { return Ok(()) };
+    let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
+    Err(Error::new(Kind::Refused, format!("the throwaway server lacks extension {name}: {why}{more}")).hint(
+        "point verify-url at a server that has it, such as a service container of the image that you use in production",
+    ))
+}
+
+async fn stored(
+    config: &VerifyConfig,
+    store: &Arc<dyn Store>,
+    stored: &Stored,
+    checks: &[Check],
+    bench: &mut Bench,
+    progress: &Arc<dyn Progress>,
+) -> Result<Drilled> {
+    bench.phase = "preflight";
+    progress.event(Event::Started(Phase::Preflight));
+    let begun = Instant::now();
+    // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
+    let manifest = read_manifest(store, &stored.folder).await.map_err(|e| match of_the_archive(&e) {
+        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
+        false => e,
+    })?;
+    let built_in = preflight::needs_server(config.level) && config.verify_url.is_none();
+    let tools = match preflight::needs_server(config.level) {
+        true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
+        false => None,
+    };
+    if let Some(tools) = &tools {
+        let whole = manifest.options.filter.is_everything();
+        let copy = if whole { manifest.source.database_bytes } else { 2 * manifest.totals.bytes };
+        prepare(config, bench, tools, &manifest.source, (copy, own_bytes(&manifest)), &manifest.extensions).await?;
+    }
+    progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
+    let proof = prove(config, store, stored, &manifest, tools, checks, bench, progress);
+    let (proof, checked) = proof.await?;
+    let mut drilled = Drilled {
+        name: manifest.id.clone(),
+        about: manifest.source.database.clone(),
+        passed: proof.passed,
+        differences: proof.differences.clone(),
+        unproven: proof.unproven.clone(),
+        checks: checked,
+        rto: proof.timings.get(Phase::Restore.name()).copied(),
+        tables: manifest.totals.tables,
+        rows: manifest.totals.rows,
+        ..Drilled::default()
+    };
+    match record(store, stored, &proof).await {
+        Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
+        Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
+    }
+    let totals = &manifest.totals;
+    drilled.facts = vec![
+        ("backup", manifest.id.clone()),
+        ("taken", format!("{} ({})", manifest.taken_at, manifest.kind.name())),
+        ("source", format!("{}, PostgreSQL {}", manifest.source.database, manifest.source.server_version)),
+        ("stored", store.uri(&stored.folder)),
+        ("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))),
+        ("proof", proof_line(&proof)),
+    ];
+    drilled.proof = Some(proof);
+    told(&mut drilled);
+    Ok(drilled)
+}
+
+/// Facts that every drill has.
+fn told(drilled: &mut Drilled) {
+    if let Some(rto) = drilled.rto {
+        drilled.facts.push(("restore", format!("{} until usable", seconds(rto))));
+    }
+    if !drilled.checks.is_empty() {
+        let (all, failed) = (drilled.checks.len(), drilled.failed_checks().len());
+        drilled
+            .facts
+            .push(("checks", format!("{} passed, {} failed", count((all - failed) as u64), count(failed as u64))));
+    }
+}
+
+/// Bytes that are copied here for pg_restore: what pg_dump wrote.
+fn own_bytes(manifest: &Manifest) -> u64 {
+    let streamed: HashSet<&str> = manifest.tables.iter().filter_map(|t| t.file.as_deref()).collect();
+    let own = |path: &str| path.starts_with("archive/") && !streamed.contains(path);
+    manifest.files.iter().filter(|f| own(&f.path)).map(|f| f.size).sum()
+}
+
+#[allow(clippy::too_many_arguments, reason = "what a proof stands on")]
+async fn prove(
+    config: &VerifyConfig,
+    store: &Arc<dyn Store>,
+    stored: &Stored,
+    manifest: &Manifest,
+    tools: Option<Tools>,
+    checks: &[Check],
+    bench: &mut Bench,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Proof, Vec<Checked>)> {
+    let (Some(tools), Some(scratch)) = (tools, &bench.scratch) else {
+        bench.phase = Phase::Compare.name();
+        let prover = Prover {
+            store: store.clone(),
+            folder: stored.folder.clone(),
+            tools: Tools::default(),
+            level: config.level,
+            scratch: Default::default(),
+            jobs: config.engine.jobs,
+            huge: Arc::new(Semaphore::new(1)),
+            progress: progress.clone(),
+        };
+        return Ok((prover.archive_only(manifest).await?, Vec::new()));
+    };
+    let prover = Prover {
+        store: store.clone(),
+        folder: stored.folder.clone(),
+        tools,
+        level: config.level,
+        scratch: scratch.path().to_owned(),
+        jobs: config.engine.jobs,
+        huge: Arc::new(Semaphore::new(1)),
+        progress: progress.clone(),
+    };
+    bench.phase = Phase::Restore.name();
+    let half = prover.stored(bench.server()?, manifest).await?;
+    let copy = half.target().clone();
+    bench.phase = Phase::Compare.name();
+    let proof = prover.compare(bench.server()?, manifest, half).await?;
+    bench.phase = "check-sql";
+    // Last: they may change the copy.
+    Ok((proof, checks::run(&copy, checks).await?))
+}
+
+/// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.
+async fn record(store: &Arc<dyn Store>, stored: &Stored, proof: &Proof) -> Result<String> {
+    let body = serde_json::to_vec_pretty(proof)
+        .map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
+    let time = proof.started_at.replace([':', '-'], "");
+    let mut taken = None;
+    // The suffix of a second proof within a second keeps the order of the names that of the proofs.
+    for suffix in ["", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9"] {
+        let key = format!("{}proofs/{time}{suffix}.json", stored.folder);
+        match store.put_new(&key, body.clone().into()).await {
+            Ok(()) => return Ok(key),
+            Err(e) if e.kind() == Kind::Exists => taken = Some(e),
+            Err(e) => return Err(e),
+        }
+    }
+    Err(taken.unwrap_or_else(|| Error::new(Kind::Exists, "no name is free")))
+}
+
+/// The drill of a dump that has no manifest.
+async fn file(
+    config: &VerifyConfig,
+    path: &Path,
+    checks: &[Check],
+    bench: &mut Bench,
+    progress: &Arc<dyn Progress>,
+) -> Result<Drilled> {
+    if config.max_age.is_some() {
+        return Err(Error::new(
+            Kind::Usage,
+            "option max-age: a dump does not tell its age: the clock in it names no time zone",
+        )
+        .hint("leave max-age out, or verify a stored backup"));
+    }
+    progress.event(Event::Started(Phase::Preflight));
+    let begun = Instant::now();
+    let dump = dumpfile::examine(path, None, &**progress).await.map_err(|e| match e.kind() {
+        // It was read and is no whole dump: that is an answer.
+        Kind::Archive => {
+            let hint = e.hint_text().map(str::to_owned);
+            let proof = Error::new(Kind::Proof, e.one_line());
+            match hint {
+                Some(hint) => proof.hint(hint),
+                None => proof,
+            }
+        }
+        _ => e,
+    })?;
+    let mut drilled = Drilled {
+        name: path.display().to_string(),
+        about: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        is_file: true,
+        passed: true,
+        tables: dump.tables,
+        rows: dump.rows.values().flatten().sum(),
+        warnings: dump.warnings.clone(),
+        facts: facts(&dump),
+        ..Drilled::default()
+    };
+    if !preflight::needs_server(config.level) {
+        progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
+        drilled.facts.push(("proof", "read to its end, whole; nothing was restored".into()));
+        drilled.unproven.push("that the dump restores: it was only read".into());
+        return Ok(drilled);
+    }
+    let tools = tools_for(config, &dump).await?;
+    dump.known_to(&tools).await?;
+    let source = source(&dump, tools.major);
+    let extension = |name: &String| Extension { name: name.clone(), version: String::new(), schema: String::new() };
+    let extensions: Vec<Extension> = dump.extensions.iter().map(extension).collect();
+    // Rows take more room in a table than as text; indexes come on top.
+    prepare(config, bench, &tools, &source, (2 * dump.bytes, 0), &extensions).await?;
+    progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
+
+    bench.phase = Phase::Restore.name();
+    progress.event(Event::Started(Phase::Restore));
+    let folder = bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default();
+    let server = bench.server()?;
+    // An event trigger must belong to a superuser.
+    let roles: Vec<Role> = dump.roles.iter().map(|name| Role { name: name.clone(), superuser: true }).collect();
+    server.create_roles(&roles, &**progress).await?;
+    let (target, notes) = server.create_database(&source, "").await?;
+    let described = server.describe();
+    let begun = Instant::now();
+    let options = dumpfile::Options { jobs: config.engine.jobs, ..dumpfile::Options::default() };
+    drilled.differences = dump.restore(&tools, &target, &folder, &options, progress.clone()).await?;
+    let rto = begun.elapsed();
+    progress.event(Event::Finished(Phase::Restore, rto));
+    drilled.rto = Some(rto.as_secs_f64());
+
+    bench.phase = Phase::Compare.name();
+    progress.event(Event::Started(Phase::Compare));
+    let begun = Instant::now();
+    let counted_rows = rows(&target, &dump).await?;
+    drilled.unproven.extend(notes.into_iter().chain(counted_rows.unproven));
+    if dump.create_database.is_none() {
+        let (encoding, collate) = (&source.encoding, &source.collate);
+        drilled
+            .unproven
+            .push(format!("the order of text: the dump does not name its locale, {encoding} and {collate} were used"));
+    }
+    drilled.unproven.push("content of the rows: the dump holds no fingerprints to compare with".into());
+    drilled.differences.extend(counted_rows.differences);
+    drilled.passed = drilled.differences.is_empty();
+    progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
+    bench.phase = "check-sql";
+    drilled.checks = checks::run(&target, checks).await?;
+    (drilled.tables, drilled.rows) = (counted_rows.tables, counted_rows.rows);
+    let (tables, rows) = (counted(counted_rows.tables, "table"), counted(counted_rows.rows, "row"));
+    let into = format!("restored into PostgreSQL {} ({})", described.version, described.kind);
+    let as_many = if dump.rows.values().all(Option::is_some) { ", as many as the dump holds" } else { "" };
+    let verdict = match drilled.differences.len() {
+        0 => format!("{into} without an error: {tables} with {rows}{as_many}; no fingerprints to compare with"),
+        n => format!("{into} with {}: {tables} with {rows}", counted(n as u64, "problem")),
+    };
+    drilled.facts.push(("proof", verdict));
+    told(&mut drilled);
+    drilled.judge(config);
+    Ok(drilled)
+}
+
+fn facts(dump: &DumpFile) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("dump", dump.path.display().to_string())];
+    let packed = dump.compression.name();
+    facts.push(("format", format!("{}, compression {packed}, {}", dump.format.name(), bytes(dump.size))));
+    let version = |v: &Option<String>| v.clone().unwrap_or_else(|| "of an unknown version".into());
+    let database = dump.database.as_ref().map(|d| format!("{d}, ")).unwrap_or_default();
+    let taken = dump.created.as_ref().map(|c| format!(", {c} there")).unwrap_or_default();
+    let (server, by) = (version(&dump.source_version), version(&dump.dump_version));
+    facts.push(("source", format!("{database}PostgreSQL {server}, by pg_dump {by}{taken}")));
+    facts
+}
+
+/// Programs of the dumped server's major; where that is no longer installed, of the major of the pg_dump that wrote it.
+async fn tools_for(config: &VerifyConfig, dump: &DumpFile) -> Result<Tools> {
+    let by = dump.dump_version.as_deref().and_then(dumpfile::major);
+    let Some(major) = dump.major.or(by) else {
+        return Err(Error::new(Kind::Refused, format!("{}: its PostgreSQL version is unknown", dump.path.display()))
+            .hint("restore it by psql or pg_restore of the version that it comes from"));
+    };
+    let built_in = config.verify_url.is_none();
+    let found = tools::find(major, &config.engine.pg_bin_dirs, built_in).await;
+    match (found, by) {
+        (Err(e), Some(by)) if by > major => tools::find(by, &config.engine.pg_bin_dirs, built_in).await.map_err(|_| e),
+        (found, _) => found,
+    }
+}
+
+/// What is known of the server that was dumped, and for the rest the usual.
+fn source(dump: &DumpFile, major: u32) -> Source {
+    let encoding = dump.encoding.clone().unwrap_or_else(|| "UTF8".into());
+    let words = dump.create_database.as_deref().map(|s| sql::tokens(s.as_bytes())).unwrap_or_default();
+    // `NAME = 'value'`, or `NAME = value`.
+    let option = |name: &str| {
+        let at = words.iter().position(|w| w == name).filter(|n| words.get(n + 1).is_some_and(|w| w == "="))?;
+        words.get(at + 2).map(|v| v.trim_start_matches('\'').to_owned())
+    };
+    let usual = || if encoding == "UTF8" { "C.UTF-8".to_owned() } else { "C".to_owned() };
+    let both = option("locale");
+    let provider = option("locale_provider").unwrap_or_else(|| "libc".into());
+    Source {
+        host: String::new(),
+        port: 0,
+        database: dump.database.clone().unwrap_or_default(),
+        user: String::new(),
+        server_version: dump.source_version.clone().unwrap_or_default(),
+        major,
+        collate: option("lc_collate").or_else(|| both.clone()).unwrap_or_else(usual),
+        ctype: option("lc_ctype").or(both).unwrap_or_else(usual),
+        locale: option("icu_locale").or_else(|| option("builtin_locale")),
+        locale_provider: provider,
+        lc_monetary: "C".into(),
+        database_bytes: dump.bytes,
+        snapshot: String::new(),
+        bootstrap_role: "postgres".into(),
+        standby: false,
+        encoding,
+    }
+}
+
+/// Tables and rows of a restored dump.
+#[derive(Default)]
+struct Counted {
+    tables: u64,
+    rows: u64,
+    differences: Vec<String>,
+    unproven: Vec<String>,
+}
+
+/// Counts the rows of every table, and compares with the rows that the dump holds, where they can be counted there.
+async fn rows(target: &Target, dump: &DumpFile) -> Result<Counted> {
+    let session = connect::connect(target, "savepoint drill").await?;
+    let failed = |e| connect::error("cannot count the restored rows", e);
+    // Names as COPY statements write them.
+    session.batch_execute("SET search_path = ''; SET row_security = off").await.map_err(failed)?;
+    let tables = session
+        .query(
+            "SELECT pg_catalog.format('%s.%s', pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(c.relname)), c.relkind = 'p',
+                    EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                               AND d.objid = c.oid AND d.deptype = 'e')
+               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let mut found = Counted::default();
+    let mut missing: BTreeMap<&str, Option<u64>> = dump.rows.iter().map(|(n, r)| (n.as_str(), *r)).collect();
+    for row in &tables {
+        let (name, root, member) = (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2));
+        let only = if root { "" } else { "ONLY " };
+        let sql = format!("SELECT pg_catalog.count(*) FROM {only}{name}");
+        let is = session.query_one(&sql, &[]).await.map_err(failed)?.get::<_, i64>(0).max(0) as u64;
+        let expected = missing.remove(name.as_str());
+        if !root {
+            (found.tables, found.rows) = (found.tables + 1, found.rows + is);
+        }
+        match expected {
+            Some(None) => found.unproven.push(format!("rows of {name}: INSERT statements of a dump are not counted")),
+            // The extension may bring rows of its own.
+            Some(Some(_)) if member => {}
+            // Leaves may have been loaded besides.
+            Some(Some(rows)) if root && is >= rows => {}
+            Some(Some(rows)) if is != rows => {
+                found.differences.push(format!(
+                    "table {name}: {} restored, the dump holds {}",
+                    counted(is, "row"),
+                    count(rows)
+                ));
+            }
+            _ => {}
+        }
+    }
+    for (name, rows) in missing {
+        match name.contains('\u{fffd}') {
+            // A name that is no UTF-8 in the dump is written otherwise here.
+            true => found.unproven.push(format!("rows of {name}: its name cannot be compared")),
+            false if rows == Some(0) || rows.is_none() => {}
+            false => found.differences.push(format!("table {name}: missing in the restored copy")),
+        }
+    }
+    Ok(found)
+}
+
+fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
+    let verified = all.iter().all(Drilled::verified);
+    let results: Vec<Value> = all.iter().map(Drilled::json).collect();
+    let longest = |of: fn(&Drilled) -> Option<f64>| all.iter().filter_map(of).max_by(f64::total_cmp);
+    let (rto, age) = (longest(|d| d.rto), longest(|d| d.age));
+    let mut outputs: Vec<(&'static str, String)> = Vec::new();
+    if let [one] = all.as_slice()
+        && !one.is_file
+    {
+        outputs.push(("backup-id", one.name.clone()));
+    }
+    outputs.push(("verified", verified.to_string()));
+    outputs.extend(rto.map(|t| ("rto-seconds", format!("{t:.1}"))));
+    outputs.extend(age.map(|t| ("age-seconds", format!("{t:.0}"))));
+    if let [one] = all.as_slice() {
+        outputs.extend([("tables", one.tables.to_string()), ("rows", one.rows.to_string())]);
+    }
+    let mut page = match all.as_mut_slice() {
+        [one] => {
+            let mut page = Page::new("verify", format!("{}: {}", one.about, one.verdict(config.level)));
+            page.facts = std::mem::take(&mut one.facts);
+            page.lists = vec![
+                ("differences", std::mem::take(&mut one.differences)),
+                ("failed checks", one.failed_checks()),
+                ("limits exceeded", std::mem::take(&mut one.limits)),
+                ("not proven", std::mem::take(&mut one.unproven)),
+            ];
+            page.facts.extend(one.proof_uri.take().map(|uri| ("record", uri)));
+            page.warnings = std::mem::take(&mut one.warnings);
+            page
+        }
+        all => {
+            let good = all.iter().filter(|d| d.verified()).count();
+            let mut page = Page::new("verify", format!("{good} of {} verified", counted(all.len() as u64, "backup")));
+            let line = |d: &Drilled| {
+                let time = d.rto.map(seconds).unwrap_or_default();
+                let rows = if d.error.is_none() { count(d.rows) } else { String::new() };
+                let result = if d.error.is_some() { "failed".into() } else { d.verdict(config.level) };
+                vec![d.name.clone(), d.about.clone(), rows, time, result]
+            };
+            page.tables = vec![Table {
+                title: String::new(),
+                columns: vec![
+                    ("backup", false),
+                    ("database", false),
+                    ("rows", true),
+                    ("restore", true),
+                    ("result", false),
+                ],
+                rows: all.iter().map(line).collect(),
+                whole: true,
+            }];
+            let told = |lines: &dyn Fn(&Drilled) -> Vec<String>| -> Vec<String> {
+                all.iter().flat_map(|d| lines(d).into_iter().map(|l| format!("{}: {l}", d.name))).collect()
+            };
+            page.lists = vec![
+                ("failed", told(&|d| d.error.iter().map(Error::one_line).collect())),
+                ("differences", told(&|d| d.differences.clone())),
+                ("failed checks", told(&Drilled::failed_checks)),
+                ("limits exceeded", told(&|d| d.limits.clone())),
+            ];
+            page.warnings = told(&|d| d.warnings.clone());
+            page
+        }
+    };
+    page.lists.retain(|(_, lines)| !lines.is_empty());
+    page.outputs = outputs;
+    page.json = json!({ "verified": verified, "finished_at": now(), "results": results });
+    if !verified {
+        (page.verdict, page.exit_code) = (Verdict::Bad, 3);
+    }
+    page
+}
