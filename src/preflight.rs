@@ -28,8 +28,10 @@ const MAJORS: std::ops::RangeInclusive<u32> = 13..=19;
 const FIXED_STANDBY: [(u32, u32); 5] = [(18, 7), (17, 12), (16, 16), (15, 20), (14, 25)];
 
 /// Extensions that PostgreSQL refuses to create unless their library is loaded at the server's start.
-const PRELOADED: [(&str, &str); 5] = [
+const PRELOADED: [(&str, &str); 7] = [
     ("timescaledb", "timescaledb"),
+    ("pgaudit", "pgaudit"),
+    ("pg_stat_kcache", "pg_stat_kcache"),
     ("pg_cron", "pg_cron"),
     ("citus", "citus"),
     ("pg_squeeze", "pg_squeeze"),
@@ -252,7 +254,7 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     } else if needs_server(config.verify) && !asked.failed() {
         let started = match &config.verify_url {
             Some(url) => Server::at(url, &source).await,
-            None => Server::built_in(&tools, &scratch.path().join("throwaway"), &source, jobs).await,
+            None => Server::built_in(&tools, &scratch.path().join("throwaway"), &source, &extensions, jobs).await,
         };
         let started = asked.take("throwaway", started)?;
         let described = started.describe();

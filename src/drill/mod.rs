@@ -255,7 +255,9 @@ async fn prepare(
     }
     let server = match &config.verify_url {
         Some(url) => Server::at(url, source).await?,
-        None => Server::built_in(tools, &scratch.path().join("throwaway"), source, config.engine.jobs).await?,
+        None => {
+            Server::built_in(tools, &scratch.path().join("throwaway"), source, extensions, config.engine.jobs).await?
+        }
     };
     let server = bench.server.insert(server);
     let missing = preflight::missing_extensions(server, extensions).await?;

@@ -14,7 +14,8 @@ use crate::{
 };
 use std::{
     collections::{BTreeSet, HashMap},
-    io::{self, BufRead, BufReader, ErrorKind, Read},
+    fs::File,
+    io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -28,6 +29,7 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
     let at = input.at();
     let (toc, offsets) =
         Toc::parse_custom(&mut input).map_err(|e| e.context(path.display()).hint(super::FETCH_AGAIN))?;
+    let toc_end = at.get();
     let packing = match (toc.version.1, toc.compression) {
         (_, 0) => Packing::None,
         (..=14, _) | (_, 1) => Packing::Gzip,
@@ -43,6 +45,12 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
         let begin = at.get();
         if input.fill_buf().map_err(|e| failed(e.to_string()))?.is_empty() {
             break;
+        }
+        if wanted.is_empty() {
+            if toc_again(path, &toc, toc_end, begin).map_err(|e| failed(e.to_string()))? {
+                break;
+            }
+            return Err(failed("something follows its data".into()));
         }
         let block = byte(&mut input).map_err(|e| failed(cut(&e)))?;
         let id = int(&mut input).map_err(|e| failed(cut(&e)))?;
@@ -81,6 +89,20 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
     }
     folder::all_objects(path, &toc, &oids)?;
     Ok(found)
+}
+
+/// Whether nothing but the table of contents once more stands at `begin`: pg_dump 16 and later opens its standard output for appending, so
+/// that with `pg_dump -Fc > FILE` the table of contents with the offsets, meant to take the first one's place, goes to the end.
+fn toc_again(path: &Path, toc: &Toc, toc_end: u64, begin: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len().saturating_sub(begin);
+    let Some(header) = toc_end.checked_sub(length) else { return Ok(false) };
+    let mut whole = Vec::new();
+    file.by_ref().take(header).read_to_end(&mut whole)?;
+    file.seek(SeekFrom::Start(begin))?;
+    file.take(length).read_to_end(&mut whole)?;
+    let mut from = whole.as_slice();
+    Ok(Toc::parse_custom(&mut from).is_ok_and(|(again, _)| again == *toc) && from.is_empty())
 }
 
 fn one(input: &mut Input, packing: Packing, holds: Holds, bytes: &mut u64) -> Result<Option<u64>, Fault> {

@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Error, Kind, Result, io},
-    manifest::Source,
+    manifest::{Extension, Source},
     postgres::{
         conninfo::{SslMode, Target},
         tools::Tools,
@@ -53,6 +53,10 @@ pub struct ClusterOptions<'a> {
     pub locales: Vec<String>,
     /// Connections that load and build indexes at the same time.
     pub jobs: usize,
+    /// Extensions of the source: the libraries of those that must be loaded at the server's start are, where they are installed.
+    pub extensions: &'a [Extension],
+    /// The database that the archive is restored into, for extensions that live in one database only.
+    pub database: &'a str,
     /// Bytes for `shared_buffers`; default 256 MiB. Never more than an eighth of the memory that is free.
     pub memory: Option<u64>,
 }
@@ -494,6 +498,15 @@ fn settings(options: &ClusterOptions<'_>, socket: &Path, memory: u64, disk: u64)
         // They are restored and compared, but must not run.
         text.push_str("event_triggers = off\n");
     }
+    let libraries = preloaded(options.extensions, &options.tools.dir);
+    if !libraries.is_empty() {
+        // With no background worker nothing of theirs runs here: no job of the source's is started on its copy.
+        text.push_str(&format!(
+            "shared_preload_libraries = '{}'\nmax_worker_processes = 0\ncron.database_name = {}\ncron.launch_active_jobs = off\n",
+            libraries.join(","),
+            literal_in_config(options.database)
+        ));
+    }
     text
 }
 
@@ -564,6 +577,25 @@ fn literal(text: &str) -> String {
 }
 
 /// A string in postgresql.conf: backslashes are escapes there.
+/// Libraries that must be loaded at the server's start for an extension to be created, in the order in which they want to be loaded.
+/// TimescaleDB and Citus want more than that, and are left to verify-url.
+const PRELOADED: [(&str, &[&str]); 5] = [
+    ("pg_stat_kcache", &["pg_stat_statements", "pg_stat_kcache"]),
+    ("pgaudit", &["pgaudit"]),
+    ("pg_cron", &["pg_cron"]),
+    ("pg_squeeze", &["pg_squeeze"]),
+    ("pglogical", &["pglogical"]),
+];
+
+fn preloaded(extensions: &[Extension], bin: &Path) -> Vec<&'static str> {
+    // Beside the programs, as PostgreSQL itself, Debian and others lay them.
+    let installed = |library: &str| {
+        ["../lib", "../lib/postgresql"].iter().any(|d| bin.join(d).join(format!("{library}.so")).exists())
+    };
+    let wanted = PRELOADED.iter().filter(|(name, _)| extensions.iter().any(|e| e.name == *name));
+    wanted.flat_map(|(_, libraries)| libraries.iter().copied()).filter(|library| installed(library)).collect()
+}
+
 fn literal_in_config(text: &str) -> String {
     literal(&text.replace('\\', "\\\\"))
 }

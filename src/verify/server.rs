@@ -4,7 +4,7 @@ use super::cluster::{self, Cluster, ClusterOptions};
 use crate::{
     dump::{copy::quote, pattern::literal},
     error::{Error, Kind, Result},
-    manifest::{ProofServer, Role, Source},
+    manifest::{Extension, ProofServer, Role, Source},
     postgres::{
         connect::{self, Session},
         conninfo::Target,
@@ -27,14 +27,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the built-in server in `folder`, with the source's bootstrap superuser.
-    pub async fn built_in(tools: &Tools, folder: &Path, source: &Source, jobs: usize) -> Result<Server> {
+    /// Starts the built-in server in `folder`, with the source's bootstrap superuser, ready for its extensions.
+    pub async fn built_in(
+        tools: &Tools,
+        folder: &Path,
+        source: &Source,
+        extensions: &[Extension],
+        jobs: usize,
+    ) -> Result<Server> {
         let cluster = Cluster::create(ClusterOptions {
             tools,
             folder: folder.to_owned(),
             superuser: source.bootstrap_role.clone(),
             locales: locales(source),
             lc_monetary: source.lc_monetary.clone(),
+            extensions,
+            database: DATABASE,
             jobs,
             memory: None,
         })

@@ -464,7 +464,8 @@ async fn full_image_proves_extensions() -> Result {
     let name = format!("savepoint-test-source-{}", std::process::id());
     let script = format!(
         "cd /tmp && bin=$(echo /usr/lib/postgresql/*/bin) && $bin/initdb -D data -A trust --no-sync -E UTF8 --locale=C.UTF-8 >&2 && \
-         exec $bin/postgres -D data -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp -c fsync=off"
+         exec $bin/postgres -D data -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp -c fsync=off \
+         -c shared_preload_libraries=pg_cron,pgaudit,pg_stat_statements,pg_stat_kcache -c cron.database_name=app"
     );
     let options = ["--user", "postgres", "--entrypoint", "/bin/sh"];
     let container = engine.start(&name, &options, &image_name("full"), &["-c", &script])?;
@@ -476,6 +477,8 @@ async fn full_image_proves_extensions() -> Result {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let sql = "CREATE EXTENSION vector; CREATE EXTENSION postgis; CREATE EXTENSION hypopg; CREATE EXTENSION pg_repack;
+        CREATE EXTENSION pg_cron; CREATE EXTENSION pgaudit; CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pg_stat_kcache;
+        SELECT cron.schedule('hourly', '0 * * * *', 'VACUUM');
         CREATE TABLE items (id int PRIMARY KEY, embedding vector(3), place geometry(Point, 4326), area geography);
         INSERT INTO items SELECT g, ARRAY[g, g % 7, 1]::vector, ST_SetSRID(ST_MakePoint(g % 90, g % 45), 4326),
           ST_Buffer(ST_MakePoint(g % 90, g % 45)::geography, 100) FROM generate_series(1, 1000) g;

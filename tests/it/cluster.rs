@@ -25,6 +25,8 @@ fn options(tools: &Tools, folder: PathBuf) -> ClusterOptions<'_> {
         locales: vec![],
         jobs: 2,
         memory: None,
+        extensions: &[],
+        database: "savepoint_proof",
     }
 }
 

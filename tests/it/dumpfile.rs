@@ -183,16 +183,19 @@ async fn every_format_makes_the_round_trip_14() -> Result {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and the formats are those of 14 and 18"]
 async fn every_format_makes_the_round_trip_15() -> Result {
     round_trips(15).await
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and the formats are those of 14 and 18"]
 async fn every_format_makes_the_round_trip_16() -> Result {
     round_trips(16).await
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and the formats are those of 14 and 18"]
 async fn every_format_makes_the_round_trip_17() -> Result {
     round_trips(17).await
 }
@@ -575,5 +578,42 @@ async fn programs_that_are_too_old_are_told() -> Result {
     let old = tools_of(pg::server(15).await?).await?;
     let Err(e) = dumpfile::examine(&path, Some(&old), &Silent).await else { anyhow::bail!("15 reads 17") };
     ensure!(e.one_line().contains("unsupported version (1.16)") && e.hint_text().is_some(), "{e:?}");
+    Ok(())
+}
+
+/// As most people take a dump: `pg_dump … > FILE`, on which the custom format of 16 and later ends with its table of contents once more.
+#[tokio::test]
+async fn dumps_by_redirection_are_whole() -> Result {
+    let dir = scratch()?;
+    for major in [14, 16, 17, 18] {
+        let server = pg::server(major).await?;
+        let db = "dumped by redirection";
+        server.create_db(db, "").await?;
+        server.psql(db, "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 3000) g").await?;
+        server.psql(db, "CREATE TABLE u (id int PRIMARY KEY); SELECT lo_from_bytea(0, 'large')").await?;
+        for format in ["-Fc", "-Ft", "-Fp"] {
+            let path = dir.path().join(format!("{major}{format}"));
+            let mut dump = pg::command(&server.bin, "pg_dump");
+            dump.args([format, "-d", &server.socket(db)]).stdout(fs::File::create(&path)?);
+            ensure!(dump.status().await?.success(), "{major} {format}");
+            let file = look(&path).await.with_context(|| format!("{major} {format}"))?;
+            ensure!(file.rows.values().map(|n| n.unwrap_or_default()).sum::<u64>() == 3000, "{file:#?}");
+            if format == "-Fc" {
+                // Something else behind the data is seen, also where it is a spoiled table of contents.
+                for (tail, at_end) in [(&b"x"[..], true), (b"PGDMP", true), (b"", false)] {
+                    let mut bytes = fs::read(&path)?;
+                    bytes.extend(tail);
+                    if !at_end {
+                        let last = bytes.len() - 1;
+                        bytes.truncate(last);
+                    }
+                    let spoiled = dir.path().join("spoiled");
+                    fs::write(&spoiled, bytes)?;
+                    ensure!(look(&spoiled).await.is_err(), "{major}: {tail:?} behind the end, or a byte fewer");
+                }
+            }
+        }
+        server.drop_db(db).await?;
+    }
     Ok(())
 }

@@ -125,6 +125,8 @@ async fn a_spliced_archive_is_pg_dumps_own() {
             locales: vec![],
             jobs: 2,
             memory: None,
+            extensions: &[],
+            database: "savepoint_proof",
         })
         .await
         .unwrap();
