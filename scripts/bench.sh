@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # savepoint against `pg_dump -Fc` on the same database, server and disk, round by round. Prints the wall time of each and its
-# ratio to pg_dump's in the same run; this machine's seconds mean little elsewhere. Stores into a local folder: no upload.
+# ratio to pg_dump's in the same run; this machine's seconds mean little elsewhere. Stores into a local folder: no upload. Then the same for
+# restoring one backup: `savepoint restore` against `pg_restore -j4`.
 #   scripts/bench.sh [ROUNDS (3)] [ROWS (400000)]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -49,12 +50,35 @@ for round in $(seq "$rounds"); do
   timed 'savepoint-verify-rows' ours rows
   timed 'savepoint-verify-content' ours content
 done
-sort -k1,1 -k2,2n "$work/times" | awk '
+
+echo 'bench: a backup to restore' >&2
+PGDATABASE=mixed "$savepoint" backup --destination "$work/keep" --pg-bin-dir "$bin" --quiet >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+archive=$(echo "$work"/keep/mixed/*/*/*/*/archive)
+pg_restore_j4() { "$bin/createdb" -T template0 -E UTF8 --locale=C.UTF-8 restored && "$bin/pg_restore" -j4 -d restored "$archive"; }
+restore() {
+  SAVEPOINT_TO="host=$PGHOST port=$PGPORT user=$PGUSER password=$PGPASSWORD dbname=mixed" \
+    "$savepoint" restore latest --destination "$work/keep" --create restored \
+    --pg-bin-dir "$bin" --quiet --verify "$1"
+}
+for round in $(seq "$rounds"); do
+  echo "bench: restore, round $round of $rounds" >&2
+  for what in pg_restore_j4 'restore none' 'restore content'; do
+    # shellcheck disable=SC2086 # a function and its argument
+    timed "${what// /-}" $what
+    "$bin/dropdb" restored
+  done
+done
+report() { # report BASE OTHERS…
+  sort -k1,1 -k2,2n "$work/times" | awk -v names="$*" '
   { n[$1]++; t[$1, n[$1]] = $2; size[$1] = $3 }
   END {
-    base = t["pg_dump-Fc", int((n["pg_dump-Fc"] + 1) / 2)]
-    printf "%-26s %10s %10s %10s %16s %12s\n", "", "median s", "min", "max", "pg_dump / this", "MB stored"
-    split("pg_dump-Fc savepoint-verify-none savepoint-verify-rows savepoint-verify-content", order, " ")
-    for (i = 1; i <= 4; i++) { k = order[i]; m = t[k, int((n[k] + 1) / 2)]
+    count = split(names, order, " ")
+    base = t[order[1], int((n[order[1]] + 1) / 2)]
+    printf "%-26s %10s %10s %10s %16s %12s\n", "", "median s", "min", "max", order[1] " / this", "MB stored"
+    for (i = 1; i <= count; i++) { k = order[i]; m = t[k, int((n[k] + 1) / 2)]
       printf "%-26s %10.2f %10.2f %10.2f %16.2f %12.1f\n", k, m / 1000, t[k, 1] / 1000, t[k, n[k]] / 1000, base / m, size[k] / 1e6 }
   }'
+}
+report pg_dump-Fc savepoint-verify-none savepoint-verify-rows savepoint-verify-content
+echo
+report pg_restore_j4 restore-none restore-content

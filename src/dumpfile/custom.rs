@@ -20,6 +20,9 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+/// Bytes of an integer: its sign and four more.
+const INT: usize = 5;
+
 const DATA: u8 = 1;
 const LARGE_OBJECTS: u8 = 3;
 
@@ -94,9 +97,15 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
 /// Whether nothing but the table of contents once more stands at `begin`: pg_dump 16 and later opens its standard output for appending, so
 /// that with `pg_dump -Fc > FILE` the table of contents with the offsets, meant to take the first one's place, goes to the end.
 fn toc_again(path: &Path, toc: &Toc, toc_end: u64, begin: u64) -> io::Result<bool> {
+    // Magic, version, sizes, format, compression, seven integers of time and three strings stand in front of what is written again.
+    let strings = [&toc.dbname, &toc.server_version, &toc.dump_version];
+    let strings: usize = strings.iter().map(|s| INT + s.as_ref().map_or(0, Vec::len)).sum();
+    let header = (11 + if toc.version.1 >= 15 { 1 } else { INT } + 7 * INT + strings) as u64;
     let mut file = File::open(path)?;
     let length = file.metadata()?.len().saturating_sub(begin);
-    let Some(header) = toc_end.checked_sub(length) else { return Ok(false) };
+    if toc_end.checked_sub(header) != Some(length) {
+        return Ok(false);
+    }
     let mut whole = Vec::new();
     file.by_ref().take(header).read_to_end(&mut whole)?;
     file.seek(SeekFrom::Start(begin))?;

@@ -374,7 +374,10 @@ where
         return Ok(());
     }
     let Some(target) = canonical().await? else {
-        let n = plural(differences.len() as u64, "schema entry").replace("entrys", "entries");
+        let n = match differences.len() {
+            1 => "1 schema entry".to_owned(),
+            n => format!("{n} schema entries"),
+        };
         found.unproven.push(format!(
             "{n}: printed differently by this server, and no second database could be made to compare with"
         ));

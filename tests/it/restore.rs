@@ -305,8 +305,8 @@ async fn a_killed_restore_leaves_the_old_database_untouched() -> Result {
     let temporary = scratch()?;
     let scratch_dir = ["--scratch-dir".to_owned(), temporary.path().display().to_string()];
     for (db, how, moments) in [
-        ("it_kill", &["--swap"][..], &["--section=pre-data", "--section=post-data", "schema-restored"][..]),
-        ("it_kill_clean", &["--clean", "--confirm", "it_kill_clean"], &["--snapshot", "it_kill_clean_restored"]),
+        ("it_slain", &["--swap"][..], &["--section=pre-data", "--section=post-data", "schema-restored"][..]),
+        ("it_slain_clean", &["--clean", "--confirm", "it_slain_clean"], &["--snapshot", "it_slain_clean_restored"]),
     ] {
         let store = shop_with(server, db, SLOW).await?;
         server.psql(db, "DELETE FROM orders WHERE id % 2 = 0").await?;
