@@ -53,7 +53,7 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
             if toc_again(path, &toc, toc_end, begin).map_err(|e| failed(e.to_string()))? {
                 break;
             }
-            return Err(failed("something follows its data".into()));
+            return Err(failed("something follows its data, which its table of contents does not await".into()));
         }
         let block = byte(&mut input).map_err(|e| failed(cut(&e)))?;
         let id = int(&mut input).map_err(|e| failed(cut(&e)))?;
