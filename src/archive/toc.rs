@@ -393,7 +393,8 @@ fn setval(sql: &str) -> Option<(i64, bool)> {
     Some((value.parse().ok()?, called.parse().ok()?))
 }
 
-pub(super) fn lossy(s: &RawString) -> String {
+/// Text for people: bytes that are not UTF-8 are replaced, what is absent is empty.
+pub fn lossy(s: &RawString) -> String {
     String::from_utf8_lossy(s.as_deref().unwrap_or_default()).into_owned()
 }
 

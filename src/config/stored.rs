@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cli::{
         AgeArgs, DatabaseArgs, DestinationArgs, DiffArgs, DryRunArgs, EngineArgs, ListArgs, OfKindArgs, OutputArgs,
-        PolicyArgs, PruneArgs, RestoreArgs, ShowArgs, VerifyArgs,
+        PickArgs, PolicyArgs, PruneArgs, RestoreArgs, ShowArgs, VerifyArgs,
     },
     error::Result,
     postgres::conninfo::{self, Target},
@@ -282,14 +282,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     };
     let (target, said) = conninfo::parse(to.expose(), &no_pg(env)).map_err(|e| e.context("option to"))?;
     notices.extend(said);
-    let (pick, root) = pick(
-        raw.which.as_ref().or(raw.pick.backup.as_ref()),
-        raw.pick.before.as_ref(),
-        &raw.of_kind,
-        &raw.database,
-        &base,
-        env,
-    )?;
+    let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     let (swap, clean) = (flag("swap", &raw.target.swap)?, flag("clean", &raw.target.clean)?);
     let create = given(raw.target.create.as_ref()).map(str::to_owned);
@@ -360,14 +353,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
 pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>> {
     let (env, base) = (&present(env), base(&raw.output, env));
     let mut notices = Vec::new();
-    let (pick, root) = pick(
-        raw.which.as_ref().or(raw.pick.backup.as_ref()),
-        raw.pick.before.as_ref(),
-        &raw.of_kind,
-        &raw.database,
-        &base,
-        env,
-    )?;
+    let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     let level = choice::<VerifyLevel>("verify", &raw.level.verify)?;
     if level == VerifyLevel::None {
         return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
@@ -411,14 +397,7 @@ pub fn listing(raw: &ListArgs, env: Env<'_>) -> Result<Validated<ListConfig>> {
 pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     let (env, base) = (&present(env), base(&raw.output, env));
     let mut notices = Vec::new();
-    let (pick, root) = pick(
-        raw.which.as_ref().or(raw.pick.backup.as_ref()),
-        raw.pick.before.as_ref(),
-        &raw.of_kind,
-        &raw.database,
-        &base,
-        env,
-    )?;
+    let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     // Its page names a command for other shells.
     let place = with_endpoint(&raw.destination, env);
@@ -430,7 +409,7 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
 pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
     let (env, base) = (&present(env), base(&raw.output, env));
     let mut notices = Vec::new();
-    let side = |which: Option<&String>| pick(which, raw.pick.before.as_ref(), &raw.of_kind, &raw.database, &base, env);
+    let side = |which: Option<&String>| pick(which, &raw.pick, &raw.of_kind, &raw.database, &base, env);
     let two =
         || usage("two backups are needed").hint("savepoint diff ONE OTHER, or the inputs backup and compare-with");
     let one = raw.which.as_ref().or(raw.pick.backup.as_ref()).filter(|w| !w.trim().is_empty()).ok_or_else(two)?;
@@ -551,14 +530,14 @@ pub fn is_id(text: &str) -> bool {
 /// What the words say, and the destination when they are a whole address.
 fn pick(
     which: Option<&String>,
-    before: Option<&String>,
+    args: &PickArgs,
     of_kind: &OfKindArgs,
     database: &DatabaseArgs,
     base: &Path,
     env: Env<'_>,
 ) -> Result<(Pick, Option<String>)> {
     let mut root = None;
-    let which = match given(which) {
+    let which = match given(which.or(args.backup.as_ref())) {
         None | Some("latest") => Which::Latest,
         Some("oldest") => Which::Oldest,
         Some("all") => Which::All,
@@ -587,7 +566,7 @@ fn pick(
     };
     let pick = Pick {
         which,
-        before: given(before).map(moment).transpose()?,
+        before: given(args.before.as_ref()).map(moment).transpose()?,
         kind: kind(of_kind)?,
         database: named.or_else(of_url),
     };

@@ -10,11 +10,7 @@ use crate::{
     error::{Error, Kind, Result},
     inventory::{self, Stored},
     manifest::{Extension, Manifest, Proof, Role, Source},
-    postgres::{
-        connect,
-        conninfo::Target,
-        tools::{self, Tools},
-    },
+    postgres::tools::{self, Tools},
     preflight,
     progress::{Event, Phase, Progress},
     report::{
@@ -29,7 +25,7 @@ use crate::{
 use checks::{Check, Checked};
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -204,10 +200,11 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
     let found = inventory::find(&store, &config.pick).await?;
     // How much would be lost now is told by the newest backup, whichever is being proven.
     let mut newest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
-    for stored in inventory::scan(&store, None).await?.iter().filter(|s| s.committed()) {
-        if config.pick.kind.is_none_or(|k| k == stored.kind) {
-            let at = newest.entry(stored.database.clone()).or_insert(stored.at);
-            *at = (*at).max(stored.at);
+    for database in found.iter().map(|s| s.database.as_str()).collect::<BTreeSet<_>>() {
+        let all = inventory::scan(&store, Some(database)).await?;
+        let counts = |s: &&Stored| s.committed() && config.pick.kind.is_none_or(|k| k == s.kind);
+        if let Some(at) = all.iter().filter(counts).map(|s| s.at).max() {
+            newest.insert(database.to_owned(), at);
         }
     }
     let many = found.len() > 1;
@@ -358,30 +355,21 @@ async fn prove(
     bench: &mut Bench,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Proof, Vec<Checked>)> {
-    let (Some(tools), Some(scratch)) = (tools, &bench.scratch) else {
-        bench.phase = Phase::Compare.name();
-        let prover = Prover {
-            store: store.clone(),
-            folder: stored.folder.clone(),
-            tools: Tools::default(),
-            level: config.level,
-            scratch: Default::default(),
-            jobs: config.engine.jobs,
-            huge: Arc::new(Semaphore::new(1)),
-            progress: progress.clone(),
-        };
-        return Ok((prover.archive_only(manifest).await?, Vec::new()));
-    };
+    let restores = tools.is_some();
     let prover = Prover {
         store: store.clone(),
         folder: stored.folder.clone(),
-        tools,
+        tools: tools.unwrap_or_default(),
         level: config.level,
-        scratch: scratch.path().to_owned(),
+        scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),
         jobs: config.engine.jobs,
         huge: Arc::new(Semaphore::new(1)),
         progress: progress.clone(),
     };
+    if !restores {
+        bench.phase = Phase::Compare.name();
+        return Ok((prover.archive_only(manifest).await?, Vec::new()));
+    }
     bench.phase = Phase::Restore.name();
     let half = prover.stored(bench.server()?, manifest).await?;
     let copy = half.target().clone();
@@ -484,7 +472,7 @@ async fn file(
     bench.phase = Phase::Compare.name();
     progress.event(Event::Started(Phase::Compare));
     let begun = Instant::now();
-    let counted_rows = rows(&target, &dump).await?;
+    let counted_rows = dump.count(&target).await?;
     drilled.unproven.extend(notes.into_iter().chain(counted_rows.unproven));
     if dump.create_database.is_none() {
         let (encoding, collate) = (&source.encoding, &source.collate);
@@ -569,70 +557,6 @@ fn source(dump: &DumpFile, major: u32) -> Source {
         standby: false,
         encoding,
     }
-}
-
-/// Tables and rows of a restored dump.
-#[derive(Default)]
-struct Counted {
-    tables: u64,
-    rows: u64,
-    differences: Vec<String>,
-    unproven: Vec<String>,
-}
-
-/// Counts the rows of every table, and compares with the rows that the dump holds, where they can be counted there.
-async fn rows(target: &Target, dump: &DumpFile) -> Result<Counted> {
-    let session = connect::connect(target, "savepoint drill").await?;
-    let failed = |e| connect::error("cannot count the restored rows", e);
-    // Names as COPY statements write them.
-    session.batch_execute("SET search_path = ''; SET row_security = off").await.map_err(failed)?;
-    let tables = session
-        .query(
-            "SELECT pg_catalog.format('%s.%s', pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(c.relname)), c.relkind = 'p',
-                    EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                               AND d.objid = c.oid AND d.deptype = 'e')
-               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-              WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
-    let mut found = Counted::default();
-    let mut missing: BTreeMap<&str, Option<u64>> = dump.rows.iter().map(|(n, r)| (n.as_str(), *r)).collect();
-    for row in &tables {
-        let (name, root, member) = (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2));
-        let only = if root { "" } else { "ONLY " };
-        let sql = format!("SELECT pg_catalog.count(*) FROM {only}{name}");
-        let is = session.query_one(&sql, &[]).await.map_err(failed)?.get::<_, i64>(0).max(0) as u64;
-        let expected = missing.remove(name.as_str());
-        if !root {
-            (found.tables, found.rows) = (found.tables + 1, found.rows + is);
-        }
-        match expected {
-            Some(None) => found.unproven.push(format!("rows of {name}: INSERT statements of a dump are not counted")),
-            // The extension may bring rows of its own.
-            Some(Some(_)) if member => {}
-            // Leaves may have been loaded besides.
-            Some(Some(rows)) if root && is >= rows => {}
-            Some(Some(rows)) if is != rows => {
-                found.differences.push(format!(
-                    "table {name}: {} restored, the dump holds {}",
-                    counted(is, "row"),
-                    count(rows)
-                ));
-            }
-            _ => {}
-        }
-    }
-    for (name, rows) in missing {
-        match name.contains('\u{fffd}') {
-            // A name that is no UTF-8 in the dump is written otherwise here.
-            true => found.unproven.push(format!("rows of {name}: its name cannot be compared")),
-            false if rows == Some(0) || rows.is_none() => {}
-            false => found.differences.push(format!("table {name}: missing in the restored copy")),
-        }
-    }
-    Ok(found)
 }
 
 fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {

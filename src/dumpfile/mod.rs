@@ -5,6 +5,7 @@
 //! streams and their checksums, COPY's end marks, the blocks that the table of contents awaits, pg_dump's last line.
 
 mod content;
+mod count;
 mod custom;
 mod folder;
 mod plain;

@@ -9,7 +9,10 @@ pub mod target;
 mod tell;
 
 use crate::{
-    archive::{schema, toc::Toc},
+    archive::{
+        schema,
+        toc::{Toc, lossy},
+    },
     backup,
     config::{Anomaly, BackupConfig, BackupKind, CompressionChoice, Filter, Owners, RestoreConfig, VerifyLevel, Which},
     dump::{copy, pattern::literal},
@@ -34,7 +37,7 @@ use crate::{
         self, cluster,
         compare::{self, Comparison},
         granted_extensions, readback,
-        restore::{Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive},
+        restore::{Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive, schemas_of},
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -319,20 +322,10 @@ impl Run<'_> {
         let config = self.config;
         let counts = matches!(config.verify, VerifyLevel::Content | VerifyLevel::Rows);
         if counts && !config.part.names_a_part() && !config.part.schema_only {
-            let session = connect::connect(into, "savepoint restore").await?;
-            for (table, rows) in file.rows.iter().filter_map(|(table, rows)| Some((table, (*rows)?))) {
-                found.compared.tables += 1;
-                let counted = session.query_one(&format!("SELECT count(*) FROM ONLY {table}"), &[]).await;
-                match counted.map(|row| row.get::<_, i64>(0) as u64) {
-                    Ok(is) => {
-                        found.compared.rows += is;
-                        if is != rows {
-                            found.differences.push(format!("table {table}: {is} rows, the file holds {rows}"));
-                        }
-                    }
-                    Err(e) => found.differences.push(connect::error(&format!("table {table}"), e).one_line()),
-                }
-            }
+            let counted = file.count(into).await?;
+            (found.compared.tables, found.compared.rows) = (counted.tables, counted.rows);
+            found.differences.extend(counted.differences);
+            found.unproven.extend(counted.unproven);
         }
         Ok(found)
     }
@@ -968,12 +961,7 @@ impl Run<'_> {
 /// What the archive of a part of its source takes for granted.
 fn granted(manifest: &Manifest, toc: &Toc) -> Granted {
     let filter = &manifest.options.filter;
-    let mut schemas = Vec::new();
-    if !filter.tables.is_empty() {
-        schemas = toc.tables().into_iter().map(|t| t.schema).filter(|s| !s.is_empty() && s != "public").collect();
-        schemas.sort();
-        schemas.dedup();
-    }
+    let schemas = if filter.tables.is_empty() { Vec::new() } else { schemas_of(toc) };
     Granted { schemas, extensions: granted_extensions(filter, &manifest.extensions) }
 }
 
@@ -990,8 +978,7 @@ fn part_of(manifest: &Manifest, toc: &Toc, part: &Part) -> Manifest {
         let taken =
             |kind: &'static str| toc.entries.iter().filter(move |e| e.kind() == kind && ids.contains(&e.dump_id));
         let names = |kind: &'static str| -> HashSet<(String, String)> {
-            let text = |raw: &Option<Vec<u8>>| String::from_utf8_lossy(raw.as_deref().unwrap_or_default()).into_owned();
-            taken(kind).map(|e| (text(&e.namespace), text(&e.tag))).collect()
+            taken(kind).map(|e| (lossy(&e.namespace), lossy(&e.tag))).collect()
         };
         let rows: HashSet<u32> = taken("TABLE DATA").filter_map(|e| e.oid()).collect();
         let tables: HashSet<u32> = taken("TABLE").filter_map(|e| e.oid()).collect();
@@ -1052,10 +1039,9 @@ fn what_file(config: &RestoreConfig, file: &DumpFile) -> What {
 /// What the plan needs to know of the part that is restored.
 fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
     let Manifest { source, roles, .. } = manifest;
-    let text = |raw: &Option<Vec<u8>>| String::from_utf8_lossy(raw.as_deref().unwrap_or_default()).into_owned();
     let all: Vec<String> = roles.iter().map(|r| r.name.clone()).collect();
     let created = |e: &&crate::archive::toc::Entry| e.kind() == "EXTENSION";
-    let mut extensions: Vec<String> = toc.entries.iter().filter(created).map(|e| text(&e.tag)).collect();
+    let mut extensions: Vec<String> = toc.entries.iter().filter(created).map(|e| lossy(&e.tag)).collect();
     extensions.extend(granted_extensions(&manifest.options.filter, &manifest.extensions).into_iter().map(|e| e.name));
     What {
         label: manifest.id.clone(),
@@ -1068,7 +1054,7 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
         version: Some(source.server_version.clone()),
         major: Some(source.major),
         roles: schema::role_names(toc, &all),
-        owners: toc.entries.iter().map(|e| text(&e.owner)).filter(|o| all.contains(o)).collect(),
+        owners: toc.entries.iter().map(|e| lossy(&e.owner)).filter(|o| all.contains(o)).collect(),
         extensions,
         has_manifest: true,
         whole: part.is_whole(),

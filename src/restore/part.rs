@@ -1,7 +1,7 @@
 //! Which entries of an archive a partial restore takes.
 
 use crate::{
-    archive::toc::{Entry, Toc, section},
+    archive::toc::{Entry, Toc, lossy, section},
     config::Filter,
     dump::pattern,
     error::{Error, Kind, Result},
@@ -18,10 +18,6 @@ pub struct Selection {
     pub notices: Vec<String>,
 }
 
-fn text(raw: &Option<Vec<u8>>) -> String {
-    String::from_utf8_lossy(raw.as_deref().unwrap_or_default()).into_owned()
-}
-
 fn is_relation(e: &Entry) -> bool {
     matches!(e.kind(), "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "SEQUENCE" | "FOREIGN TABLE")
 }
@@ -34,14 +30,14 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
     for entry in &toc.entries {
         match entry.kind() {
             _ if by_table && is_relation(entry) => {
-                candidates.push((entry, text(&entry.namespace), text(&entry.tag)));
+                candidates.push((entry, lossy(&entry.namespace), lossy(&entry.tag)));
             }
             // Whether these can come along depends on what else does.
             "FK CONSTRAINT" | "PUBLICATION TABLE" => {}
             _ if by_table => {}
-            "SCHEMA" => candidates.push((entry, text(&entry.tag), String::new())),
+            "SCHEMA" => candidates.push((entry, lossy(&entry.tag), String::new())),
             _ if entry.namespace.as_deref().is_some_and(|n| !n.is_empty()) => {
-                candidates.push((entry, text(&entry.namespace), text(&entry.tag)));
+                candidates.push((entry, lossy(&entry.namespace), lossy(&entry.tag)));
             }
             _ => {}
         }

@@ -1,7 +1,10 @@
 //! The target's server: what stands there, and what is done to its databases.
 
 use crate::{
-    dump::{copy::quote, pattern::literal},
+    dump::{
+        copy::{quote, unquoted},
+        pattern::literal,
+    },
     error::{Error, Kind, Result},
     postgres::{
         connect::{self, Session},
@@ -344,30 +347,10 @@ fn setting_value(name: &str, value: &str) -> String {
         "unix_socket_directories",
     ];
     if LISTS.contains(&name.to_ascii_lowercase().as_str()) && !value.is_empty() {
-        let names = names_of(value);
+        let names = unquoted(value);
         return names.iter().map(|n| literal(n)).collect::<Vec<_>>().join(", ");
     }
     literal(value)
-}
-
-/// Splits `a, "b c"` into its names.
-fn names_of(list: &str) -> Vec<String> {
-    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
-    let mut chars = list.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                name.push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => names.push(std::mem::take(&mut name)),
-            c if c.is_whitespace() && !quoted => {}
-            c => name.push(c),
-        }
-    }
-    names.push(name);
-    names
 }
 
 /// What is in a database.

@@ -122,12 +122,7 @@ impl Prover {
             // The restore reports it.
             return Ok(Vec::new());
         }
-        let toc = restore::read_toc(&path)?;
-        let mut names: Vec<String> =
-            toc.tables().into_iter().map(|t| t.schema).filter(|s| !s.is_empty() && s != "public").collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
+        Ok(restore::schemas_of(&restore::read_toc(&path)?))
     }
 
     /// The second half: compares the restored copy with the manifest, and what lies in the store with its list of files.

@@ -4,7 +4,7 @@ use super::readback::{self, Frames};
 use crate::{
     archive::{
         schema::Difference,
-        toc::{Entry, Toc, section},
+        toc::{Entry, Toc, lossy, section},
     },
     config::Compression,
     dump::{copy, frame, snapshot, worker},
@@ -402,6 +402,15 @@ impl Restore {
     }
 }
 
+/// Schemas that an archive's tables lie in, but for `public`.
+pub fn schemas_of(toc: &Toc) -> Vec<String> {
+    let mut names: Vec<String> =
+        toc.tables().into_iter().map(|t| t.schema).filter(|s| !s.is_empty() && s != "public").collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// What an archive of only a part of its source takes for granted: pg_dump leaves out the schemas of single tables, and all extensions
 /// as soon as schemas or tables are named.
 #[derive(Clone, Debug, Default)]
@@ -442,8 +451,7 @@ impl Granted {
 
     /// Whether a difference is of our own making.
     pub fn explains(&self, toc: &Toc, difference: &Difference) -> bool {
-        let text = |b: &Option<Vec<u8>>| String::from_utf8_lossy(b.as_deref().unwrap_or_default()).into_owned();
-        let (kind, tag) = (text(&difference.key.desc), text(&difference.key.tag));
+        let (kind, tag) = (lossy(&difference.key.desc), lossy(&difference.key.tag));
         let schema = |name: &str| {
             (name == "public" && toc.creates_public())
                 || self.schemas.iter().any(|s| s == name)
@@ -471,10 +479,9 @@ impl Granted {
 /// file and load it into the right columns.
 pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
     let is_table_file = |f: &str| f.starts_with(crate::backup::TABLE_FILE);
-    let text = |b: &Option<Vec<u8>>| String::from_utf8_lossy(b.as_deref().unwrap_or_default()).into_owned();
     let mut entries: BTreeMap<String, Vec<&Entry>> = BTreeMap::new();
     for entry in toc.entries.iter().filter(|e| e.kind() == "TABLE DATA") {
-        entries.entry(text(&entry.filename)).or_default().push(entry);
+        entries.entry(lossy(&entry.filename)).or_default().push(entry);
     }
     let table_ids: BTreeMap<u32, i32> = toc.tables().iter().map(|t| (t.oid, t.dump_id)).collect();
     let readable =
@@ -516,22 +523,15 @@ pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
 /// The columns of `COPY schema.table (a, "b c") FROM stdin;`; none for a statement without a list.
 fn copied_columns(statement: &str) -> Option<Vec<String>> {
     let head = statement.strip_prefix("COPY ")?.strip_suffix(" FROM stdin;\n")?;
-    let (mut names, mut name, mut quoted, mut inside) = (Vec::new(), String::new(), false, false);
-    let mut chars = head.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                name.push('"');
-            }
-            '"' => quoted = !quoted,
-            '(' if !quoted => (inside, name) = (true, String::new()),
-            ',' | ')' if !quoted && inside => names.push(std::mem::take(&mut name)),
-            ' ' if !quoted => {}
-            c => name.push(c),
-        }
+    let mut quoted = false;
+    let opens = |c: char| {
+        quoted ^= c == '"';
+        c == '(' && !quoted
+    };
+    match head.split_once(opens) {
+        None => Some(Vec::new()),
+        Some((_, list)) => Some(copy::unquoted(list.strip_suffix(')')?)),
     }
-    Some(names)
 }
 
 /// Whether an error says something about the stored files, not about the way to them.
