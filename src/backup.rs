@@ -66,6 +66,9 @@ const FILE_PART: usize = 16 << 20;
 /// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
 const CLEAN_UP: Duration = Duration::from_secs(60);
 const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
+/// How often at most, and how long after one another, the destination is looked at for what a broken off request left.
+const LAST_LOOKS: u32 = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(400);
 
 /// Now, RFC 3339, UTC, whole seconds.
 pub fn now() -> String {
@@ -322,22 +325,40 @@ async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> 
             left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
         }
     }
-    if let Err(e) = store.abort_uploads(folder).await {
-        left.push(format!("unfinished uploads may be left below {}: {}", store.uri(folder), e.one_line()));
+    // A request that was broken off may still be carried out by the server, behind the first look.
+    for look in 1..=LAST_LOOKS {
+        let more = remove_listed(store, folder, &mut left).await;
+        if !more && look > 1 || !left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    left
+}
+
+/// Aborts and removes what is listed below `folder`; true when there was something, which is gone now.
+async fn remove_listed(store: &dyn Store, folder: &str, left: &mut Vec<String>) -> bool {
+    let mut removed = false;
+    match store.abort_uploads(folder).await {
+        Ok(aborted) => removed |= aborted > 0,
+        Err(e) => {
+            left.push(format!("unfinished uploads may be left below {}: {}", store.uri(folder), e.one_line()));
+        }
     }
     match store.list(folder).await {
-        Ok(mut objects) => {
+        Ok(objects) => {
+            removed |= !objects.is_empty();
             // Should a manifest have been written after all, it goes first: half a backup is no backup.
-            objects.sort_by_key(|o| !o.key.ends_with("/manifest.json"));
-            for object in objects {
-                if let Err(e) = store.delete(&object.key).await {
-                    left.push(format!("{} could not be removed: {}", store.uri(&object.key), e.one_line()));
-                }
+            let keys = objects.into_iter().map(|o| o.key);
+            let (manifest, rest): (Vec<_>, Vec<_>) = keys.partition(|k| k.ends_with("/manifest.json"));
+            for keys in [manifest, rest].iter().filter(|keys| !keys.is_empty()) {
+                let stay = store.delete_many(keys).await.into_iter();
+                left.extend(stay.map(|(k, e)| format!("{} could not be removed: {}", store.uri(&k), e.one_line())));
             }
         }
         Err(e) => left.push(format!("what is left below {} is unknown: {}", store.uri(folder), e.one_line())),
     }
-    left
+    removed
 }
 
 /// Times a phase and tells of it.
