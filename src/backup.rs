@@ -11,11 +11,12 @@ use crate::{
     },
     dump::{
         catalog::{self, Relation},
+        copy,
         pg_dump::{self, Dumped},
         plan::{self, Plan},
         sink::{InFlight, Sink},
         snapshot,
-        worker::{self, Done, Engine, TableJob, Task},
+        worker::{self, Batch, Done, Engine, TableJob, Task},
     },
     error::{self, Error, Kind, Result},
     inventory::anomalies::{self, Beside},
@@ -45,10 +46,7 @@ use std::{
     time::{Duration, Instant},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
-use tokio::{
-    io::AsyncReadExt,
-    sync::{Semaphore, mpsc},
-};
+use tokio::{io::AsyncReadExt, sync::mpsc};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -508,9 +506,9 @@ impl Ground<'_> {
         let (folder, id) = address(config, &source.database, taken_at);
         with(traces, |t| t.folder = Some(folder.clone()));
         let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
-        let (tasks, task_queue) = mpsc::unbounded_channel::<Task>();
+        let (tasks, task_queue) = mpsc::unbounded_channel::<Batch>();
         let in_flight = InFlight::new(IN_FLIGHT);
-        let huge = Arc::new(Semaphore::new(1));
+        let mut pieces = Vec::new();
         for table in &plan.streams {
             let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
             let sink = Sink::new(
@@ -526,10 +524,12 @@ impl Ground<'_> {
             with(traces, |t| t.sinks.push(sink.clone()));
             let job = TableJob::new(table_of(&table.relation, TakenBy::Streams, false), Some(sink), table.chunks.len());
             let planned = table.size.bytes / table.chunks.len().max(1) as u64;
-            for pages in &table.chunks {
-                // The queue's other end is held by the engine below.
-                let _ = tasks.send(Task { job: job.clone(), pages: *pages, planned });
-            }
+            let task = |pages: &Option<copy::Pages>| Task { job: job.clone(), pages: *pages, planned };
+            pieces.extend(table.chunks.iter().map(task));
+        }
+        for batch in worker::batches(pieces) {
+            // The queue's other end is held by the engine below.
+            let _ = tasks.send(batch);
         }
         let engine = Arc::new(Engine {
             target: target.clone(),
@@ -540,7 +540,6 @@ impl Ground<'_> {
             compression,
             progress: progress.clone(),
             tracker: tracker.clone(),
-            huge: huge.clone(),
             done,
         });
         let reading = AbortOnDropHandle::new(tracker.spawn(worker::run(engine, snapshot.session, task_queue)));
@@ -553,7 +552,6 @@ impl Ground<'_> {
             level: config.verify,
             scratch: scratch_path.clone(),
             jobs,
-            huge,
             progress: progress.clone(),
         };
         let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
@@ -567,7 +565,7 @@ impl Ground<'_> {
             let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
             dumped.check_against(&plan)?;
             for job in fingerprint_only(&dumped, &mut plan, &relations) {
-                let _ = tasks.send(Task { job, pages: None, planned: 0 });
+                let _ = tasks.send(vec![Task { job, pages: None, planned: 0 }]);
             }
             drop(tasks);
             let left_out = left_out_by_pg_dump(&dumped, &plan, &sizes, filter);

@@ -31,7 +31,6 @@ use std::{
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long cleaning up may take, and behind a signal (the runner kills after about 10 s).
@@ -363,7 +362,6 @@ async fn prove(
         level: config.level,
         scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),
         jobs: config.engine.jobs,
-        huge: Arc::new(Semaphore::new(1)),
         progress: progress.clone(),
     };
     if !restores {

@@ -1,6 +1,6 @@
 //! What rows are, whatever their order: a count, their bytes, and a sum of hashes.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Rows, bytes of COPY text, and the sum modulo 2^128 of the XXH3-128 hash of each row. Order-independent, and additive over
 /// pieces of a table; a row that stands twice counts twice.
@@ -21,6 +21,28 @@ impl Fingerprint {
         self.rows += 1;
         self.bytes += line.len() as u64;
         self.sum = self.sum.wrapping_add(xxh3_128(line.strip_suffix(b"\n").unwrap_or(line)));
+    }
+
+    /// Adds a row that comes in pieces; `open` keeps what was seen of it. Returns whether the row ended. A row without a line end at its end
+    /// is `None`.
+    #[inline]
+    pub fn add_piece(&mut self, open: &mut Option<Box<Xxh3>>, bytes: &[u8], ends: bool) -> Option<bool> {
+        if ends && open.is_none() {
+            bytes.strip_suffix(b"\n")?;
+            self.add_row(bytes);
+            return Some(true);
+        }
+        let hash = open.get_or_insert_with(Box::default);
+        self.bytes += bytes.len() as u64;
+        if !ends {
+            hash.update(bytes);
+            return Some(false);
+        }
+        hash.update(bytes.strip_suffix(b"\n")?);
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(hash.digest128());
+        *open = None;
+        Some(true)
     }
 
     /// Adds what another piece of the same table holds.
@@ -57,6 +79,26 @@ mod tests {
         assert_eq!(parts, all);
         // Two rows that are each other's copy must not cancel out, as they would with XOR.
         assert_ne!(of(&["x\n", "x\n"]).sum, 0);
+    }
+
+    #[test]
+    fn a_row_in_pieces_counts_as_a_whole_one() {
+        let row: Vec<u8> = (0..300_000_u32).map(|i| b'a' + (i % 251 % 25) as u8).chain([b'\n']).collect();
+        for cut in [1, 7, 240, 241, 131_072, 300_000] {
+            let (mut f, mut open) = (Fingerprint::default(), None);
+            let pieces = row.chunks(cut).count();
+            for (n, piece) in row.chunks(cut).enumerate() {
+                let ends = n + 1 == pieces;
+                assert_eq!(f.add_piece(&mut open, piece, ends), Some(ends));
+            }
+            assert!(open.is_none());
+            f.add_piece(&mut open, b"x\n", true);
+            assert_eq!(f, of(&[std::str::from_utf8(&row).unwrap(), "x\n"]), "{cut}");
+        }
+        let (mut f, mut open) = (Fingerprint::default(), None);
+        assert_eq!(f.add_piece(&mut open, b"no line end", true), None);
+        f.add_piece(&mut open, b"begun", false);
+        assert_eq!(f.add_piece(&mut open, b"", true), None);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use crate::{
     error::{Error, Kind, Result},
 };
 use bytes::Bytes;
-use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
+use flate2::{
+    bufread::MultiGzDecoder,
+    write::{GzEncoder, MultiGzDecoder as MultiGzWriter},
+};
 use std::io::{Cursor, Read, Write};
 
 /// A frame is closed once it holds this many compressed bytes: what a worker keeps in memory.
@@ -96,6 +99,16 @@ impl FrameWriter {
         self.len() == 0
     }
 
+    /// Takes what has left the compressor; the frame stays open.
+    pub fn drain(&mut self) -> Vec<u8> {
+        match &mut self.encoder {
+            None => Vec::new(),
+            Some(Encoder::None(out)) => std::mem::take(out),
+            Some(Encoder::Gzip(out)) => std::mem::take(out.get_mut()),
+            Some(Encoder::Zstd(out)) => std::mem::take(out.get_mut()),
+        }
+    }
+
     /// Closes the open frame; `None` when there is none.
     pub fn finish(&mut self) -> Result<Option<Vec<u8>>> {
         Ok(match self.encoder.take() {
@@ -140,6 +153,42 @@ pub fn open_frame(compression: Compression, frame: Bytes) -> Result<Box<dyn Read
     })
 }
 
+/// The text of a frame that comes in pieces.
+pub enum FrameReader {
+    /// Not compressed.
+    None,
+    /// gzip.
+    Gzip(MultiGzWriter<Vec<u8>>),
+    /// zstd.
+    Zstd(zstd::stream::write::Decoder<'static, Vec<u8>>),
+}
+
+impl FrameReader {
+    /// A reader at the beginning of a frame.
+    pub fn new(compression: Compression) -> Result<Self> {
+        Ok(match compression {
+            Compression::None => FrameReader::None,
+            Compression::Gzip(_) => FrameReader::Gzip(MultiGzWriter::new(Vec::new())),
+            Compression::Zstd(_) => FrameReader::Zstd(zstd::stream::write::Decoder::new(Vec::new()).map_err(damaged)?),
+        })
+    }
+
+    /// Takes some bytes of the frame and returns the text that they complete.
+    pub fn text(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        Ok(match self {
+            FrameReader::None => bytes.to_vec(),
+            FrameReader::Gzip(out) => {
+                out.write_all(bytes).and_then(|()| out.flush()).map_err(damaged)?;
+                std::mem::take(out.get_mut())
+            }
+            FrameReader::Zstd(out) => {
+                out.write_all(bytes).and_then(|()| out.flush()).map_err(damaged)?;
+                std::mem::take(out.get_mut())
+            }
+        })
+    }
+}
+
 /// A stored frame that does not decompress.
 pub fn damaged(e: std::io::Error) -> Error {
     Error::new(Kind::Archive, "a stored frame cannot be decompressed").because(e)
@@ -166,6 +215,9 @@ mod tests {
             }
             assert!(writer.finish().unwrap().is_none());
             assert_eq!(read(compression, &frames[1]).unwrap(), b"3\tc\n");
+            let mut reader = FrameReader::new(compression).unwrap();
+            let pieces = frames[0].chunks(3).map(|b| reader.text(b).unwrap());
+            assert_eq!(pieces.collect::<Vec<_>>().concat(), b"1\ta\n2\tb\n", "{compression} in pieces");
             let file = [frames[1].as_slice(), &frames[0], &terminator(compression).unwrap()].concat();
             assert_eq!(read(compression, &file).unwrap(), b"3\tc\n1\ta\n2\tb\n\\.\n\n\n");
         }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
@@ -33,7 +33,7 @@ impl InFlight {
         Self(Arc::new(Semaphore::new(permits as usize)), permits)
     }
 
-    async fn take(&self, bytes: usize) -> Result<tokio::sync::OwnedSemaphorePermit> {
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let permits = (bytes.div_ceil(PERMIT_BYTES) as u32).clamp(1, self.1);
         let taken = self.0.clone().acquire_many_owned(permits).await;
         taken.map_err(|_| Error::new(Kind::Interrupted, "the run was interrupted"))
@@ -58,7 +58,7 @@ pub struct Sink {
     expected: u64,
     in_flight: InFlight,
     progress: Arc<dyn Progress>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -86,16 +86,21 @@ impl Sink {
         progress: Arc<dyn Progress>,
     ) -> Self {
         let key = format!("{folder}{path}");
-        Self { key, path, store, compression, expected, in_flight, progress, state: Mutex::default() }
+        Self { key, path, store, compression, expected, in_flight, progress, state: Arc::default() }
     }
 
     /// Appends one frame. Its place in the file and the file's hash are settled here, under the lock; a part that is
     /// full then goes to the store outside of it.
     pub async fn append(&self, frame: &[u8]) -> Result<Frame> {
-        let mut state = self.open_state().await?;
-        let placed = self.place(&mut state, frame);
-        self.send_full(&mut state).await?;
-        Ok(placed)
+        let mut open = self.open_frame().await?;
+        open.write(frame).await?;
+        Ok(open.close())
+    }
+
+    /// Begins a frame that is too large to be kept until it is whole. The other workers of this table wait until it is closed.
+    pub async fn open_frame(&self) -> Result<OpenFrame<'_>> {
+        let state = self.open_state().await?;
+        Ok(OpenFrame { sink: self, offset: state.offset, state, sha: Sha256::new() })
     }
 
     /// Sends what fills whole parts; at least one byte is left for the last one.
@@ -115,23 +120,19 @@ impl Sink {
         Ok(())
     }
 
-    async fn open_state(&self) -> Result<tokio::sync::MutexGuard<'_, State>> {
-        let state = self.state.lock().await;
+    async fn open_state(&self) -> Result<OwnedMutexGuard<State>> {
+        let state = self.state.clone().lock_owned().await;
         if state.closed { Err(Error::new(Kind::Interrupted, "the run was broken off")) } else { Ok(state) }
-    }
-
-    fn place(&self, state: &mut State, frame: &[u8]) -> Frame {
-        let placed =
-            Frame { offset: state.offset, length: frame.len() as u64, sha256: hex::encode(Sha256::digest(frame)) };
-        state.sha.update(frame);
-        state.buffer.extend_from_slice(frame);
-        state.offset += frame.len() as u64;
-        placed
     }
 
     /// Hands bytes to the store as the next part. Waits for memory while it holds the sink's lock: the other workers
     /// of this table would have to wait for the same memory.
     async fn send(&self, state: &mut State, body: Bytes) -> Result<()> {
+        let permit = self.in_flight.take(body.len()).await?;
+        self.send_with(state, body, permit).await
+    }
+
+    async fn send_with(&self, state: &mut State, body: Bytes, permit: OwnedSemaphorePermit) -> Result<()> {
         while let Some(done) = state.uploads.try_join_next() {
             flatten(done)?;
         }
@@ -143,7 +144,6 @@ impl Sink {
             Some(upload) => upload.clone(),
             None => state.upload.insert(self.store.create_upload(&self.key).await?).clone(),
         };
-        let permit = self.in_flight.take(body.len()).await?;
         let (number, offset) = (state.parts + 1, state.sent);
         state.parts = number;
         state.sent += body.len() as u64;
@@ -158,32 +158,38 @@ impl Sink {
         Ok(())
     }
 
-    /// Appends the terminator, sends what is left and makes the file visible.
-    pub async fn finish(&self) -> Result<(File, Frame)> {
-        let end = frame::terminator(self.compression)?;
-        let mut state = self.open_state().await?;
-        let terminator = self.place(&mut state, &end);
+    /// Appends the terminator. Waits for the memory of what is left; the future that it returns sends that and makes the file
+    /// visible, beside whatever comes next.
+    pub async fn seal(self: Arc<Self>) -> Result<impl Future<Output = Result<(File, Frame)>> + Send + 'static> {
+        let mut open = self.open_frame().await?;
+        open.write(&frame::terminator(self.compression)?).await?;
+        let OpenFrame { mut state, sha, offset, .. } = open;
+        let length = state.offset - offset;
+        let terminator = Frame { offset, length, sha256: hex::encode(sha.finalize()) };
         let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
         let file = File { path: self.path.clone(), size: state.offset, sha256 };
-        self.send_full(&mut state).await?;
-        if state.upload.is_none() {
-            let body: Bytes = std::mem::take(&mut state.buffer).freeze();
-            let bytes = body.len() as u64;
-            let _permit = self.in_flight.take(body.len()).await?;
-            self.store.put(&self.key, body).await?;
-            self.progress.event(Event::Stored(bytes));
-            return Ok((file, terminator));
-        }
-        let rest = std::mem::take(&mut state.buffer).freeze();
-        self.send(&mut state, rest).await?;
-        while let Some(done) = state.uploads.join_next().await {
-            flatten(done)?;
-        }
-        if let Some(upload) = &state.upload {
-            upload.complete().await?;
-        }
-        state.upload = None;
-        Ok((file, terminator))
+        let body: Bytes = std::mem::take(&mut state.buffer).freeze();
+        let permit = self.in_flight.take(body.len()).await?;
+        state.closed = true;
+        drop(state);
+        Ok(async move {
+            let mut state = self.state.clone().lock_owned().await;
+            if state.upload.is_none() {
+                let bytes = body.len() as u64;
+                self.store.put(&self.key, body).await?;
+                self.progress.event(Event::Stored(bytes));
+                return Ok((file, terminator));
+            }
+            self.send_with(&mut state, body, permit).await?;
+            while let Some(done) = state.uploads.join_next().await {
+                flatten(done)?;
+            }
+            if let Some(upload) = &state.upload {
+                upload.complete().await?;
+            }
+            state.upload = None;
+            Ok((file, terminator))
+        })
     }
 
     /// Drops what was sent. The key of the file, for a caller that also removes finished files.
@@ -200,6 +206,31 @@ impl Sink {
     /// The file's key in the store.
     pub fn key(&self) -> &str {
         &self.key
+    }
+}
+
+/// A frame in the making that goes straight into its file.
+pub struct OpenFrame<'a> {
+    sink: &'a Sink,
+    state: OwnedMutexGuard<State>,
+    sha: Sha256,
+    offset: u64,
+}
+
+impl OpenFrame<'_> {
+    /// Appends bytes of the frame.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sha.update(bytes);
+        self.state.sha.update(bytes);
+        self.state.buffer.extend_from_slice(bytes);
+        self.state.offset += bytes.len() as u64;
+        self.sink.send_full(&mut self.state).await
+    }
+
+    /// The frame's place in the file.
+    pub fn close(self) -> Frame {
+        let length = self.state.offset - self.offset;
+        Frame { offset: self.offset, length, sha256: hex::encode(self.sha.finalize()) }
     }
 }
 
@@ -241,13 +272,14 @@ mod tests {
         for frames in [vec![3_usize << 20; 9], vec![5 << 20, 40 << 20, 1], vec![8 << 20, 8 << 20], vec![100]] {
             let (sizes, in_flight) = (Arc::new(Sizes::default()), InFlight::new(64 << 20));
             let sink = Sink::new(store.clone(), "f/", "t".into(), Compression::None, 0, in_flight, sizes.clone());
+            let sink = Arc::new(sink);
             let mut whole = Vec::new();
             for (n, length) in frames.iter().enumerate() {
                 let frame: Vec<u8> = (0..*length).map(|i| (i / 7 + n) as u8).collect();
                 sink.append(&frame).await.expect("is taken");
                 whole.extend(frame);
             }
-            let (file, _) = sink.finish().await.expect("is stored");
+            let (file, _) = sink.seal().await.expect("is sealed").await.expect("is stored");
             whole.extend(frame::TERMINATOR);
             let stored = store.open("f/t", None).await.expect("is there").bytes().await.expect("is read");
             assert!(stored == whole && file.size == whole.len() as u64, "{frames:?}");

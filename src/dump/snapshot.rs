@@ -7,6 +7,7 @@ use crate::{
     postgres::{
         connect::{self, Session},
         conninfo::Target,
+        wire::Wire,
     },
     progress::{Event, Progress},
 };
@@ -50,8 +51,15 @@ pub async fn reading_session(target: &Target, major: u32, encoding: &str) -> Res
     Ok(session)
 }
 
+/// A connection that reads rows in the exported snapshot.
+pub async fn reading_wire(target: &Target, major: u32, encoding: &str, id: &str) -> Result<Wire> {
+    let session = reading_session(target, major, encoding).await?;
+    import(&session, id).await?;
+    session.into_wire().await
+}
+
 /// Begins the transaction in which rows are read, in an exported snapshot.
-pub async fn import(session: &Session, id: &str) -> Result<()> {
+async fn import(session: &Session, id: &str) -> Result<()> {
     let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
     session.batch_execute(&begin).await.map_err(|e| {
         let error = connect::error("cannot join the snapshot", e);

@@ -4,17 +4,20 @@ use super::{
     copy::{self, Pages},
     fingerprint::Fingerprint,
     frame::{FRAME_BYTES, FrameWriter},
-    sink::Sink,
+    sink::{OpenFrame, Sink},
     snapshot,
 };
 use crate::{
     config::Compression,
     error::{Error, Kind, Result},
     manifest::{Chunk, File, Frame, Table},
-    postgres::{connect::Session, conninfo::Target},
+    postgres::{
+        connect::Session,
+        conninfo::Target,
+        wire::{Fault, Wire},
+    },
     progress::{Event, Progress},
 };
-use futures_util::{TryStreamExt, pin_mut};
 use std::{
     collections::HashSet,
     sync::{
@@ -24,11 +27,12 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc},
+    sync::{Mutex, mpsc},
     task::JoinSet,
 };
 use tokio_postgres::error::SqlState;
 use tokio_util::task::TaskTracker;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Text is handed to the compressor in pieces of this size.
 const TEXT_BYTES: usize = 128 << 10;
@@ -55,6 +59,9 @@ impl TableJob {
         Arc::new(Self { table, sink, chunks: Mutex::default(), remaining: AtomicUsize::new(pieces) })
     }
 }
+
+/// Pieces that one connection reads one after the other, with one statement for all of them: a large piece alone, or many small tables.
+pub type Batch = Vec<Task>;
 
 /// One piece of a table.
 #[derive(Clone)]
@@ -93,22 +100,46 @@ pub struct Engine {
     pub progress: Arc<dyn Progress>,
     /// Knows every task, so that whoever breaks a run off can wait until none of them works any more.
     pub tracker: TaskTracker,
-    /// One permit: whoever holds a huge row or frame in memory.
-    pub huge: Arc<Semaphore>,
     /// Takes each table when it is complete.
     pub done: mpsc::UnboundedSender<Done>,
 }
 
-type Tasks = Arc<Mutex<mpsc::UnboundedReceiver<Task>>>;
+/// Files that a connection stores beside its reading.
+const STORED_BESIDE: usize = 32;
 
-/// Works off `tasks` until their sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
+/// Small tables that are read with one statement, and the bytes that they come to at most.
+const BATCH_TABLES: usize = 32;
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// Puts small pieces together, in their order.
+pub fn batches(tasks: impl IntoIterator<Item = Task>) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut room = 0;
+    for task in tasks {
+        // An empty table costs something as well.
+        let bytes = task.planned.max(BATCH_BYTES / BATCH_TABLES as u64);
+        match batches.last_mut() {
+            Some(last) if bytes <= room => last.push(task),
+            _ => {
+                batches.push(vec![task]);
+                room = BATCH_BYTES;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    batches
+}
+
+type Batches = Arc<Mutex<mpsc::UnboundedReceiver<Batch>>>;
+
+/// Works off `batches` until their sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
 /// reads what the workers cannot lock.
-pub async fn run(engine: Arc<Engine>, holder: Session, tasks: mpsc::UnboundedReceiver<Task>) -> Result<()> {
-    let tasks: Tasks = Arc::new(Mutex::new(tasks));
+pub async fn run(engine: Arc<Engine>, holder: Session, batches: mpsc::UnboundedReceiver<Batch>) -> Result<()> {
+    let batches: Batches = Arc::new(Mutex::new(batches));
     let (refused, refusals) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
     for _ in 0..engine.jobs {
-        all.spawn(engine.tracker.track_future(work(engine.clone(), tasks.clone(), refused.clone())));
+        all.spawn(engine.tracker.track_future(work(engine.clone(), batches.clone(), refused.clone())));
     }
     drop(refused);
     let tracker = engine.tracker.clone();
@@ -119,165 +150,228 @@ pub async fn run(engine: Arc<Engine>, holder: Session, tasks: mpsc::UnboundedRec
     Ok(())
 }
 
-async fn work(engine: Arc<Engine>, tasks: Tasks, refused: mpsc::UnboundedSender<Task>) -> Result<()> {
-    let session = snapshot::reading_session(&engine.target, engine.major, &engine.encoding).await?;
-    snapshot::import(&session, &engine.snapshot).await?;
-    let mut locked = HashSet::new();
+async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSender<Task>) -> Result<()> {
+    let wire = snapshot::reading_wire(&engine.target, engine.major, &engine.encoding, &engine.snapshot).await?;
+    let mut reader = Reader { engine, wire, locked: HashSet::new(), storing: JoinSet::new() };
     loop {
-        let next = tasks.lock().await.recv().await;
-        let Some(task) = next else { return Ok(()) };
-        let table = &task.job.table;
-        if !locked.contains(&table.oid) {
-            if !lock(&session, table).await? {
+        let next = batches.lock().await.recv().await;
+        let Some(batch) = next else { break };
+        if reader.read(&batch, Lock::Try).await? {
+            continue;
+        }
+        // Somebody is in the queue for one of these tables.
+        for task in batch {
+            if !reader.read(std::slice::from_ref(&task), Lock::Try).await? {
                 // An ALTER waits behind the holder's lock: waiting behind the ALTER would be a deadlock that the server
                 // cannot see. The holder has its lock already.
                 let _ = refused.send(task);
-                continue;
             }
-            locked.insert(table.oid);
         }
-        read(&engine, &session, &task).await?;
     }
-}
-
-/// Locks a table without waiting; false when somebody is in the queue for it.
-async fn lock(session: &Session, table: &Table) -> Result<bool> {
-    let only = if table.with_children { "" } else { "ONLY " };
-    let name = copy::qualified(&table.schema, &table.name);
-    let sql = format!("SAVEPOINT l; LOCK TABLE {only}{name} IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT l");
-    match session.batch_execute(&sql).await {
-        Ok(()) => Ok(true),
-        Err(e) if e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-            let undo = session.batch_execute("ROLLBACK TO SAVEPOINT l; RELEASE SAVEPOINT l").await;
-            undo.map_err(|e| session.explain(&format!("cannot read table {}.{}", table.schema, table.name), e))?;
-            Ok(false)
-        }
-        Err(e) => Err(session.explain(&format!("cannot lock table {}.{}", table.schema, table.name), e)),
-    }
+    reader.end().await
 }
 
 async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::UnboundedReceiver<Task>) -> Result<()> {
+    let wire = session.into_wire().await?;
+    let mut reader = Reader { engine, wire, locked: HashSet::new(), storing: JoinSet::new() };
     loop {
         match tokio::time::timeout(KEEPALIVE, refusals.recv()).await {
-            Ok(Some(task)) => read(&engine, &session, &task).await?,
-            Ok(None) => return Ok(()),
+            Ok(Some(task)) => {
+                reader.read(&[task], Lock::Held).await?;
+            }
+            Ok(None) => return reader.end().await,
             Err(_) => {
-                let alive = session.batch_execute("SELECT 1").await;
-                alive.map_err(|e| session.explain("the session that holds the snapshot was lost", e))?;
+                let alive = reader.wire.run("SELECT 1").await;
+                alive.map_err(|e| e.explain("the session that holds the snapshot was lost"))?;
             }
         }
     }
 }
 
+/// Whether a table must be locked before it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Without waiting.
+    Try,
+    /// It is.
+    Held,
+}
+
+/// A connection that reads pieces of tables.
+struct Reader {
+    engine: Arc<Engine>,
+    wire: Wire,
+    locked: HashSet<u32>,
+    storing: JoinSet<Result<()>>,
+}
+
+impl Reader {
+    /// Reads pieces to their end; false when one of their tables could not be locked, and nothing was read.
+    async fn read(&mut self, batch: &[Task], lock: Lock) -> Result<bool> {
+        let Some(first) = batch.first() else { return Ok(true) };
+        let new = |t: &&Task| lock == Lock::Try && !self.locked.contains(&t.job.table.oid);
+        let fresh: Vec<&Table> = batch.iter().filter(new).map(|t| &t.job.table).collect();
+        let mut sql = String::new();
+        if !fresh.is_empty() {
+            let only = |t: &&Table| {
+                let only = if t.with_children { "" } else { "ONLY " };
+                format!("{only}{}", copy::qualified(&t.schema, &t.name))
+            };
+            let names = fresh.iter().map(only).collect::<Vec<_>>().join(", ");
+            sql = format!("SAVEPOINT l; LOCK TABLE {names} IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT l;\n");
+        }
+        for task in batch {
+            sql.push_str(&copy::copy_out(&task.job.table, task.pages, &self.engine.encoding));
+            sql.push_str(";\n");
+        }
+        let of = |task: &Task| format!("cannot read table {}.{}", task.job.table.schema, task.job.table.name);
+        self.wire.send(&sql).await.map_err(|e| e.explain(&of(first)))?;
+        for (n, task) in batch.iter().enumerate() {
+            match self.wire.next_copy().await {
+                Ok(true) => self.piece(task).await?,
+                Ok(false) => return Err(Error::new(Kind::Database, format!("{}: the server sent no rows", of(task)))),
+                Err(Fault::Server(said))
+                    if n == 0 && !fresh.is_empty() && said.code == SqlState::LOCK_NOT_AVAILABLE.code() =>
+                {
+                    let undone = self.wire.run("ROLLBACK TO SAVEPOINT l; RELEASE SAVEPOINT l").await;
+                    undone.map_err(|e| e.explain(&of(task)))?;
+                    return Ok(false);
+                }
+                Err(e) => return Err(e.explain(&of(task))),
+            }
+        }
+        let more = self.wire.next_copy().await.map_err(|e| e.explain(&of(first)))?;
+        if more {
+            return Err(Error::new(Kind::Database, format!("{}: the server sent more than was asked for", of(first))));
+        }
+        self.locked.extend(batch.iter().map(|t| t.job.table.oid));
+        Ok(true)
+    }
+
+    /// Reads one piece, which the server has begun to send.
+    async fn piece(&mut self, task: &Task) -> Result<()> {
+        let (engine, job) = (&self.engine, &task.job);
+        let label = format!("{}.{}", job.table.schema, job.table.name);
+        // When the connection dies, the wire knows what the server said last.
+        let failed = |e: Fault| e.explain(&format!("cannot read table {label}"));
+        let mut piece = Piece {
+            writer: job.sink.as_ref().map(|_| FrameWriter::new(engine.compression)),
+            frame: None,
+            total: Fingerprint::default(),
+            told: Fingerprint::default(),
+            row: None,
+            frames: Vec::new(),
+            text: Vec::new(),
+            in_frame: 0,
+        };
+        while self.wire.fill().await.map_err(failed)? {
+            while piece.text.len() < TEXT_BYTES
+                && let Some(data) = self.wire.data()
+            {
+                let added = piece.total.add_piece(&mut piece.row, data.bytes, data.ends);
+                added.ok_or_else(|| {
+                    let message = format!("table {label}: the server sent a row without a line end");
+                    Error::new(Kind::Database, message)
+                })?;
+                if piece.writer.is_some() {
+                    piece.text.extend_from_slice(data.bytes);
+                }
+                // A frame ends where a row does; behind huge rows that is seldom where the text is full.
+                if data.ends && piece.is_full() {
+                    break;
+                }
+            }
+            if piece.text.len() >= TEXT_BYTES || piece.is_full() {
+                piece.compress(job).await?;
+                tell(engine, &mut piece.told, piece.total, 0);
+            }
+        }
+        if piece.row.is_some() {
+            return Err(Error::new(Kind::Database, format!("table {label}: the server ended within a row")));
+        }
+        piece.close(job).await?;
+        tell(engine, &mut piece.told, piece.total, task.planned);
+        let Piece { total, frames, .. } = piece;
+        let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
+        finish_piece(engine, job, chunk, &mut self.storing).await
+    }
+
+    /// Waits for what is being stored, and says good-bye.
+    async fn end(mut self) -> Result<()> {
+        while let Some(stored) = self.storing.join_next().await {
+            joined(stored)?;
+        }
+        self.wire.end().await;
+        Ok(())
+    }
+}
+
+fn joined(stored: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    stored.map_err(|e| Error::new(Kind::Store, "storing a table stopped").because(e))?
+}
+
 /// A piece of a table on its way into frames.
-struct Piece {
+struct Piece<'a> {
     writer: Option<FrameWriter>,
+    /// The open frame, where it is too large to be kept until it is whole.
+    frame: Option<OpenFrame<'a>>,
     total: Fingerprint,
     told: Fingerprint,
+    /// A row that has not ended yet.
+    row: Option<Box<Xxh3>>,
     frames: Vec<Frame>,
     text: Vec<u8>,
     in_frame: u64,
 }
 
-/// Reads one piece to its end: its rows in one stream, then its huge ones alone.
-async fn read(engine: &Engine, session: &Session, task: &Task) -> Result<()> {
-    let job = &task.job;
-    let table = &job.table;
-    let may_be_huge = task.planned >= copy::MAY_BE_HUGE && !table.with_children && table.condition.is_none();
-    let huge = if may_be_huge { copy::huge_rows(session, table, task.pages).await? } else { Vec::new() };
-    let mut piece = Piece {
-        writer: job.sink.as_ref().map(|_| FrameWriter::new(engine.compression)),
-        total: Fingerprint::default(),
-        told: Fingerprint::default(),
-        frames: Vec::new(),
-        text: Vec::with_capacity(TEXT_BYTES * 2),
-        in_frame: 0,
-    };
-    let others = if huge.is_empty() { copy::Rows::All } else { copy::Rows::Without(&huge) };
-    stream(engine, session, task, others, &mut piece).await?;
-    if !huge.is_empty() {
-        // One at a time in the whole run: their memory is all that counts then.
-        let _alone = alone(&engine.huge).await?;
-        let passing = passing_session(engine, table).await;
-        for ctid in &huge {
-            stream(engine, passing.as_ref().unwrap_or(session), task, copy::Rows::Only(ctid), &mut piece).await?;
-            close(job, &mut piece).await?;
-        }
+impl<'a> Piece<'a> {
+    /// True when the open frame is to be closed at the next end of a row.
+    fn is_full(&self) -> bool {
+        let is_long = |w: &FrameWriter| w.len() >= FRAME_BYTES;
+        self.frame.is_some() || self.in_frame >= FRAME_TEXT_BYTES || self.writer.as_ref().is_some_and(is_long)
     }
-    close(job, &mut piece).await?;
-    tell(engine, &mut piece.told, piece.total, task.planned);
-    let Piece { total, frames, .. } = piece;
-    let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
-    finish_piece(engine, job, chunk).await
-}
 
-/// A session for huge rows alone: a connection keeps a buffer of the size of its largest row until it ends. `None` where there is none to be
-/// had, or where a migration waits for the table and only the worker's own session has its lock.
-async fn passing_session(engine: &Engine, table: &Table) -> Option<Session> {
-    let session = snapshot::reading_session(&engine.target, engine.major, &engine.encoding).await.ok()?;
-    snapshot::import(&session, &engine.snapshot).await.ok()?;
-    lock(&session, table).await.ok()?.then_some(session)
-}
-
-/// Waits for the right to hold something huge.
-pub async fn alone(huge: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>> {
-    huge.acquire().await.map_err(|_| Error::new(Kind::Interrupted, "the run was broken off"))
-}
-
-async fn stream(
-    engine: &Engine,
-    session: &Session,
-    task: &Task,
-    which: copy::Rows<'_>,
-    piece: &mut Piece,
-) -> Result<()> {
-    let job = &task.job;
-    let label = format!("{}.{}", job.table.schema, job.table.name);
-    // When the connection dies, the session knows what the server said last.
-    let failed = |e| session.explain(&format!("cannot read table {label}"), e);
-    let statement = copy::copy_out(&job.table, task.pages, which, &engine.encoding);
-    let rows = session.copy_out(&statement).await.map_err(failed)?;
-    pin_mut!(rows);
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
-        // The protocol sends one row per message ("COPY Operations" in PostgreSQL's manual); the fingerprint and the
-        // frames' boundaries rest on it.
-        if row.last() != Some(&b'\n') {
-            return Err(Error::new(Kind::Database, format!("table {label}: the server sent a row without a line end")));
+    /// Hands what was gathered to the compressor, and closes the frame where it is large enough and a row ends.
+    async fn compress(&mut self, job: &'a TableJob) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if !self.text.is_empty() {
+            writer.write(&self.text)?;
+            self.in_frame += self.text.len() as u64;
+            self.text.clear();
         }
-        piece.total.add_row(&row);
-        if piece.writer.is_none() {
-            continue;
+        if self.is_full() && self.row.is_none() {
+            return self.close(job).await;
         }
-        // A huge row goes to the compressor as it is: one more copy of it would be one too many.
-        let huge = row.len() >= TEXT_BYTES;
-        if !huge {
-            piece.text.extend_from_slice(&row);
-            if piece.text.len() < TEXT_BYTES {
-                continue;
+        // A huge row: its frame goes into the file while it is made, so that memory does not grow with it.
+        if let (Some(sink), Some(writer)) = (&job.sink, self.writer.as_mut().filter(|w| w.len() >= FRAME_BYTES)) {
+            let frame = match &mut self.frame {
+                Some(frame) => frame,
+                none => none.insert(sink.open_frame().await?),
+            };
+            frame.write(&writer.drain()).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open frame, if there is one, and hands it to the table's sink.
+    async fn close(&mut self, job: &'a TableJob) -> Result<()> {
+        let (Some(writer), Some(sink)) = (&mut self.writer, &job.sink) else { return Ok(()) };
+        if !self.text.is_empty() {
+            writer.write(&self.text)?;
+            self.text.clear();
+        }
+        self.in_frame = 0;
+        let last = writer.finish()?;
+        match (self.frame.take(), last) {
+            (Some(mut frame), last) => {
+                frame.write(&last.unwrap_or_default()).await?;
+                self.frames.push(frame.close());
             }
+            (None, Some(frame)) => self.frames.push(sink.append(&frame).await?),
+            (None, None) => {}
         }
-        compress(piece, if huge { &row } else { &[] })?;
-        drop(row);
-        tell(engine, &mut piece.told, piece.total, 0);
-        if piece.writer.as_ref().is_some_and(|w| w.len() >= FRAME_BYTES) || piece.in_frame >= FRAME_TEXT_BYTES {
-            close(job, piece).await?;
-        }
+        Ok(())
     }
-    Ok(())
-}
-
-/// Hands what was gathered, and then one huge row, to the compressor.
-fn compress(piece: &mut Piece, row: &[u8]) -> Result<()> {
-    if let Some(writer) = &mut piece.writer {
-        for text in [&piece.text[..], row] {
-            if !text.is_empty() {
-                writer.write(text)?;
-                piece.in_frame += text.len() as u64;
-            }
-        }
-        piece.text.clear();
-    }
-    Ok(())
 }
 
 fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
@@ -286,22 +380,13 @@ fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u6
     *told = total;
 }
 
-/// Closes the open frame, if there is one, and hands it to the table's sink.
-async fn close(job: &TableJob, piece: &mut Piece) -> Result<()> {
-    compress(piece, &[])?;
-    piece.in_frame = 0;
-    let frame = match &mut piece.writer {
-        Some(writer) => writer.finish()?,
-        None => None,
-    };
-    if let (Some(sink), Some(frame)) = (&job.sink, frame) {
-        piece.frames.push(sink.append(&frame).await?);
-    }
-    Ok(())
-}
-
-/// Notes a piece; the one that comes last completes the table.
-async fn finish_piece(engine: &Engine, job: &TableJob, chunk: Chunk) -> Result<()> {
+/// Notes a piece; the one that comes last completes the table, whose file is then stored beside whatever is read next.
+async fn finish_piece(
+    engine: &Arc<Engine>,
+    job: &TableJob,
+    chunk: Chunk,
+    storing: &mut JoinSet<Result<()>>,
+) -> Result<()> {
     job.chunks.lock().await.push(chunk);
     if job.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
         return Ok(());
@@ -316,21 +401,30 @@ async fn finish_piece(engine: &Engine, job: &TableJob, chunk: Chunk) -> Result<(
         total = total.wrapping_add(parse_sum(&chunk.fingerprint)?);
     }
     table.fingerprint = format!("{total:032x}");
-    let file = match &job.sink {
-        None => {
-            // Without a stored file of ours, the pieces say nothing that the table does not.
-            table.chunks.clear();
-            None
-        }
-        Some(sink) => {
-            let (file, terminator) = sink.finish().await?;
-            table.file = Some(file.path.clone());
-            table.terminator = Some(terminator);
-            Some(file)
-        }
+    let Some(sink) = job.sink.clone() else {
+        // Without a stored file of ours, the pieces say nothing that the table does not.
+        table.chunks.clear();
+        // The receiver is gone only when the run has failed elsewhere, and that error counts.
+        let _ = engine.done.send(Done { table, file: None });
+        return Ok(());
     };
-    // The receiver is gone only when the run has failed elsewhere, and that error counts.
-    let _ = engine.done.send(Done { table, file });
+    while let Some(stored) = storing.try_join_next() {
+        joined(stored)?;
+    }
+    if storing.len() >= STORED_BESIDE
+        && let Some(stored) = storing.join_next().await
+    {
+        joined(stored)?;
+    }
+    let (stored, engine) = (sink.seal().await?, engine.clone());
+    let tracker = engine.tracker.clone();
+    storing.spawn(tracker.track_future(async move {
+        let (file, terminator) = stored.await?;
+        table.file = Some(file.path.clone());
+        table.terminator = Some(terminator);
+        let _ = engine.done.send(Done { table, file: Some(file) });
+        Ok(())
+    }));
     Ok(())
 }
 

@@ -3,23 +3,38 @@
 use crate::error::{Error, Kind, Result};
 use crate::postgres::conninfo::{SslMode, Target, unreachable_hint};
 use crate::postgres::tls;
+use crate::postgres::wire::{Said, Slot, Tap, TapConnect, Wire};
+use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
+use std::fmt;
+use std::io;
 use std::ops::Deref;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as Tls};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::either::Either;
 
 /// A connection to the server. Derefs to [`Client`]; dropping it closes the connection.
-#[derive(Debug)]
 pub struct Session {
     client: Client,
     task: JoinHandle<()>,
     end: Arc<Mutex<Option<Error>>>,
     what: String,
+    slot: Slot,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.what)
+    }
 }
 
 impl Deref for Session {
@@ -52,6 +67,14 @@ impl Session {
         }))
     }
 
+    /// Takes the connection over for reading rows; its transaction goes on. Nothing else may be under way on it.
+    pub async fn into_wire(self) -> Result<Wire> {
+        // What the driver still has to say (it closes prepared statements behind their last use) is said and answered before this is.
+        self.client.batch_execute("").await.map_err(|e| self.explain(&self.what, e))?;
+        let taken = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.map(Wire::new).ok_or_else(|| Error::new(Kind::Database, format!("{}: it is closed", self.what)))
+    }
+
     /// Like [`error`], but when the connection died, says what the server or the network said as it died, where
     /// tokio-postgres knows only "connection closed".
     pub fn explain(&self, what: &str, e: tokio_postgres::Error) -> Error {
@@ -82,20 +105,12 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<Session>
         .host(&target.host)
         .port(target.port)
         .application_name(application_name)
-        .connect_timeout(target.timeout())
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(30))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(6);
+        .connect_timeout(target.timeout());
     if let Some(password) = &target.password {
         config.password(password.expose());
     }
     if let Some(options) = &target.options {
         config.options(options);
-    }
-    if let Some(address) = &target.hostaddr {
-        let address = address.parse().map_err(|_| Error::new(Kind::Usage, "hostaddr is not a numeric IP address"))?;
-        config.hostaddr(address);
     }
     match target.channel_binding.as_deref() {
         Some("disable") => config.channel_binding(ChannelBinding::Disable),
@@ -148,17 +163,57 @@ async fn open(config: &Config, mode: Tls, target: &Target, what: &str) -> std::r
             error: open_error(what, target, e),
         }
     };
-    let what_owned = what.to_owned();
     let end = Arc::new(Mutex::new(None));
-    if mode == Tls::Disable {
-        let (client, mut connection) = config.connect(NoTls).await.map_err(failed)?;
-        let task = tokio::spawn(keep(end.clone(), async move { ((&mut connection).await, connection) }));
-        return Ok(Session { client, task, end, what: what_owned });
+    let tap =
+        Tap::new(dial(target).await.map_err(|e| Failure { error: unreachable(what, target, e), retry_plain: false })?);
+    let slot: Slot = Arc::new(Mutex::new(Box::new(tap.clone())));
+    let (client, task) = if mode == Tls::Disable {
+        log_in(config.clone(), tap, NoTls, end.clone()).await.map_err(failed)?
+    } else {
+        let broken = |error| Failure { error, retry_plain: false };
+        let tls = tls::client_config(target).map_err(broken)?;
+        let mut tls = MakeRustlsConnect::new(tls);
+        let inner = MakeTlsConnect::<Tap<Link>>::make_tls_connect(&mut tls, &target.host);
+        let inner = inner.map_err(|e| broken(Error::new(Kind::Database, what).because(e)))?;
+        let connector = TapConnect { inner, slot: slot.clone() };
+        log_in(config.clone(), tap, connector, end.clone()).await.map_err(failed)?
+    };
+    Ok(Session { client, task, end, what: what.to_owned(), slot })
+}
+
+/// A socket to the server.
+type Link = Either<TcpStream, UnixStream>;
+
+/// The future of [`log_in`], boxed: without that the compiler cannot tell that the callers' futures may change threads.
+type LoggingIn =
+    Pin<Box<dyn Future<Output = std::result::Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send>>;
+
+/// Start-up, TLS and authentication; the task that runs the connection goes on until it is closed.
+fn log_in<C>(config: Config, tap: Tap<Link>, connector: C, end: Arc<Mutex<Option<Error>>>) -> LoggingIn
+where
+    C: TlsConnect<Tap<Link>> + Send + 'static,
+    C::Stream: Send + 'static,
+    C::Future: Send,
+{
+    Box::pin(async move {
+        let (client, mut connection) = config.connect_raw(tap, connector).await?;
+        Ok((client, tokio::spawn(keep(end, async move { ((&mut connection).await, connection) }))))
+    })
+}
+
+/// Opens the socket: to `hostaddr` if it is known, else to each address of the host in turn.
+async fn dial(target: &Target) -> io::Result<Link> {
+    if target.is_socket() {
+        let path = Path::new(&target.host).join(format!(".s.PGSQL.{}", target.port));
+        return Ok(Link::Right(UnixStream::connect(path).await?));
     }
-    let tls = tls::client_config(target).map_err(|error| Failure { error, retry_plain: false })?;
-    let (client, mut connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(failed)?;
-    let task = tokio::spawn(keep(end.clone(), async move { ((&mut connection).await, connection) }));
-    Ok(Session { client, task, end, what: what_owned })
+    let host = target.hostaddr.as_deref().unwrap_or(&target.host);
+    let stream = TcpStream::connect((host, target.port)).await?;
+    stream.set_nodelay(true)?;
+    let alive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(6);
+    SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    Ok(Link::Left(stream))
 }
 
 /// Runs a connection and keeps how it ended. The connection itself is dropped last: its clients see "closed" only once
@@ -222,19 +277,28 @@ fn open_error(what: &str, target: &Target, e: tokio_postgres::Error) -> Error {
             "channel_binding=require needs TLS and a scram-sha-256 password; use channel_binding=prefer otherwise",
         );
     }
-    if let Some(io) = cause::<std::io::Error>(&e) {
-        let hint = match io.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied if target.is_socket() => {
-                "check the socket folder given as host, and the port"
-            }
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                "the server hung up: it may be starting, or something other than PostgreSQL listens there"
-            }
-            _ => unreachable_hint(&target.host, io),
-        };
+    if let Some(hint) = cause::<io::Error>(&e).map(|io| io_hint(target, io)) {
         return error(what, e).hint(hint);
     }
     error(what, e)
+}
+
+/// The socket could not be opened.
+fn unreachable(what: &str, target: &Target, e: io::Error) -> Error {
+    let hint = io_hint(target, &e);
+    Error::new(Kind::Database, format!("{what}: error connecting to server")).because(e).hint(hint)
+}
+
+fn io_hint(target: &Target, e: &io::Error) -> &'static str {
+    match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if target.is_socket() => {
+            "check the socket folder given as host, and the port"
+        }
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            "the server hung up: it may be starting, or something other than PostgreSQL listens there"
+        }
+        _ => unreachable_hint(&target.host, e),
+    }
 }
 
 /// Turns a failure of tokio-postgres into ours (`Kind::Database`): what was being done, the server's message, detail
@@ -243,9 +307,24 @@ pub fn error(what: &str, e: tokio_postgres::Error) -> Error {
     let Some(db) = e.as_db_error() else {
         return Error::new(Kind::Database, what).because(e);
     };
-    let code = db.code().code();
-    let mut message = format!("{what}: {} (SQLSTATE {code})", db.message());
-    for extra in [db.detail(), db.where_()].into_iter().flatten() {
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    said(
+        what,
+        &Said {
+            code: db.code().code().to_owned(),
+            message: db.message().to_owned(),
+            detail: owned(db.detail()),
+            hint: owned(db.hint()),
+            place: owned(db.where_()),
+        },
+    )
+}
+
+/// The same for what the server said over a [`Wire`].
+pub(super) fn said(what: &str, db: &Said) -> Error {
+    let code = db.code.as_str();
+    let mut message = format!("{what}: {} (SQLSTATE {code})", db.message);
+    for extra in [&db.detail, &db.place].into_iter().flatten() {
         message.push_str(": ");
         message.push_str(extra);
     }
@@ -259,13 +338,13 @@ pub fn error(what: &str, e: tokio_postgres::Error) -> Error {
         }
         "57P03" => "the server is starting or shutting down: try again in a moment",
         "57P01" | "57P02" => "the server, or an administrator, ended the connection: see the server's log",
-        "40001" if db.message().contains("recovery") => {
+        "40001" if db.message.contains("recovery") => {
             "the standby had to cancel the backup to go on replaying: back up from the primary, or raise max_standby_streaming_delay"
         }
         "55P03" => "another session holds a stronger lock: try again when no migration is running",
         "42501" => "grant the backup's role what it lacks: GRANT pg_read_all_data TO role (PostgreSQL 14 and later)",
         _ => {
-            return match db.hint() {
+            return match &db.hint {
                 Some(hint) => error.hint(hint),
                 None => error,
             };

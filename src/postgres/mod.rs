@@ -4,3 +4,4 @@ pub mod connect;
 pub mod conninfo;
 pub mod tls;
 pub mod tools;
+pub mod wire;

@@ -50,11 +50,7 @@ use std::{
 };
 use target::{Facts, MARK, Maintenance};
 use time::OffsetDateTime;
-use tokio::{
-    io::AsyncWriteExt,
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-};
+use tokio::{io::AsyncWriteExt, sync::mpsc, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
@@ -296,7 +292,6 @@ impl Run<'_> {
             part,
             files: folder.join("restore"),
             jobs: self.config.engine.jobs,
-            huge: Arc::new(Semaphore::new(1)),
             progress: self.progress.clone(),
         };
         let granted = granted(manifest, &backup.toc);

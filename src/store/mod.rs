@@ -35,6 +35,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// What was read already.
+    pub fn of(size: u64, bytes: Bytes) -> Self {
+        Self { size, stream: Box::pin(futures_util::stream::once(std::future::ready(Ok(bytes)))) }
+    }
+
     /// Reads all the bytes into memory: for manifests and other small objects.
     pub async fn bytes(mut self) -> Result<Bytes> {
         let mut all = Vec::new();

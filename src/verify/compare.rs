@@ -4,23 +4,17 @@ use super::restore::{self, Granted, Restore};
 use crate::{
     archive::{schema, toc::Toc},
     config::VerifyLevel,
-    dump::{
-        catalog,
-        copy::{self, Rows},
-        fingerprint::Fingerprint,
-        snapshot,
-        worker::{self, parse_sum},
-    },
+    dump::{catalog, copy, fingerprint::Fingerprint, snapshot, worker::parse_sum},
     error::{Error, Kind, Result},
     manifest::{Compared, LargeObject, Manifest, Sequence, Table},
     postgres::{
         connect::{self, Session},
         conninfo::Target,
         tools::{Run, Stdout, Tools},
+        wire::{Fault, Wire},
     },
     progress::{Event, Progress},
 };
-use futures_util::{TryStreamExt, pin_mut};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
 use tokio::{
@@ -34,8 +28,12 @@ const LARGE_OBJECT_STEP: u64 = 8 << 20;
 /// Bytes of heap and TOAST that one connection reads back at a time.
 const CHUNK_BYTES: u64 = 64 << 20;
 
-/// Pages of a table, and whether it is worth while to look for huge rows there.
-type Piece = (Option<copy::Pages>, bool);
+/// Which table, and which of its pages.
+type Piece = (usize, Option<copy::Pages>);
+
+/// Small tables that are read with one statement, and the bytes that they come to at most.
+const BATCH_TABLES: usize = 32;
+const BATCH_BYTES: u64 = 1 << 20;
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -119,16 +117,26 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
         }
     }
     order.sort_unstable_by_key(|&(bytes, n)| (std::cmp::Reverse(bytes), n));
+    let (mut batch, mut room): (Vec<Piece>, u64) = (Vec::new(), 0);
     for &(_, n) in &order {
         let table = &manifest.tables[n];
         let (bytes, pages, heap) = sizes[&(table.schema.clone(), table.name.clone())];
         let plain = heap && !table.with_children && table.condition.is_none() && !table.columns.is_empty();
         let ranges =
             (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
-        for pages in ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect()) {
-            let _ = sender.send((n, (pages, plain && bytes >= copy::MAY_BE_HUGE)));
+        if let Some(ranges) = ranges {
+            ranges.into_iter().for_each(|r| drop(sender.send(vec![(n, Some(r))])));
+            continue;
         }
+        let bytes = bytes.max(BATCH_BYTES / BATCH_TABLES as u64);
+        if bytes > room {
+            let _ = sender.send(std::mem::take(&mut batch));
+            room = BATCH_BYTES;
+        }
+        room = room.saturating_sub(bytes);
+        batch.push((n, None));
     }
+    let _ = sender.send(batch);
     drop(sender);
     let tasks = Arc::new(Mutex::new(tasks));
     let all: Arc<Vec<Table>> = Arc::new(manifest.tables.clone());
@@ -138,23 +146,29 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
         let (this, tasks, all, sums) = (restore.clone(), tasks.clone(), all.clone(), sums.clone());
         workers.spawn(async move {
             let session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
+            let mut reader = if content { Reader::Content(session.into_wire().await?) } else { Reader::Count(session) };
             loop {
                 let next = tasks.lock().await.recv().await;
-                let Some((n, piece)) = next else { return Ok::<(), Error>(()) };
-                let read = if content {
-                    fingerprint(&this, &session, &all[n], piece).await
-                } else {
-                    count(&session, &all[n]).await
-                };
-                if session.is_closed() {
-                    read?;
-                    return Ok(());
-                }
-                let mut sums = sums.lock().await;
-                match (&mut sums[n], read) {
-                    (Ok(sum), Ok(more)) => sum.merge(more),
-                    (slot, Err(e)) => *slot = Err(e.one_line()),
-                    (Err(_), Ok(_)) => {}
+                let Some(batch) = next else { return Ok::<(), Error>(()) };
+                let mut left = batch.as_slice();
+                while !left.is_empty() {
+                    let read = match &mut reader {
+                        Reader::Content(wire) => fingerprints(&this, wire, &all, left).await?,
+                        Reader::Count(session) => vec![count(session, &all[left[0].0]).await?],
+                    };
+                    if read.is_empty() {
+                        return Err(Error::new(Kind::Throwaway, "the throwaway server sent no rows"));
+                    }
+                    let (now, later) = left.split_at(read.len());
+                    let mut sums = sums.lock().await;
+                    for ((n, _), read) in now.iter().zip(read) {
+                        match (&mut sums[*n], read) {
+                            (Ok(sum), Ok(more)) => sum.merge(more),
+                            (slot, Err(e)) => *slot = Err(e),
+                            (Err(_), Ok(_)) => {}
+                        }
+                    }
+                    left = later;
                 }
             }
         });
@@ -177,46 +191,77 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
     Ok(())
 }
 
-/// Reads a piece of a table as it was read from the source: its huge rows alone.
-async fn fingerprint(this: &Restore, session: &Session, table: &Table, piece: Piece) -> Result<Fingerprint> {
-    let (pages, may_be_huge) = piece;
-    let huge = if may_be_huge { copy::huge_rows(session, table, pages).await? } else { Vec::new() };
-    let mut sum = Fingerprint::default();
-    let others = if huge.is_empty() { Rows::All } else { Rows::Without(&huge) };
-    add_rows(this, session, &copy::copy_out(table, pages, others, &this.encoding), &mut sum).await?;
-    if !huge.is_empty() {
-        let _alone = worker::alone(&this.huge).await?;
-        // A connection keeps a buffer of the size of its largest row until it ends.
-        let passing = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
-        for ctid in &huge {
-            add_rows(this, &passing, &copy::copy_out(table, pages, Rows::Only(ctid), &this.encoding), &mut sum).await?;
-        }
-    }
-    Ok(sum)
+/// How the rows of the restored copy are looked at.
+enum Reader {
+    Content(Wire),
+    Count(Session),
 }
 
-async fn add_rows(this: &Restore, session: &Session, statement: &str, sum: &mut Fingerprint) -> Result<()> {
-    let failed = |e| session.explain("read back", e);
-    let rows = session.copy_out(statement).await.map_err(failed)?;
-    pin_mut!(rows);
-    let mut told = sum.bytes;
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
-        sum.add_row(&row);
+/// Reads pieces of tables as they were read from the source, with one statement for all of them. A piece that the server refuses ends
+/// the statement: it is the last of the answer.
+async fn fingerprints(
+    this: &Restore,
+    wire: &mut Wire,
+    all: &[Table],
+    batch: &[Piece],
+) -> Result<Vec<Result<Fingerprint, String>>> {
+    let mut sql = String::new();
+    for (n, pages) in batch {
+        sql.push_str(&copy::copy_out(&all[*n], *pages, &this.encoding));
+        sql.push_str(";\n");
+    }
+    let gone = |e: Fault| e.explain("the restored copy cannot be read");
+    wire.send(&sql).await.map_err(gone)?;
+    let mut sums = Vec::new();
+    for _ in batch {
+        let read = match wire.next_copy().await {
+            Ok(true) => fingerprint(this, wire).await,
+            Ok(false) => return Ok(sums),
+            Err(e) => Err(e),
+        };
+        match read {
+            Ok(Some(sum)) => sums.push(Ok(sum)),
+            Ok(None) => return Err(Error::new(Kind::Throwaway, "the throwaway server sent a row without a line end")),
+            Err(e @ Fault::Server(_)) => {
+                sums.push(Err(e.explain("read back").one_line()));
+                return Ok(sums);
+            }
+            Err(e) => return Err(gone(e)),
+        }
+    }
+    match wire.next_copy().await {
+        Ok(_) => Ok(sums),
+        Err(e) => Err(gone(e)),
+    }
+}
+
+/// The rows that the server has begun to send; `None` when they do not end as rows do.
+async fn fingerprint(this: &Restore, wire: &mut Wire) -> Result<Option<Fingerprint>, Fault> {
+    let (mut sum, mut row, mut told) = (Fingerprint::default(), None, 0);
+    while wire.fill().await? {
+        while let Some(data) = wire.data() {
+            if sum.add_piece(&mut row, data.bytes, data.ends).is_none() {
+                return Ok(None);
+            }
+        }
         if sum.bytes - told > 1 << 20 {
             this.progress.event(Event::Compared(sum.bytes - told));
             told = sum.bytes;
         }
     }
     this.progress.event(Event::Compared(sum.bytes - told));
-    Ok(())
+    Ok(row.is_none().then_some(sum))
 }
 
-async fn count(session: &Session, table: &Table) -> Result<Fingerprint> {
+async fn count(session: &Session, table: &Table) -> Result<Result<Fingerprint, String>> {
     let only = if table.with_children { "" } else { "ONLY " };
     let condition = table.condition.as_deref().unwrap_or_default();
     let sql = format!("SELECT count(*) FROM {only}{} {condition}", copy::qualified(&table.schema, &table.name));
-    let row = session.query_one(&sql, &[]).await.map_err(|e| connect::error("count", e))?;
-    Ok(Fingerprint { rows: row.get::<_, i64>(0) as u64, ..Fingerprint::default() })
+    match session.query_one(&sql, &[]).await {
+        Ok(row) => Ok(Ok(Fingerprint { rows: row.get::<_, i64>(0) as u64, ..Fingerprint::default() })),
+        Err(e) if session.is_closed() => Err(session.explain("the restored copy cannot be read", e)),
+        Err(e) => Ok(Err(connect::error("count", e).one_line())),
+    }
 }
 
 async fn sequences(session: &Session, expected: &[Sequence], found: &mut Comparison) -> Result<()> {

@@ -24,7 +24,7 @@ use std::{
     sync::Arc,
     time::Instant,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// What a proof works with, whether the backup is being taken or was stored long ago.
 #[derive(Clone)]
@@ -41,8 +41,6 @@ pub struct Prover {
     pub scratch: PathBuf,
     /// Connections.
     pub jobs: usize,
-    /// One permit: whoever holds a huge row or frame in memory.
-    pub huge: Arc<Semaphore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -103,7 +101,6 @@ impl Prover {
             part: restore::Part::default(),
             files,
             jobs: self.jobs,
-            huge: self.huge.clone(),
             progress: self.progress.clone(),
         };
         let schemas = if begin.single_tables { self.schemas_of(&begin.own).await? } else { Vec::new() };

@@ -3,7 +3,7 @@
 use crate::{
     error::{self, Error, Kind, Result},
     manifest::{File, Frame, Table},
-    store::Store,
+    store::{Reader, Store},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -65,41 +65,96 @@ pub fn tiles(table: &Table, file: &File) -> Result<Vec<Frame>> {
     Ok(frames)
 }
 
-/// Frames that follow each other in a file, read in one request, each checked before it is handed out.
+/// A stored frame larger than this holds a huge row, and is handed out in pieces.
+const HUGE_FRAME: u64 = 8 << 20;
+
+/// Frames that follow each other in a file, read in one request.
 pub struct Frames<'a> {
     file: &'a File,
     frames: std::slice::Iter<'a, Frame>,
-    reader: crate::store::Reader,
+    reader: Reader,
     buffer: BytesMut,
+    /// A huge frame, its bytes handed out so far, and their hash.
+    open: Option<(&'a Frame, u64, Sha256)>,
+}
+
+/// Bytes of a frame.
+#[derive(Debug)]
+pub struct Piece {
+    /// The bytes: the whole frame, unless it is huge.
+    pub bytes: Bytes,
+    /// The frame ends here, and all of its bytes are what was stored.
+    pub ends: bool,
 }
 
 impl<'a> Frames<'a> {
     /// Begins to read. `frames` must not be empty and must follow each other.
     pub async fn open(store: &Arc<dyn Store>, folder: &str, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
-            return Err(differs(file, "no frames to read"));
-        };
-        let range = first.offset..last.offset + last.length;
-        let reader = store.open(&format!("{folder}{}", file.path), Some(range)).await?;
-        check_size(file, reader.size)?;
-        Ok(Self { file, frames: frames.iter(), reader, buffer: BytesMut::new() })
+        Self::of(request(store, folder, file, frames).await?, file, frames)
     }
 
-    /// The next frame's bytes, whole and checked.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+    /// The same from what [`request`] got.
+    pub fn of(reader: Reader, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
+        check_size(file, reader.size)?;
+        Ok(Self { file, frames: frames.iter(), reader, buffer: BytesMut::new(), open: None })
+    }
+
+    /// The next bytes. A frame is checked before its last bytes are handed out; a huge one comes in pieces, any other whole.
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
+        if let Some((frame, done, sha)) = self.open.take() {
+            return self.huge(frame, done, sha).await.map(Some);
+        }
         let Some(frame) = self.frames.next() else { return Ok(None) };
+        if frame.length > HUGE_FRAME {
+            return self.huge(frame, 0, Sha256::new()).await.map(Some);
+        }
         self.buffer.reserve((frame.length as usize).saturating_sub(self.buffer.len()));
         while (self.buffer.len() as u64) < frame.length {
-            match self.reader.stream.try_next().await? {
-                Some(bytes) => self.buffer.extend_from_slice(&bytes),
-                None => return Err(differs(self.file, format!("it ends inside the frame at byte {}", frame.offset))),
-            }
+            self.read(frame).await?;
         }
         let bytes = self.buffer.split_to(frame.length as usize).freeze();
-        if hex::encode(Sha256::digest(&bytes)) != frame.sha256 {
-            let end = frame.offset + frame.length;
-            return Err(differs(self.file, format!("bytes {} to {end} are not what was stored", frame.offset)));
-        }
-        Ok(Some(bytes))
+        check_frame(self.file, frame, &Sha256::digest(&bytes))?;
+        Ok(Some(Piece { bytes, ends: true }))
     }
+
+    async fn huge(&mut self, frame: &'a Frame, done: u64, mut sha: Sha256) -> Result<Piece> {
+        if self.buffer.is_empty() {
+            self.read(frame).await?;
+        }
+        let take = (frame.length - done).min(self.buffer.len() as u64);
+        let bytes = self.buffer.split_to(take as usize).freeze();
+        sha.update(&bytes);
+        let ends = done + take == frame.length;
+        if ends {
+            check_frame(self.file, frame, &sha.finalize())?;
+        } else {
+            self.open = Some((frame, done + take, sha));
+        }
+        Ok(Piece { bytes, ends })
+    }
+
+    async fn read(&mut self, frame: &Frame) -> Result<()> {
+        match self.reader.stream.try_next().await? {
+            Some(bytes) => self.buffer.extend_from_slice(&bytes),
+            None => return Err(differs(self.file, format!("it ends inside the frame at byte {}", frame.offset))),
+        }
+        Ok(())
+    }
+}
+
+/// Asks the store for frames that follow each other in a file.
+pub async fn request(store: &Arc<dyn Store>, folder: &str, file: &File, frames: &[Frame]) -> Result<Reader> {
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+        return Err(differs(file, "no frames to read"));
+    };
+    let range = first.offset..last.offset + last.length;
+    store.open(&format!("{folder}{}", file.path), Some(range)).await
+}
+
+fn check_frame(file: &File, frame: &Frame, sha: &[u8]) -> Result<()> {
+    if hex::encode(sha) == frame.sha256 {
+        return Ok(());
+    }
+    let end = frame.offset + frame.length;
+    Err(differs(file, format!("bytes {} to {end} are not what was stored", frame.offset)))
 }

@@ -1,13 +1,17 @@
 //! The stored archive into the throwaway database: pg_restore for everything odd, our own COPY streams for the rows.
 
-use super::readback::{self, Frames};
+use super::readback::{self, Frames, Piece};
 use crate::{
     archive::{
         schema::Difference,
         toc::{Entry, Toc, lossy, section},
     },
     config::Compression,
-    dump::{copy, frame, snapshot, worker},
+    dump::{
+        copy,
+        frame::{self, FrameReader},
+        snapshot,
+    },
     error::{self, Error, Kind, Result},
     manifest::{Extension, File, Manifest, Table},
     postgres::{
@@ -17,10 +21,10 @@ use crate::{
     },
     progress::{Event, Progress},
     report::format::clip,
-    store::Store,
+    store::{Reader, Store},
 };
 use bytes::Bytes;
-use futures_util::{SinkExt, pin_mut};
+use futures_util::{SinkExt, StreamExt, pin_mut, stream};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -29,15 +33,20 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc},
+    sync::{Mutex, mpsc},
     task::JoinSet,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Stored bytes that one COPY takes.
 const GROUP_BYTES: u64 = 16 << 20;
 
-/// A stored frame larger than this holds a huge row, and is read back alone.
-const HUGE_FRAME: u64 = 8 << 20;
+/// Groups of at most so many stored bytes are read ahead, and how many of them.
+const AHEAD_BYTES: u64 = 256 << 10;
+const AHEAD: usize = 32;
+
+/// Stored bytes of a huge frame that are decompressed at a time.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// Text is handed to the server in pieces of this size.
 const TEXT_BYTES: usize = 256 << 10;
@@ -63,8 +72,6 @@ pub struct Restore {
     pub files: PathBuf,
     /// Connections.
     pub jobs: usize,
-    /// One permit: whoever holds a huge row or frame in memory.
-    pub huge: Arc<Semaphore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -120,6 +127,12 @@ struct Group {
     frames: Vec<crate::manifest::Frame>,
     /// The last frame is the terminator: checked, not restored.
     ends: bool,
+}
+
+/// A group, and its bytes where they were read ahead.
+struct Ready {
+    group: Group,
+    read: Option<Result<Reader>>,
 }
 
 /// What a restore found. An empty list of problems says that every step succeeded, not that the copy is equal.
@@ -278,7 +291,12 @@ impl Restore {
     /// Restores the rows of tables as they arrive, over many connections.
     async fn rows(&self, mut tables: mpsc::UnboundedReceiver<Stored>) -> Result<(Vec<String>, u64)> {
         let (sender, groups) = mpsc::unbounded_channel();
-        let groups = Arc::new(Mutex::new(groups));
+        let ahead = self.clone();
+        // Dropping the queue, which a worker's failure does, ends what is being read.
+        let ready = stream::unfold(groups, async |mut groups| Some((groups.recv().await?, groups)))
+            .map(move |group| AbortOnDropHandle::new(tokio::spawn(ahead.clone().ahead(group))))
+            .buffered(AHEAD);
+        let groups = Arc::new(Mutex::new(Box::pin(ready)));
         let problems = Arc::new(Mutex::new(Vec::new()));
         let rows: Arc<Mutex<BTreeMap<u32, u64>>> = Arc::default();
         let mut workers = JoinSet::new();
@@ -287,10 +305,13 @@ impl Restore {
             workers.spawn(async move {
                 let mut session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
                 loop {
-                    let next = groups.lock().await.recv().await;
-                    let Some(group) = next else { return Ok(()) };
-                    match this.group(&session, &group).await {
-                        Ok(restored) => *rows.lock().await.entry(group.table.oid).or_default() += restored,
+                    let next = groups.lock().await.next().await;
+                    let Some(ready) = next else { return Ok(()) };
+                    let stopped = |e| Error::new(Kind::Store, "reading back stopped").because(e);
+                    let ready = ready.map_err(stopped)?;
+                    let oid = ready.group.table.oid;
+                    match this.group(&session, ready).await {
+                        Ok(restored) => *rows.lock().await.entry(oid).or_default() += restored,
                         Err(e) if session.is_closed() || this.part.strict => return Err(e),
                         Err(e) => {
                             problems.lock().await.push(e.one_line());
@@ -334,25 +355,57 @@ impl Restore {
         Ok((problems, files))
     }
 
+    /// Reads small groups ahead: far from the store, each would have to wait for its answer.
+    async fn ahead(self, group: Group) -> Ready {
+        let bytes: u64 = group.frames.iter().map(|f| f.length).sum();
+        if bytes > AHEAD_BYTES {
+            return Ready { group, read: None };
+        }
+        let read = async {
+            let reader = readback::request(&self.store, &self.folder, &group.file, &group.frames).await?;
+            let size = reader.size;
+            Ok(Reader::of(size, reader.bytes().await?))
+        };
+        let read = Some(read.await);
+        Ready { group, read }
+    }
+
     /// One COPY: read back, check, decompress, send. Returns the rows that the server took.
-    async fn group(&self, session: &Session, group: &Group) -> Result<u64> {
+    async fn group(&self, session: &Session, ready: Ready) -> Result<u64> {
+        let Ready { group, read } = ready;
         let (table, file) = (&group.table, &group.file);
         let label = format!("table {}.{}", table.schema, table.name);
         let compression = Compression::of_file(&file.path);
-        let _alone = match group.frames.iter().any(|f| f.length > HUGE_FRAME) {
-            true => Some(worker::alone(&self.huge).await?),
-            false => None,
+        let mut frames = match read {
+            Some(read) => Frames::of(read?, file, &group.frames)?,
+            None => Frames::open(&self.store, &self.folder, file, &group.frames).await?,
         };
-        let mut frames = Frames::open(&self.store, &self.folder, file, &group.frames).await?;
         let mut left = group.frames.len() - usize::from(group.ends);
         let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
         let mut rows = 0;
         if left > 0 {
             let into = session.copy_in::<_, Bytes>(&copy::copy_in(table, &self.encoding)).await.map_err(failed)?;
             pin_mut!(into);
+            // A frame that comes in pieces.
+            let mut open: Option<FrameReader> = None;
             while left > 0 {
-                let Some(bytes) = frames.next().await? else { break };
-                left -= 1;
+                let Some(Piece { bytes, ends }) = frames.next().await? else { break };
+                left -= usize::from(ends);
+                if !ends || open.is_some() {
+                    let reader = match &mut open {
+                        Some(reader) => reader,
+                        none => none.insert(FrameReader::new(compression)?),
+                    };
+                    for bytes in bytes.chunks(PIECE_BYTES) {
+                        let text = reader.text(bytes).map_err(|e| e.context(&file.path))?;
+                        self.progress.event(Event::Restored(text.len() as u64));
+                        into.send(text.into()).await.map_err(failed)?;
+                    }
+                    if ends {
+                        open = None;
+                    }
+                    continue;
+                }
                 let mut text = frame::open_frame(compression, bytes)?;
                 loop {
                     let mut piece = Vec::with_capacity(TEXT_BYTES);
@@ -368,24 +421,9 @@ impl Restore {
             rows = into.finish().await.map_err(failed)?;
         }
         if group.ends {
-            self.check_terminator(&mut frames, file, compression).await?;
+            check_terminator(&mut frames, file, compression).await?;
         }
         Ok(rows)
-    }
-
-    async fn check_terminator(&self, frames: &mut Frames<'_>, file: &File, compression: Compression) -> Result<()> {
-        let Some(bytes) = frames.next().await? else { return Ok(()) };
-        let mut text = Vec::new();
-        frame::open_frame(compression, bytes)?
-            .read_to_end(&mut text)
-            .map_err(|e| frame::damaged(e).context(&file.path))?;
-        if text != frame::TERMINATOR {
-            return Err(Error::new(
-                Kind::Archive,
-                format!("stored file {}: it does not end as COPY data must", file.path),
-            ));
-        }
-        Ok(())
     }
 
     /// Checks the files of tables without restoring them.
@@ -400,6 +438,17 @@ impl Restore {
         }
         Ok(problems)
     }
+}
+
+async fn check_terminator(frames: &mut Frames<'_>, file: &File, compression: Compression) -> Result<()> {
+    let Some(Piece { bytes, .. }) = frames.next().await? else { return Ok(()) };
+    let mut text = Vec::new();
+    frame::open_frame(compression, bytes)?.read_to_end(&mut text).map_err(|e| frame::damaged(e).context(&file.path))?;
+    if text != frame::TERMINATOR {
+        let message = format!("stored file {}: it does not end as COPY data must", file.path);
+        return Err(Error::new(Kind::Archive, message));
+    }
+    Ok(())
 }
 
 /// Schemas that an archive's tables lie in, but for `public`.
