@@ -4,6 +4,7 @@ use super::{
     copy::{self, Pages},
     fingerprint::Fingerprint,
     frame::{FRAME_BYTES, FrameWriter},
+    rate::Rate,
     sink::Sink,
     snapshot,
 };
@@ -89,6 +90,8 @@ pub struct Engine {
     pub jobs: usize,
     /// How frames are made.
     pub compression: Compression,
+    /// How fast rows are read at most; `None`: as fast as they come.
+    pub rate: Option<Arc<Rate>>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
     /// Knows every task, so that whoever breaks a run off can wait until none of them works any more.
@@ -205,7 +208,7 @@ async fn read(engine: &Engine, session: &Session, task: &Task) -> Result<()> {
         }
     }
     close(job, &mut piece).await?;
-    tell(engine, &mut piece.told, piece.total, task.planned);
+    tell(engine, &mut piece.told, piece.total, task.planned).await;
     let Piece { total, frames, .. } = piece;
     let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
     finish_piece(engine, job, chunk).await
@@ -246,6 +249,10 @@ async fn stream(
         }
         piece.total.add_row(&row);
         if piece.writer.is_none() {
+            if piece.total.bytes - piece.told.bytes >= TEXT_BYTES as u64 {
+                drop(row);
+                tell(engine, &mut piece.told, piece.total, 0).await;
+            }
             continue;
         }
         // A huge row goes to the compressor as it is: one more copy of it would be one too many.
@@ -258,7 +265,7 @@ async fn stream(
         }
         compress(piece, if huge { &row } else { &[] })?;
         drop(row);
-        tell(engine, &mut piece.told, piece.total, 0);
+        tell(engine, &mut piece.told, piece.total, 0).await;
         if piece.writer.as_ref().is_some_and(|w| w.len() >= FRAME_BYTES) || piece.in_frame >= FRAME_TEXT_BYTES {
             close(job, piece).await?;
         }
@@ -280,10 +287,14 @@ fn compress(piece: &mut Piece, row: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
+/// Tells of the rows read since the last time, and waits until they have had their time: while nobody reads, the server sends no more.
+async fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
     let (rows, bytes) = (total.rows - told.rows, total.bytes - told.bytes);
     engine.progress.event(Event::Dumped { rows, bytes, planned });
     *told = total;
+    if let Some(rate) = &engine.rate {
+        rate.take(bytes).await;
+    }
 }
 
 /// Closes the open frame, if there is one, and hands it to the table's sink.
