@@ -31,6 +31,9 @@ pub struct Link {
     task: AbortHandle,
 }
 
+/// A timer wakes up to some milliseconds late; the wire may catch up on so much of idle time.
+const CATCH_UP: Duration = Duration::from_millis(10);
+
 /// One direction's wire: when it is free again.
 type Wire = Mutex<Instant>;
 
@@ -79,10 +82,10 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, del
             }
             let gone = {
                 let mut free = wire.lock().unwrap();
-                *free = (*free).max(Instant::now()) + Duration::from_secs_f64(n as f64 * 8.0 / RATE);
+                *free = (*free).max(Instant::now() - CATCH_UP) + Duration::from_secs_f64(n as f64 * 8.0 / RATE);
                 *free
             };
-            if put.send((gone + delay, buffer[..n].to_vec())).is_err() {
+            if put.send((gone.max(Instant::now()) + delay, buffer[..n].to_vec())).is_err() {
                 return Ok(());
             }
             sleep_until(gone.into()).await;

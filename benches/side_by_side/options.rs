@@ -83,11 +83,6 @@ impl Options {
     fn quickened(self) -> Self {
         Self { quick: true, rounds: 1, scale: 0.002, jobs: 2, ..self }
     }
-
-    /// True for a part that is asked for.
-    pub fn has(&self, part: &str) -> bool {
-        self.parts.iter().any(|p| p == part)
-    }
 }
 
 fn chosen(list: &str, all: &[&str]) -> Result<Vec<String>> {

@@ -136,7 +136,8 @@ pub fn restore(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result 
 
 fn restore_set(stage: &Stage, report: &mut Report, set: &str, db: &str, bytes: u64, target: &Server, place: &Place) -> Result {
     let endpoint = &stage.s3.endpoint;
-    let backup = Dump::savepoint("none").job(stage, &stage.source.url(db), endpoint, place);
+    // Proven: an unproven one is not restored.
+    let backup = Dump::savepoint("content").job(stage, &stage.source.url(db), endpoint, place);
     stage.measure(&backup, place, stage.servers(&stage.source)).context("the backup to restore")?;
     let objects = stage.wait(stage.s3.list(&place.bucket))?;
     let toc = objects.iter().find(|o| o.key.ends_with("/archive/toc.dat")).context("the backup has no archive/toc.dat")?;
