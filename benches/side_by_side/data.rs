@@ -14,9 +14,8 @@ const WORDS: &str = "order payment customer invoice shipped pending refund the a
 /// `count` words of the text that belongs to row `g`, as an SQL expression over the array `w`.
 fn words(count: u32) -> String {
     // One hash picks five words.
-    let picks: Vec<String> = (0..count)
-        .map(|i| format!("w[1 + ((hashint8extended(g, {}) >> {}) & 63)::int]", i / 5, i % 5 * 6))
-        .collect();
+    let picks: Vec<String> =
+        (0..count).map(|i| format!("w[1 + ((hashint8extended(g, {}) >> {}) & 63)::int]", i / 5, i % 5 * 6)).collect();
     format!("concat_ws(' ', {})", picks.join(", "))
 }
 
@@ -30,7 +29,7 @@ fn number(seed: u32, below: u32) -> String {
     format!("((hashint8extended(g, {seed}) & 1073741823) % {below})")
 }
 
-/// Rows of an events table, as the body of CREATE TABLE … AS: about 380 bytes of COPY text each.
+/// Rows of an events table, as the body of CREATE TABLE … AS: about 340 bytes of COPY text each.
 fn events(rows: u64) -> String {
     format!(
         "SELECT g AS id, timestamptz '2025-01-01 00:00:00+00' + g * interval '7.31 s' AS at, md5(g::text)::uuid AS session, \
@@ -72,7 +71,7 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
     match set {
         "mixed" => {
             let (events_, users, orders, files) =
-                (scaled(1_250_000, scale), scaled(150_000, scale), scaled(500_000, scale), scaled(4_000, scale));
+                (scaled(1_450_000, scale), scaled(150_000, scale), scaled(500_000, scale), scaled(4_000, scale));
             let _ = write!(
                 sql,
                 "CREATE TABLE events AS {events};
@@ -103,7 +102,7 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
             let _ = write!(
                 sql,
                 "CREATE TABLE wide AS {};\nALTER TABLE wide ADD PRIMARY KEY (id);\n",
-                events(scaled(1_050_000, scale))
+                events(scaled(1_200_000, scale))
             );
         }
         "many" => sql += &small_tables("tiny_", scaled(3_000, scale), 5),

@@ -52,7 +52,8 @@ impl Link {
                     let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
                     client.set_nodelay(true)?;
                     server.set_nodelay(true)?;
-                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
                     let there = carry(from_client, to_server, &wires[0], round_trip / 2);
                     let back = carry(from_server, to_client, &wires[1], round_trip / 2);
                     tokio::try_join!(there, back).map(|_| ())

@@ -54,7 +54,8 @@ fn run(options: Options) -> Result<bool> {
     // What was measured before a failure is written too.
     let dir = if stage.options.test { stage.scratch.path().join("report") } else { target().join("bench") };
     report.write(&dir, &stage)?;
-    let (parts, tables, runs, failed) = (stage.options.parts.len(), report.tables.len(), report.runs, report.failures.len());
+    let (parts, tables, runs, failed) =
+        (stage.options.parts.len(), report.tables.len(), report.runs, report.failures.len());
     let skipped = if report.skipped.is_empty() { String::new() } else { format!(", {} SKIPPED", report.skipped.len()) };
     let seconds = began.elapsed().as_secs_f64();
     outcome?;

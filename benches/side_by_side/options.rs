@@ -59,13 +59,19 @@ impl Options {
         let mut rest = args.iter().filter(|a| *a != "--bench");
         while let Some(arg) = rest.next() {
             let (name, joined) = arg.split_once('=').map_or((arg.as_str(), None), |(n, v)| (n, Some(v.to_owned())));
-            let mut value = || joined.clone().or_else(|| rest.next().cloned()).with_context(|| format!("{name} needs a value"));
+            let mut value =
+                || joined.clone().or_else(|| rest.next().cloned()).with_context(|| format!("{name} needs a value"));
             match name {
                 "--quick" => options = Self { quick: true, ..options },
                 "--sets" => (options.sets, options.named_sets) = (chosen(&value()?, &SETS)?, true),
                 "--parts" => options.parts = chosen(&value()?, &PARTS)?,
-                "--rounds" => options.rounds = value()?.parse::<usize>().ok().filter(|&n| n > 0).context("--rounds is no count")?,
-                "--jobs" => options.jobs = value()?.parse::<usize>().ok().filter(|&n| n > 0).context("--jobs is no count")?,
+                "--rounds" => {
+                    options.rounds =
+                        value()?.parse::<usize>().ok().filter(|&n| n > 0).context("--rounds is no count")?
+                }
+                "--jobs" => {
+                    options.jobs = value()?.parse::<usize>().ok().filter(|&n| n > 0).context("--jobs is no count")?
+                }
                 "--scale" => {
                     let scale = value()?.parse::<f64>().ok().filter(|&f| f > 0.0 && f <= 100.0);
                     options.scale = scale.context("--scale is no factor above 0, up to 100")?;

@@ -46,7 +46,11 @@ fn interleaved(
             match &ended {
                 Ok(run) => stage.say(&format!("{what}, round {}: {name}: {:.2} s", round + 1, run.wall)),
                 Err(e) => {
-                    let text = format!("{what}, round {}: {name}: {e:#} (after {:.0} s)", round + 1, began.elapsed().as_secs_f64());
+                    let text = format!(
+                        "{what}, round {}: {name}: {e:#} (after {:.0} s)",
+                        round + 1,
+                        began.elapsed().as_secs_f64()
+                    );
                     eprintln!("bench: FAILED: {text}");
                     report.failures.push(text);
                 }
@@ -98,7 +102,10 @@ pub fn dump(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
         let results = interleaved(stage, report, &set, &names(&peers), |i| {
             stage.measure_fresh(|place| peers[i].job(stage, &stage.source.url(&db), &stage.s3.endpoint, place))
         })?;
-        let about = format!("{:.0} MB of COPY text. Ratio: wall time of `{BASE}` / this one's; above 1 is faster.", bytes as f64 / 1e6);
+        let about = format!(
+            "{:.0} MB of COPY text. Ratio: wall time of `{BASE}` / this one's; above 1 is faster.",
+            bytes as f64 / 1e6
+        );
         report.add(stage, side_by_side(format!("Backup of {set}"), about, BASE, &results));
     }
     Ok(())
@@ -122,7 +129,13 @@ fn shape(stage: &Stage, server: &Server, db: &str, set: &str) -> Result<String> 
 
 /// One archive, restored into a normal server: from S3 and, as a reference, from local files.
 pub fn restore(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
-    let chosen: Vec<String> = stage.options.sets.iter().filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str())).cloned().collect();
+    let chosen: Vec<String> = stage
+        .options
+        .sets
+        .iter()
+        .filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str()))
+        .cloned()
+        .collect();
     for set in chosen.iter().take(if stage.options.quick { 1 } else { usize::MAX }) {
         let (db, bytes) = loaded(stage, sets, set, 1.0)?;
         let target = stage.target()?;
@@ -134,20 +147,34 @@ pub fn restore(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result 
     Ok(())
 }
 
-fn restore_set(stage: &Stage, report: &mut Report, set: &str, db: &str, bytes: u64, target: &Server, place: &Place) -> Result {
+fn restore_set(
+    stage: &Stage,
+    report: &mut Report,
+    set: &str,
+    db: &str,
+    bytes: u64,
+    target: &Server,
+    place: &Place,
+) -> Result {
     let endpoint = &stage.s3.endpoint;
     // Proven: an unproven one is not restored.
     let backup = Dump::savepoint("content").job(stage, &stage.source.url(db), endpoint, place);
     stage.measure(&backup, place, stage.servers(&stage.source)).context("the backup to restore")?;
     let objects = stage.wait(stage.s3.list(&place.bucket))?;
-    let toc = objects.iter().find(|o| o.key.ends_with("/archive/toc.dat")).context("the backup has no archive/toc.dat")?;
+    let toc =
+        objects.iter().find(|o| o.key.ends_with("/archive/toc.dat")).context("the backup has no archive/toc.dat")?;
     let archive = toc.key.trim_end_matches("/toc.dat").to_owned();
     let local = place.dir.join("local");
     stage.wait(stage.s3.download(&place.bucket, &archive, &local))?;
 
     let jobs = stage.options.jobs;
     let base = format!("aws cp, pg_restore -j{jobs}");
-    let mut all = vec![base.clone(), format!("pg_restore -j{jobs} (local files)"), "savepoint, verify none".to_owned(), "savepoint".to_owned()];
+    let mut all = vec![
+        base.clone(),
+        format!("pg_restore -j{jobs} (local files)"),
+        "savepoint, verify none".to_owned(),
+        "savepoint".to_owned(),
+    ];
     if stage.aws.is_none() {
         let text = format!("restore of {set}: {}: there is no aws", all.remove(0));
         eprintln!("bench: SKIPPED: {text}");
@@ -202,7 +229,8 @@ fn restore_job(stage: &Stage, name: &str, base: &str, (archive, db, url): (&str,
 
 /// The dump again, far from the database and from S3.
 pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
-    let chosen = stage.options.sets.iter().filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str()));
+    let chosen =
+        stage.options.sets.iter().filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str()));
     let chosen: Vec<String> = chosen.cloned().take(if stage.options.quick { 1 } else { usize::MAX }).collect();
     for round_trip in stage.round_trips() {
         let (ms, rate) = stage.wait(distance::check(round_trip))?;
@@ -210,14 +238,26 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
         stage.say(&format!("link of {} ms and {:.0} Mbit/s: {measured}", round_trip.as_millis(), RATE / 1e6));
         for set in &chosen {
             // Many tables cost a round trip or more each: a tenth says as much as all.
-            let share = if stage.options.quick { 1.0 } else if set == "many" { 0.1 } else { 0.25 };
+            let share = if stage.options.quick {
+                1.0
+            } else if set == "many" {
+                0.1
+            } else {
+                0.25
+            };
             let (db, bytes) = loaded(stage, sets, set, share)?;
             let what = format!("{set} at {} ms", round_trip.as_millis());
-            let peers = if stage.options.quick { vec![Dump::custom(), Dump::savepoint("none")] } else { Dump::all(stage.options.jobs, false) };
+            let peers = if stage.options.quick {
+                vec![Dump::custom(), Dump::savepoint("none")]
+            } else {
+                Dump::all(stage.options.jobs, false)
+            };
             let peers = able(stage, report, &what, peers);
             let results = interleaved(stage, report, &what, &names(&peers), |i| {
                 // A link of its own for each run: nothing is under way from the one before.
-                let links = async { tokio::try_join!(Link::start(stage.source.port, round_trip), Link::start(stage.s3.port, round_trip)) };
+                let links = async {
+                    tokio::try_join!(Link::start(stage.source.port, round_trip), Link::start(stage.s3.port, round_trip))
+                };
                 let (postgres, s3) = stage.wait(links)?;
                 let url = stage.source.url_at(postgres.port, "postgres", &db);
                 stage.measure_fresh(|place| peers[i].job(stage, &url, &format!("http://127.0.0.1:{}", s3.port), place))
@@ -229,7 +269,10 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
                 round_trip.as_millis(),
                 RATE / 1e6,
             );
-            report.add(stage, side_by_side(format!("Backup of {set} over {} ms", round_trip.as_millis()), about, BASE, &results));
+            report.add(
+                stage,
+                side_by_side(format!("Backup of {set} over {} ms", round_trip.as_millis()), about, BASE, &results),
+            );
         }
     }
     Ok(())
@@ -239,7 +282,8 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
 pub fn growth(stage: &Stage, report: &mut Report) -> Result {
     let factors: &[u64] = if stage.options.quick { &[1, 4] } else { &[1, 4, 16] };
     let (mut rows, mut figures) = (Vec::new(), Vec::new());
-    for what in ["rows", "tables", "width"] {
+    let dimensions = ["rows", "tables", "width"];
+    for &what in if stage.options.test { &dimensions[..1] } else { &dimensions } {
         let db = |factor: u64| format!("growth_{what}_{factor}");
         for &factor in factors {
             stage.fill(&db(factor), &data::growth_sql(what, factor, stage.options.scale))?;
@@ -258,14 +302,16 @@ pub fn growth(stage: &Stage, report: &mut Report) -> Result {
             let walls: Vec<Option<f64>> = own.iter().map(|(_, runs)| median_of(runs, |r| r.wall)).collect();
             let cpus: Vec<Option<f64>> = own.iter().map(|(_, runs)| median_of(runs, Run::client_cpu)).collect();
             let fit = |values: &[Option<f64>]| {
-                let points: Vec<(f64, f64)> = factors.iter().zip(values).filter_map(|(&f, v)| Some((f as f64, (*v)?))).collect();
+                let points: Vec<(f64, f64)> =
+                    factors.iter().zip(values).filter_map(|(&f, v)| Some((f as f64, (*v)?))).collect();
                 exponent(&points)
             };
             let mut row = vec![format!("{what}: {}", peer.name())];
             row.extend(walls.iter().map(|w| figure(*w)));
             row.extend([figure(fit(&walls)), figure(fit(&cpus))]);
             rows.push(row);
-            figures.push(json!({"what": what, "name": peer.name(), "factors": factors, "wall": walls, "client_cpu": cpus,
+            figures
+                .push(json!({"what": what, "name": peer.name(), "factors": factors, "wall": walls, "client_cpu": cpus,
                 "wall_exponent": fit(&walls), "cpu_exponent": fit(&cpus)}));
         }
         for &factor in factors {
@@ -286,7 +332,8 @@ pub fn growth(stage: &Stage, report: &mut Report) -> Result {
 pub fn memory(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
     const POINTS: usize = 10;
     let (mut rows, mut figures) = (Vec::new(), Vec::new());
-    let chosen: Vec<String> = stage.options.sets.iter().filter(|s| ["wide", "toast"].contains(&s.as_str())).cloned().collect();
+    let chosen: Vec<String> =
+        stage.options.sets.iter().filter(|s| ["wide", "toast"].contains(&s.as_str())).cloned().collect();
     for set in chosen {
         let (db, _) = loaded(stage, sets, &set, 1.0)?;
         let peers = [Dump::savepoint("none"), Dump::savepoint("content")];
@@ -305,7 +352,9 @@ pub fn memory(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
             row.extend(points.iter().map(|p| figure(p.map(mib))));
             row.push(figure(Some(mib(run.peak_process))));
             rows.push(row);
-            figures.push(json!({"set": set, "name": peer.name(), "wall": run.wall, "bytes": points, "max": run.peak_process}));
+            figures.push(
+                json!({"set": set, "name": peer.name(), "wall": run.wall, "bytes": points, "max": run.peak_process}),
+            );
         }
     }
     let mut header = vec![String::new(), "wall s".to_owned()];
@@ -331,6 +380,9 @@ pub fn tps(stage: &Stage, report: &mut Report) -> Result {
     if String::from_utf8_lossy(&help.stdout).contains("--max-rate") {
         others.push(Dump::savepoint_with(&["--jobs", "2", "--max-rate", "20MB"]));
     }
+    if stage.options.test {
+        others.drain(..others.len() - 1);
+    }
     let count = others.len() + 1;
     let (mut rates, mut walls) = (vec![Vec::new(); count], vec![Vec::new(); count]);
     for round in 0..stage.options.rounds {
@@ -338,7 +390,8 @@ pub fn tps(stage: &Stage, report: &mut Report) -> Result {
             let i = (place + round * count.div_ceil(3)) % count;
             let name = if i == 0 { "alone" } else { others[i - 1].name() };
             stage.wait(stage.source.psql(DB, "VACUUM; CHECKPOINT"))?;
-            let (rate, ended) = beside(stage, DB, seconds, i.checked_sub(1).map(|i| &others[i])).with_context(|| format!("tps: {name}"))?;
+            let (rate, ended) = beside(stage, DB, seconds, i.checked_sub(1).map(|i| &others[i]))
+                .with_context(|| format!("tps: {name}"))?;
             stage.say(&format!("tps, round {}: {name}: {rate:.0} TPS, {} backups", round + 1, ended.len()));
             report.runs += 1;
             rates[i].push(rate);
@@ -381,7 +434,8 @@ fn beside(stage: &Stage, db: &str, seconds: u64, other: Option<&Dump>) -> Result
     let url = stage.source.url(db);
     let outcome = thread::scope(|scope| {
         let load = other.map(|other| {
-            let (job, log, enough) = (other.job(stage, &url, &stage.s3.endpoint, &place), place.dir.join("log"), enough.clone());
+            let (job, log, enough) =
+                (other.job(stage, &url, &stage.s3.endpoint, &place), place.dir.join("log"), enough.clone());
             scope.spawn(move || {
                 let mut walls = Vec::new();
                 loop {
@@ -396,9 +450,13 @@ fn beside(stage: &Stage, db: &str, seconds: u64, other: Option<&Dump>) -> Result
         let time = seconds.to_string();
         let args = ["-n", "-c", "4", "-j", "2", "-T", &time, &url];
         let bound = Duration::from_secs(seconds * 3 + 60);
-        let out = stage.wait(async { tokio::time::timeout(bound, stage.source.tool("pgbench", &args)).await.context("pgbench does not end")? });
+        let out = stage.wait(async {
+            tokio::time::timeout(bound, stage.source.tool("pgbench", &args)).await.context("pgbench does not end")?
+        });
         enough.cancel();
-        let walls = load.map_or(Ok(Vec::new()), |l| l.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the backups' thread panicked"))))?;
+        let walls = load.map_or(Ok(Vec::new()), |l| {
+            l.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the backups' thread panicked")))
+        })?;
         let text = String::from_utf8_lossy(&out?).into_owned();
         let rate = text.lines().find_map(|l| l.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
         Ok((rate.with_context(|| format!("pgbench says no tps: {text}"))?, walls))

@@ -66,7 +66,10 @@ impl Dump {
 
     /// savepoint with this `--verify`.
     pub fn savepoint(verify: &str) -> Self {
-        Self::Savepoint { name: format!("savepoint, verify {verify}"), args: vec!["--verify".to_owned(), verify.to_owned()] }
+        Self::Savepoint {
+            name: format!("savepoint, verify {verify}"),
+            args: vec!["--verify".to_owned(), verify.to_owned()],
+        }
     }
 
     /// savepoint that only dumps, with these arguments more.

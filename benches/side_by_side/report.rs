@@ -44,14 +44,17 @@ impl Table {
         let mut out = format!("{}\n  {}\n", self.title, self.about);
         for row in std::iter::once(&self.header).chain(&self.rows) {
             let cells = row.iter().zip(&widths).enumerate();
-            let line: Vec<String> = cells.map(|(i, (c, &w))| if i == 0 { format!("{c:<w$}") } else { format!("{c:>w$}") }).collect();
+            let line: Vec<String> =
+                cells.map(|(i, (c, &w))| if i == 0 { format!("{c:<w$}") } else { format!("{c:>w$}") }).collect();
             let _ = writeln!(out, "  {}", line.join("  ").trim_end());
         }
         out
     }
 
     fn markdown(&self) -> String {
-        let cells = |row: &[String]| format!("| {} |\n", row.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+        let cells = |row: &[String]| {
+            format!("| {} |\n", row.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+        };
         let mut out = format!("## {}\n\n{}\n\n{}", self.title, self.about, cells(&self.header));
         let _ = writeln!(out, "|---|{}", "---:|".repeat(self.header.len() - 1));
         self.rows.iter().for_each(|r| out += &cells(r));
@@ -129,7 +132,17 @@ pub fn median_of(runs: &[Option<Run>], of: impl Fn(&Run) -> f64) -> Option<f64> 
 /// A table of competitors over rounds. Ratios are those of each round to the base of the same round.
 pub fn side_by_side(title: String, about: String, base: &str, results: &[(String, Vec<Option<Run>>)]) -> Table {
     let header = [
-        "", "ratio", "min", "max", "wall s", "client CPU s", "of it its tools", "server CPU s", "MB stored", "peak MB, process", "peak MB, all",
+        "",
+        "ratio",
+        "min",
+        "max",
+        "wall s",
+        "client CPU s",
+        "of it its tools",
+        "server CPU s",
+        "MB stored",
+        "peak MB, process",
+        "peak MB, all",
         "S3 requests",
     ];
     let base_runs = results.iter().find(|(name, _)| name == base).map(|(_, runs)| runs.as_slice()).unwrap_or_default();
@@ -159,12 +172,19 @@ pub fn side_by_side(title: String, about: String, base: &str, results: &[(String
         ]);
         figures.push(json!({"name": name, "ratios": ratios, "runs": runs}));
     }
-    Table { title, about, header: header.map(str::to_owned).into(), rows, json: json!({"base": base, "competitors": figures}) }
+    Table {
+        title,
+        about,
+        header: header.map(str::to_owned).into(),
+        rows,
+        json: json!({"base": base, "competitors": figures}),
+    }
 }
 
 /// The exponent of a power law through some points, by least squares of the logarithms.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
-    let logs: Vec<(f64, f64)> = points.iter().filter(|(x, y)| *x > 0.0 && *y > 0.0).map(|(x, y)| (x.ln(), y.ln())).collect();
+    let logs: Vec<(f64, f64)> =
+        points.iter().filter(|(x, y)| *x > 0.0 && *y > 0.0).map(|(x, y)| (x.ln(), y.ln())).collect();
     let n = logs.len() as f64;
     let (mean_x, mean_y) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
     let spread: f64 = logs.iter().map(|p| (p.0 - mean_x).powi(2)).sum();

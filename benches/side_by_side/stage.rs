@@ -73,7 +73,8 @@ impl Stage {
         let scratch = scratch()?;
         let major = if has_zstd(18)? { 18 } else { 17 };
         // The quick form shows no figures, and may meet a busy disk.
-        let conf = if options.quick { format!("{CONF}fsync = off\n") } else { format!("{CONF}shared_buffers = 512MB\n") };
+        let conf =
+            if options.quick { format!("{CONF}fsync = off\n") } else { format!("{CONF}shared_buffers = 512MB\n") };
         let (source, s3) = runtime.block_on(async { tokio::try_join!(Server::start(major, &conf), S3::start()) })?;
         let (aws, zstd) = (tool("aws").and_then(|p| Some(p.parent()?.to_owned())), tool("zstd").is_some());
         let target = std::cell::OnceCell::new();
@@ -128,7 +129,11 @@ impl Stage {
             Ok(command.args(["-c", &script]).env("URL", self.source.url(db)).output().await?)
         })?;
         let bytes = String::from_utf8_lossy(&out.stdout).trim().parse().context("pg_dump | wc says no size")?;
-        self.say(&format!("made {db}: {:.1} MB of COPY text, {:.0} s", bytes as f64 / 1e6, began.elapsed().as_secs_f64()));
+        self.say(&format!(
+            "made {db}: {:.1} MB of COPY text, {:.0} s",
+            bytes as f64 / 1e6,
+            began.elapsed().as_secs_f64()
+        ));
         Ok(bytes)
     }
 
