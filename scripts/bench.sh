@@ -16,10 +16,15 @@ tools=target/bench-tools
 if [ "$("$tools/bin/aws" --version 2>/dev/null | sed 's|^aws-cli/\([^ ]*\) .*|\1|')" != "$awscli" ]; then
   echo "bench: fetching awscli $awscli" >&2
   rm -rf "$tools"
-  cure="python3 -m venv $tools && $tools/bin/pip install awscli==$awscli"
-  python3 -m venv "$tools" || fail 'there is no venv for Python' 'apt-get install python3-venv'
-  "$tools/bin/python3" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 --only-binary :all: "awscli==$awscli" ||
-    fail 'the AWS command line cannot be had' "$cure"
+  # Without pip of its own, which Debian would have in one more package.
+  python3 -m venv --without-pip "$tools" || fail 'python3 makes no virtual environment' 'apt-get install python3-venv'
+  python="$PWD/$tools/bin/python3"
+  modules=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 --only-binary :all: \
+    --target "$modules" "awscli==$awscli" ||
+    fail 'the AWS command line cannot be had' "check that pip reaches its package index: python3 -m pip download awscli==$awscli"
+  { echo "#!$python" && tail -n +2 "$modules/bin/aws"; } >"$tools/bin/aws"
+  chmod +x "$tools/bin/aws"
 fi
 
 quick=

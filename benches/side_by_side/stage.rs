@@ -22,8 +22,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// As people run one: everything on that keeps data safe. Locks for many tables in one dump; and no autovacuum in between.
-const CONF: &str = "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 512\n\
-    max_wal_size = 4GB\n";
+const CONF: &str = "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 512\n";
 
 /// Everything that a competitor needs.
 pub struct Stage {
@@ -95,7 +94,7 @@ impl Stage {
     pub fn target(&self) -> Result<&Server> {
         if self.target.get().is_none() {
             let fsync = if self.options.quick { "off" } else { "on" };
-            let conf = format!("{CONF}shared_buffers = 128MB\nautovacuum = on\nfsync = {fsync}\n");
+            let conf = format!("{CONF}shared_buffers = 128MB\nmax_wal_size = 1GB\nautovacuum = on\nfsync = {fsync}\n");
             let server = self.wait(Server::start(self.source.major, &conf))?;
             let _ = self.target.set(server);
         }
