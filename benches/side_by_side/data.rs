@@ -1,15 +1,15 @@
 //! The data: the same rows on every machine, by hashes of the row's number and no clock or random source.
 
-use std::fmt::Write;
-
 /// Names of all sets.
 pub const SETS: [&str; 5] = ["mixed", "wide", "many", "toast", "pgbench"];
 
 /// Words of the texts; 64, so that six bits of a hash pick one.
-const WORDS: &str = "order payment customer invoice shipped pending refund the a of to and for with from by update failed \
-    retry session login logout token cart item price stock warehouse delivery address email confirmed cancelled partner \
-    request response timeout queue worker job started finished warning error notice user account plan trial upgraded \
-    monthly yearly discount voucher support ticket answered closed reopened priority high low normal";
+const WORDS: &str = "\
+    order payment customer invoice shipped pending refund the a of to and for with from by update failed \
+    retry session login logout token cart item price stock warehouse delivery address email confirmed \
+    cancelled partner request response timeout queue worker job started finished warning error notice \
+    user account plan trial upgraded monthly yearly discount voucher support ticket answered closed \
+    reopened priority high low normal renewal";
 
 /// `count` words of the text that belongs to row `g`, as an SQL expression over the array `w`.
 fn words(count: u32) -> String {
@@ -20,7 +20,7 @@ fn words(count: u32) -> String {
 }
 
 fn vocabulary() -> String {
-    let list: Vec<String> = WORDS.split_whitespace().take(64).map(|w| format!("'{w}'")).collect();
+    let list: Vec<String> = WORDS.split_whitespace().map(|w| format!("'{w}'")).collect();
     format!("(SELECT ARRAY[{}] AS w) vocabulary", list.join(","))
 }
 
@@ -32,9 +32,11 @@ fn number(seed: u32, below: u32) -> String {
 /// Rows of an events table, as the body of CREATE TABLE … AS: about 340 bytes of COPY text each.
 fn events(rows: u64) -> String {
     format!(
-        "SELECT g AS id, timestamptz '2025-01-01 00:00:00+00' + g * interval '7.31 s' AS at, md5(g::text)::uuid AS session, \
+        "SELECT g AS id, timestamptz '2025-01-01 00:00:00+00' + g * interval '7.31 s' AS at, \
+           md5(g::text)::uuid AS session, \
            w[1 + {kind}::int] AS kind, \
-           jsonb_build_object('user', {user}, 'path', '/api/v1/' || w[1 + {part}::int] || '/' || {object}, 'ms', round({ms} / 100.0, 2), \
+           jsonb_build_object('user', {user}, 'path', '/api/v1/' || w[1 + {part}::int] || '/' || {object}, \
+             'ms', round({ms} / 100.0, 2), \
              'status', (ARRAY[200,200,200,201,204,301,404,500])[1 + {status}::int], \
              'agent', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.' || {agent}) AS data, \
            {note} || ' #' || {ticket} AS note \
@@ -52,11 +54,13 @@ fn events(rows: u64) -> String {
     )
 }
 
-/// Small tables `prefix1` … of `rows` rows each, with a primary key; made one by one, as one transaction could not lock them all.
+/// Small tables `prefix1` … of `rows` rows each, with a primary key; made one by one, as one transaction could not
+/// lock them all.
 fn small_tables(prefix: &str, count: u64, rows: u64) -> String {
     format!(
         "SELECT format('CREATE TABLE {prefix}%s (id int PRIMARY KEY, name text, at timestamptz); \
-           INSERT INTO {prefix}%1$s SELECT g, md5(g::text), timestamptz ''2025-01-01 00:00:00+00'' + g * interval ''1 min'' \
+           INSERT INTO {prefix}%1$s SELECT g, md5(g::text), \
+             timestamptz ''2025-01-01 00:00:00+00'' + g * interval ''1 min'' \
            FROM generate_series(1, {rows}) g', n) FROM generate_series(1, {count}) n \\gexec\n"
     )
 }
@@ -72,22 +76,26 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
         "mixed" => {
             let (events_, users, orders, files) =
                 (scaled(1_450_000, scale), scaled(150_000, scale), scaled(500_000, scale), scaled(4_000, scale));
-            let _ = write!(
-                sql,
+            sql += &format!(
                 "CREATE TABLE events AS {events};
                  ALTER TABLE events ADD PRIMARY KEY (id);
                  CREATE INDEX ON events (at);
                  CREATE INDEX ON events (session);
-                 CREATE TABLE users AS SELECT g AS id, 'user' || g || '@example.com' AS email, md5(g::text)::uuid AS token,
-                   {note} AS about, timestamptz '2024-01-01 00:00:00+00' + g * interval '97 s' AS created FROM generate_series(1, {users}) g, {vocabulary};
+                 CREATE TABLE users AS SELECT g AS id, 'user' || g || '@example.com' AS email,
+                   md5(g::text)::uuid AS token, {note} AS about,
+                   timestamptz '2024-01-01 00:00:00+00' + g * interval '97 s' AS created
+                   FROM generate_series(1, {users}) g, {vocabulary};
                  ALTER TABLE users ADD PRIMARY KEY (id);
                  CREATE UNIQUE INDEX ON users (email);
-                 CREATE TABLE orders AS SELECT g AS id, 1 + {user} AS user_id, ({cents} / 100.0)::numeric(10, 2) AS total,
-                   w[1 + {state}::int] AS state, date '2024-01-01' + (g / 1000)::int AS day FROM generate_series(1, {orders}) g, {vocabulary};
+                 CREATE TABLE orders AS SELECT g AS id, 1 + {user} AS user_id,
+                   ({cents} / 100.0)::numeric(10, 2) AS total,
+                   w[1 + {state}::int] AS state, date '2024-01-01' + (g / 1000)::int AS day
+                   FROM generate_series(1, {orders}) g, {vocabulary};
                  ALTER TABLE orders ADD PRIMARY KEY (id), ADD FOREIGN KEY (user_id) REFERENCES users;
                  CREATE INDEX ON orders (user_id);
-                 CREATE TABLE files AS SELECT g AS id, (SELECT string_agg(decode(md5(g || '/' || i) || repeat('00', 16), 'hex'), '' ORDER BY i)
-                   FROM generate_series(1, 256) i) AS content FROM generate_series(1, {files}) g;
+                 CREATE TABLE files AS SELECT g AS id,
+                   (SELECT string_agg(decode(md5(g || '/' || i) || repeat('00', 16), 'hex'), '' ORDER BY i)
+                     FROM generate_series(1, 256) i) AS content FROM generate_series(1, {files}) g;
                  ALTER TABLE files ADD PRIMARY KEY (id);\n",
                 events = events(events_),
                 note = words(5),
@@ -99,8 +107,7 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
             sql += &small_tables("small_", scaled(300, scale.clamp(0.03, 1.0)), 100);
         }
         "wide" => {
-            let _ = write!(
-                sql,
+            sql += &format!(
                 "CREATE TABLE wide AS {};\nALTER TABLE wide ADD PRIMARY KEY (id);\n",
                 events(scaled(1_200_000, scale))
             );
@@ -116,8 +123,7 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
             };
             let (rows, large) = (scaled(300, scale), scaled(3, scale));
             let size = if scale < 0.1 { 4 << 20 } else { 20 << 20 };
-            let _ = write!(
-                sql,
+            sql += &format!(
                 "CREATE TABLE documents AS SELECT g AS id, {} AS body FROM generate_series(1, {rows}) g;
                  INSERT INTO documents SELECT {rows} + g, {} FROM generate_series(1, {large}) g;
                  ALTER TABLE documents ADD PRIMARY KEY (id);\n",
@@ -140,14 +146,14 @@ pub fn growth_sql(what: &str, factor: u64, scale: f64) -> String {
     let mut sql = "SET synchronous_commit = off; SET TimeZone = 'UTC';\n".to_owned();
     match what {
         "rows" => {
-            let _ = write!(sql, "CREATE TABLE events AS {};\n", events(scaled(60_000, scale) * factor));
+            sql += &format!("CREATE TABLE events AS {};\n", events(scaled(60_000, scale) * factor));
         }
         "tables" => sql += &small_tables("t_", scaled(60, scale.max(0.05)) * factor, 200),
         _ => {
             // Up to 16 x 100 bytes: a wider row would go to a TOAST table, which is the toast set's matter.
-            let _ = write!(
-                sql,
-                "CREATE TABLE rows AS SELECT g AS id, (SELECT string_agg(md5(g || '/' || i), ' ') FROM generate_series(1, {}) i) AS body \
+            sql += &format!(
+                "CREATE TABLE rows AS SELECT g AS id, \
+                 (SELECT string_agg(md5(g || '/' || i), ' ') FROM generate_series(1, {}) i) AS body \
                  FROM generate_series(1, {}) g;\n",
                 3 * factor,
                 scaled(60_000, scale)

@@ -1,7 +1,8 @@
 //! A link of a given round trip and rate, to put between a client and a server on the same machine.
 //!
-//! Each direction is a delay line: what is read has to wait for its turn on the wire (one for all connections), then travels for half
-//! a round trip. A new connection costs one round trip, as its handshake would. Not imitated: TCP's slow start and losses.
+//! Each direction is a delay line: what is read has to wait for its turn on the wire (one for all connections), then
+//! travels for half a round trip. A new connection costs one round trip, as its handshake would. Not imitated: TCP's
+//! slow start and losses.
 
 use crate::support::Result;
 use anyhow::ensure;
@@ -102,8 +103,8 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, del
     tokio::try_join!(send, receive).map(|_| ())
 }
 
-/// What a stopwatch says of a link of this round trip: milliseconds of a round trip, and Mbit/s. An error when it is far from what it is
-/// meant to be: figures taken over it would mean nothing.
+/// What a stopwatch says of a link of this round trip: milliseconds of a round trip, and Mbit/s. An error when it is
+/// far from what it is meant to be: figures taken over it would mean nothing.
 pub async fn check(round_trip: Duration) -> Result<(f64, f64)> {
     const SIZE: usize = 4 << 20;
     let echo = TcpListener::bind("127.0.0.1:0").await?;
@@ -132,7 +133,8 @@ pub async fn check(round_trip: Duration) -> Result<(f64, f64)> {
     let meant = round_trip.as_secs_f64() * 1e3;
     ensure!(
         measured > meant * 0.9 && measured < meant * 1.5 + 20.0 && rate < RATE * 1.2 && rate > RATE * 0.3,
-        "the imitated link of {meant} ms and {} Mbit/s has {measured:.1} ms and {:.0} Mbit/s: is the machine overloaded?",
+        "the imitated link of {meant} ms and {} Mbit/s has {measured:.1} ms and {:.0} Mbit/s: \
+         is the machine overloaded?",
         RATE / 1e6,
         rate / 1e6
     );

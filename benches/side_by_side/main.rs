@@ -1,5 +1,5 @@
-//! savepoint beside pg_dump and its friends: the same data, the same servers, round by round. `make bench` runs it; `cargo test` runs its
-//! quick form, to see that it works. docs/performance.md says how to read what it prints.
+//! savepoint beside pg_dump and its friends: the same data, the same servers, round by round. `make bench` runs it;
+//! `cargo test` runs its quick form, to see that it works. docs/performance.md says how to read what it prints.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod data;
@@ -21,7 +21,7 @@ use support::Result;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let done = Options::parse(&args).and_then(|options| options.map_or(Ok(true), |o| run(o)));
+    let done = Options::parse(&args).and_then(|options| options.map_or(Ok(true), run));
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

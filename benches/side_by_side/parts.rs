@@ -23,7 +23,8 @@ type Results = Vec<(String, Vec<Option<Run>>)>;
 /// Databases that are there already: set and size of its COPY text.
 pub type Loaded = HashMap<String, u64>;
 
-/// Runs `count` competitors round by round, each round in another order. One that fails is reported and stays in the table.
+/// Runs `count` competitors round by round, each round in another order. One that fails is reported and keeps
+/// its row.
 fn interleaved(
     stage: &Stage,
     report: &mut Report,
@@ -121,7 +122,8 @@ fn shape(stage: &Stage, server: &Server, db: &str, set: &str) -> Result<String> 
         _ => "pgbench_accounts",
     };
     let sql = format!(
-        "SELECT (SELECT count(*) FROM {table}), (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace), \
+        "SELECT (SELECT count(*) FROM {table}), \
+         (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace), \
          (SELECT count(*) FROM pg_constraint WHERE connamespace = 'public'::regnamespace)"
     );
     stage.wait(server.psql(db, &sql))
@@ -197,8 +199,8 @@ fn restore_set(
         run
     })?;
     let about = format!(
-        "{:.0} MB of COPY text, into an empty database of a server with default settings (fsync on). Ratio: wall time of `{base}` / this one's. \
-         MB stored: the backup that was read.",
+        "{:.0} MB of COPY text, into an empty database of a server with default settings (fsync on). \
+         Ratio: wall time of `{base}` / this one's. MB stored: the backup that was read.",
         bytes as f64 / 1e6
     );
     report.add(stage, side_by_side(format!("Restore of {set}"), about, &base, &results));
@@ -218,7 +220,8 @@ fn restore_job(stage: &Stage, name: &str, base: &str, (archive, db, url): (&str,
         return job;
     }
     let line = if name == base {
-        r#"aws s3 cp --only-show-errors --recursive "s3://$BUCKET/$ARCHIVE" "$DIR/archive" && pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/archive""#
+        r#"aws s3 cp --only-show-errors --recursive "s3://$BUCKET/$ARCHIVE" "$DIR/archive" &&
+        pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/archive""#
     } else {
         r#"pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/local""#
     };
@@ -231,7 +234,7 @@ fn restore_job(stage: &Stage, name: &str, base: &str, (archive, db, url): (&str,
 pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
     let chosen =
         stage.options.sets.iter().filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str()));
-    let chosen: Vec<String> = chosen.cloned().take(if stage.options.quick { 1 } else { usize::MAX }).collect();
+    let chosen: Vec<String> = chosen.take(if stage.options.quick { 1 } else { usize::MAX }).cloned().collect();
     for round_trip in stage.round_trips() {
         let (ms, rate) = stage.wait(distance::check(round_trip))?;
         let measured = format!("a stopwatch says {ms:.1} ms, {rate:.0} Mbit/s");
@@ -263,8 +266,8 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
                 stage.measure_fresh(|place| peers[i].job(stage, &url, &format!("http://127.0.0.1:{}", s3.port), place))
             })?;
             let about = format!(
-                "{:.0} MB of COPY text at {share} of the scale. {} ms round trip and {:.0} Mbit/s per direction, all connections together, to the database \
-                 and to S3 alike ({measured}). Ratio as above.",
+                "{:.0} MB of COPY text at {share} of the scale. {} ms round trip and {:.0} Mbit/s per direction, \
+                 all connections together, to the database and to S3 alike ({measured}). Ratio as above.",
                 bytes as f64 / 1e6,
                 round_trip.as_millis(),
                 RATE / 1e6,
@@ -321,9 +324,10 @@ pub fn growth(stage: &Stage, report: &mut Report) -> Result {
     let mut header = vec![String::new()];
     header.extend(factors.iter().map(|f| format!("{f}x, s")));
     header.extend(["exponent of wall", "exponent of client CPU"].map(str::to_owned));
-    let about = "Wall time as one thing grows. Exponent e: cost ~ size^e by least squares of the logarithms; 1 is linear, below 1 a fixed cost \
-        still shows."
-        .to_owned();
+    let about =
+        "Wall time as one thing grows. Exponent e: cost ~ size^e by least squares of the logarithms; 1 is linear, \
+        below 1 a fixed cost still shows."
+            .to_owned();
     report.add(stage, Table { title: "Growth".to_owned(), about, header, rows, json: json!(figures) });
     Ok(())
 }
@@ -360,7 +364,10 @@ pub fn memory(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
     let mut header = vec![String::new(), "wall s".to_owned()];
     header.extend((1..=POINTS).map(|i| format!("{}0 %", i)));
     header.push("max".to_owned());
-    let about = "MiB resident of savepoint's own process (not its throwaway server's): the largest of each tenth of its time, and of all.".to_owned();
+    let about =
+        "MiB resident of savepoint's own process (not its throwaway server's): the largest of each tenth of its time, \
+        and of all."
+            .to_owned();
     report.add(stage, Table { title: "Memory over time".to_owned(), about, header, rows, json: json!(figures) });
     Ok(())
 }
@@ -419,8 +426,8 @@ pub fn tps(stage: &Stage, report: &mut Report) -> Result {
     }
     let header = ["", "TPS", "of alone", "min", "max", "backup s", "backups"].map(str::to_owned).into();
     let about = format!(
-        "pgbench -c 4 for {seconds} s on the source, scale {}, alone and while one backup after the other runs. Of alone: 1 is no effect. \
-         Backup s: median of those that ended within this time.",
+        "pgbench -c 4 for {seconds} s on the source, scale {}, alone and while one backup after the other runs. \
+         Of alone: 1 is no effect. Backup s: median of those that ended within this time.",
         data::pgbench_scale(stage.options.scale)
     );
     report.add(stage, Table { title: "What the source feels".to_owned(), about, header, rows, json: json!(figures) });

@@ -46,7 +46,8 @@ impl Dump {
             Self::custom(),
             Self::shell(
                 &format!("pg_dump -Fd -j{jobs}, aws cp"),
-                r#"pg_dump -Fd -j"$JOBS" -d "$URL" -f "$DIR/dump" && aws s3 cp --only-show-errors --recursive "$DIR/dump" "s3://$BUCKET/dump""#,
+                r#"pg_dump -Fd -j"$JOBS" -d "$URL" -f "$DIR/dump" &&
+                aws s3 cp --only-show-errors --recursive "$DIR/dump" "s3://$BUCKET/dump""#,
             ),
             Self::shell(
                 "pg_dump -Fp | zstd -3 -T0 | aws",

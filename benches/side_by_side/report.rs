@@ -55,7 +55,7 @@ impl Table {
         let cells = |row: &[String]| {
             format!("| {} |\n", row.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
         };
-        let mut out = format!("## {}\n\n{}\n\n{}", self.title, self.about, cells(&self.header));
+        let mut out = format!("### {}\n\n{}\n\n{}", self.title, self.about, cells(&self.header));
         let _ = writeln!(out, "|---|{}", "---:|".repeat(self.header.len() - 1));
         self.rows.iter().for_each(|r| out += &cells(r));
         out
@@ -81,7 +81,8 @@ impl Report {
             .map(|t| json!({"title": t.title, "about": t.about, "header": t.header, "rows": t.rows, "figures": t.json}))
             .collect();
         let all = json!({
-            "machine": machine, "scale": options.scale, "rounds": options.rounds, "jobs": options.jobs, "quick": options.quick,
+            "machine": machine, "scale": options.scale, "rounds": options.rounds, "jobs": options.jobs,
+            "quick": options.quick,
             "tables": tables, "failures": self.failures, "skipped": self.skipped,
         });
         let mut text = described(&machine, options);
@@ -90,7 +91,7 @@ impl Report {
         }
         for (what, lines) in [("Failed", &self.failures), ("Skipped", &self.skipped)] {
             if !lines.is_empty() {
-                let _ = write!(text, "\n## {what}\n\n");
+                let _ = write!(text, "\n### {what}\n\n");
                 lines.iter().for_each(|l| {
                     let _ = writeln!(text, "- {l}");
                 });
@@ -214,7 +215,7 @@ fn machine(stage: &Stage) -> Result<Value> {
         "memory_gib": (kb / 1024.0 / 1024.0 * 10.0).round() / 10.0,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "load_before_report": read("/proc/loadavg").trim(),
-        "savepoint": format!("{} ({profile} build)", version(&format!("{} --version", env!("CARGO_BIN_EXE_savepoint")))),
+        "savepoint": format!("{} ({profile} build)", version(concat!(env!("CARGO_BIN_EXE_savepoint"), " --version"))),
         "postgresql": version("postgres --version"),
         "pg_dump": version("pg_dump --version"),
         "aws": version("aws --version"),
@@ -231,9 +232,9 @@ fn described(machine: &Value, options: &Options) -> String {
     }
     let _ = writeln!(
         out,
-        "Everything on one machine, client, database and S3 server on the same cores, over TCP on loopback: {} cores ({}), {} GiB of memory, \
-         Linux {}. {}; {}; {}; {}; zstd {}; SeaweedFS {}. Scale {}, {} rounds, {} jobs; competitors in turn within each round, in another \
-         order each round.",
+        "Everything on one machine, client, database and S3 server on the same cores, over TCP on loopback: {} cores ({}), \
+         {} GiB of memory, Linux {}. {}; {}; {}; {}; zstd {}; SeaweedFS {}. Scale {}, {} rounds, {} jobs; competitors in turn \
+         within each round, in another order each round.",
         text("cores"),
         text("processor"),
         text("memory_gib"),

@@ -21,8 +21,9 @@ use std::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-/// As people run one: everything on that keeps data safe. Locks for many tables in one dump; and no autovacuum in between.
-const CONF: &str = "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 512\n";
+/// As people run one: everything on that keeps data safe. Locks for many tables in one dump; no autovacuum between.
+const CONF: &str =
+    "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 512\n";
 
 /// Everything that a competitor needs.
 pub struct Stage {
@@ -195,7 +196,7 @@ impl Stage {
         set.into()
     }
 
-    /// Runs a job that stores into a place (a bucket or, without upload, its folder), and measures it. Nothing stored is an error.
+    /// Runs a job that stores into a place (a bucket or, without upload, its folder), and measures it.
     pub fn measure(&self, job: &Job, place: &Place, servers: Servers) -> Result<Run> {
         let before = self.requests(&place.bucket);
         let mut run = measure::run(job, servers, &self.scratch.path().join("log"), &self.stop)?;
