@@ -68,11 +68,13 @@ pub struct Ready {
 }
 
 /// A server for the proof on its way up: initdb takes longer than all questions together, and the dump need not wait for it.
-pub struct Starting(AbortOnDropHandle<Result<(Server, Vec<(String, String)>)>>);
+pub struct Starting(AbortOnDropHandle<Result<Started>>);
+
+/// The server, and what it lacks: extensions, each with the reason.
+type Started = (Server, Vec<(String, String)>);
 
 impl Starting {
-    /// The server, and what it lacks: extensions, each with the reason.
-    async fn finish(&mut self) -> Result<(Server, Vec<(String, String)>)> {
+    async fn finish(&mut self) -> Result<Started> {
         (&mut self.0)
             .await
             .map_err(|e| Error::new(Kind::Throwaway, "starting the throwaway server stopped").because(e))?
