@@ -686,6 +686,33 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_file_must_end_as_copy_data_does() {
+        use crate::{manifest::Frame, store::local::LocalStore};
+        let root = tempfile::tempdir().expect("has a folder");
+        let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
+        for (n, text) in [frame::TERMINATOR, b"\\.\n\n".as_slice(), b"1\n\\.\n\n\n", b""].into_iter().enumerate() {
+            for compression in [Compression::None, Compression::Gzip(1), Compression::Zstd(1)] {
+                let mut writer = frame::FrameWriter::new(compression);
+                writer.write(text).unwrap();
+                let stored = writer.finish().unwrap().unwrap();
+                let (length, sha256) =
+                    (stored.len() as u64, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&stored)));
+                let file = File { path: format!("t{n}{}", compression.suffix()), size: length, sha256: sha256.clone() };
+                store.put(&file.path, stored.into()).await.expect("is stored");
+                let frames = [Frame { offset: 0, length, sha256 }];
+                let mut reader = Frames::open(&store, "", &file, &frames).await.expect("opens");
+                let checked = check_terminator(&mut reader, &file, compression).await;
+                assert_eq!(checked.is_ok(), n == 0, "{text:?} {compression}: {checked:?}");
+                let again = check_terminator(&mut reader, &file, compression).await;
+                assert!(
+                    again.is_err_and(|e| e.message().contains("does not end as COPY data must")),
+                    "no frame is left"
+                );
+            }
+        }
+    }
+
     #[test]
     fn the_columns_of_a_copy_statement_are_read_as_written() {
         let columns = |s| copied_columns(s).unwrap();
