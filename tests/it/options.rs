@@ -375,7 +375,8 @@ async fn memory_of_huge_rows_is_bounded() -> Result {
     server.psql(db, &sql).await?;
     let store = scratch()?;
     let most = peak_memory(server, db, &store).await?;
-    ensure!((1..256).contains(&most), "{most} MiB were used");
+    // 202 MiB were measured, and 584 when more of a huge frame is decompressed at once.
+    ensure!((1..240).contains(&most), "{most} MiB were used");
     // They are all there for a plain pg_restore.
     server.create_db("it_huge_copy", "").await?;
     server.pg_restore("it_huge_copy", &stored(store.path())?.join("archive")).await?;
