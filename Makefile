@@ -1,4 +1,4 @@
-# demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump; lint: all that is no test.
+# demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump (ARGS: --quick, --sets, …; see scripts/bench.sh); lint: all that is no test.
 .PHONY: demo test bench lint
 STACK = $(or $(SAVEPOINT_TEST_STACK),target/test-stack)
 
@@ -20,8 +20,8 @@ test:
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 
 bench:
-	@$(call NEEDS,cc:build-essential setpriv:util-linux)
-	@scripts/bench.sh
+	@$(call NEEDS,cc:build-essential setpriv:util-linux zstd:zstd python3:python3 pip3:python3-pip)
+	@scripts/bench.sh $(ARGS)
 
 lint:
 	@$(call NEEDS,cc:build-essential python3:python3 pip3:python3-pip)

@@ -14,6 +14,7 @@ use crate::{
         copy,
         pg_dump::{self, Dumped},
         plan::{self, Plan},
+        rate::Rate,
         sink::{InFlight, Sink},
         snapshot,
         worker::{self, Batch, Done, Engine, TableJob, Task},
@@ -25,10 +26,11 @@ use crate::{
         Totals,
     },
     postgres::{
+        connect::Session,
         conninfo::{self, Target},
         tools::{Run, Tools},
     },
-    preflight::{self, Reach, Ready},
+    preflight::{self, Reach, Ready, Starting},
     progress::{Event, Phase, Progress},
     prune,
     report::{Failure, Outcome, PlanReport, PlanTable, Pruned, Report, StoredBackup},
@@ -156,6 +158,8 @@ struct Traces {
     folder: Option<String>,
     sinks: Vec<Arc<Sink>>,
     server: Option<Server>,
+    /// The server on its way up. Locked while somebody waits for it.
+    starting: Arc<tokio::sync::Mutex<Option<Starting>>>,
     scratch: Option<Scratch>,
     committed: Option<StoredBackup>,
     anomalies: Vec<String>,
@@ -279,6 +283,7 @@ async fn clean_up(traces: &Shared, failed: bool, limit: Duration, progress: &dyn
     let ended = with(traces, |t| t.tracker.clone());
     ended.close();
     let _ = tokio::time::timeout(limit / 2, ended.wait()).await;
+    let starting = with(traces, |t| t.starting.clone());
     let (server, scratch, store, folder, sinks, committed) = with(traces, |t| {
         let sinks = std::mem::take(&mut t.sinks);
         (t.server.take(), t.scratch.take(), t.store.take(), t.folder.take(), sinks, t.committed.is_some())
@@ -293,6 +298,9 @@ async fn clean_up(traces: &Shared, failed: bool, limit: Duration, progress: &dyn
         }
     };
     let stop = async {
+        if let Some(starting) = starting.lock().await.take() {
+            return starting.stop().await;
+        }
         match server {
             Some(server) => server.stop().await,
             None => Vec::new(),
@@ -380,14 +388,14 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))
     })
     .await?;
-    let Ready { target, source, extensions, tools, store, server, scratch, jobs } = ready;
+    let Ready { target, session, source, extensions, tools, store, server, scratch, jobs } = ready;
     let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
     let scratch_path = scratch.path().to_owned();
     let proves = server.is_some();
     with(&traces, |t| {
         t.store = Some(store.clone());
         t.scratch = Some(scratch);
-        t.server = server;
+        t.starting = Arc::new(tokio::sync::Mutex::new(server));
     });
     let ground = Ground {
         config,
@@ -402,9 +410,9 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Shared) ->
         progress,
         traces,
     };
-    let mut attempt = 1;
+    let (mut attempt, mut session) = (1, Some(session));
     let taken = loop {
-        match ground.take(attempt).await {
+        match ground.take(attempt, session.take()).await {
             Err(e) if e.kind() == Kind::Locked && begun.elapsed() < PATIENCE => {
                 ground.start_over(&e).await?;
                 attempt += 1;
@@ -472,8 +480,24 @@ impl Ground<'_> {
         Ok(())
     }
 
+    /// Waits for the throwaway server; at once when there is none, or when it is up already.
+    async fn server_is_up(&self) -> Result<()> {
+        let starting = with(&self.traces, |t| t.starting.clone());
+        let mut starting = starting.lock().await;
+        if let Some(on_its_way) = starting.as_mut() {
+            let server = on_its_way.up().await;
+            *starting = None;
+            let server = server?;
+            let described = server.describe();
+            let line = format!("throwaway: PostgreSQL {} ({}) is up", described.version, described.kind);
+            self.progress.event(Event::Detail(&line));
+            with(&self.traces, |t| t.server = Some(server));
+        }
+        Ok(())
+    }
+
     /// One attempt: locks, snapshot, rows.
-    async fn take(&self, attempt: u32) -> Result<Taken> {
+    async fn take(&self, attempt: u32, session: Option<Session>) -> Result<Taken> {
         let Ground { config, target, tools, store, jobs, scratch: scratch_path, proves, progress, traces, .. } = self;
         let (jobs, proves) = (*jobs, *proves);
         let tracker = with(traces, |t| t.tracker.clone());
@@ -481,7 +505,11 @@ impl Ground<'_> {
         // Plan: locks, snapshot, chunks.
         let plan_begun = Instant::now();
         progress.event(Event::Started(Phase::Plan));
-        let mut snapshot = snapshot::take(target, source.major, &source.encoding, &config.filter, &**progress).await?;
+        let session = match session {
+            Some(session) => session,
+            None => snapshot::reading_session(target, source.major, &source.encoding).await?,
+        };
+        let mut snapshot = snapshot::take(session, &config.filter, &**progress).await?;
         refuse_empty(config, &snapshot.relations)?;
         let (relations, sizes) = (std::mem::take(&mut snapshot.relations), std::mem::take(&mut snapshot.sizes));
         let mut plan = plan::plan(&relations, &sizes, source.major, source.standby);
@@ -494,9 +522,11 @@ impl Ground<'_> {
             pg_dump::start(tools, target, &snapshot.id, filter, &plan, compression, &dump_folder, progress.clone())?;
         let session = &snapshot.session;
         let matviews = snapshot::with_role_path(session, async || catalog::matviews(session, filter).await).await?;
-        let all_roles = catalog::roles(&snapshot.session).await?;
-        let large = catalog::large_objects(&snapshot.session).await?;
-        let sequence_names = catalog::sequence_names(&snapshot.session).await?;
+        let (all_roles, large, sequence_names) = tokio::try_join!(
+            catalog::roles(session),
+            catalog::large_objects(session),
+            catalog::sequence_names(session)
+        )?;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
         progress.event(Event::Finished(Phase::Plan, plan_begun.elapsed()));
 
@@ -538,6 +568,7 @@ impl Ground<'_> {
             snapshot: snapshot.id.clone(),
             jobs,
             compression,
+            rate: config.max_rate.map(|rate| Arc::new(Rate::new(rate))),
             progress: progress.clone(),
             tracker: tracker.clone(),
             done,
@@ -555,9 +586,22 @@ impl Ground<'_> {
             progress: progress.clone(),
         };
         let (begin, begun_by_dump) = tokio::sync::oneshot::channel::<Begin>();
+        let (up, is_up) = tokio::sync::oneshot::channel::<()>();
+        let starting = async {
+            self.server_is_up().await?;
+            // Whoever restores may have failed already.
+            let _ = up.send(());
+            Ok::<_, Error>(())
+        };
         let (to_restore, restore_queue) = mpsc::unbounded_channel::<Stored>();
         let restoring = proves.then(|| {
-            AbortOnDropHandle::new(tracker.spawn(follow(prover.clone(), traces.clone(), begun_by_dump, restore_queue)))
+            AbortOnDropHandle::new(tracker.spawn(follow(
+                prover.clone(),
+                traces.clone(),
+                begun_by_dump,
+                is_up,
+                restore_queue,
+            )))
         });
 
         let granted = granted_extensions(&config.filter, &self.extensions);
@@ -592,11 +636,12 @@ impl Ground<'_> {
                 contents.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))??;
             let large =
                 pg_dump::large_objects(if filter.takes_large_objects() { large } else { Vec::new() }, contents)?;
-            let globals = globals(tools, target, store, &folder).await?;
-            Ok::<_, Error>((dumped, own, roles, large, globals))
+            Ok::<_, Error>((dumped, own, roles, large))
         };
+        // Far from the server it takes as long as a small dump.
+        let globals = globals(tools, target, store, &folder);
         let collecting = async {
-            let (mut tables, mut files) = (Vec::new(), Vec::new());
+            let (mut tables, mut files): (Vec<Table>, Vec<File>) = (Vec::new(), Vec::new());
             while let Some(Done { table, file }) = tables_done.recv().await {
                 if let Some(file) = &file {
                     // The restore may have failed already; its error is told when its turn comes.
@@ -608,8 +653,10 @@ impl Ground<'_> {
             drop(to_restore);
             Ok::<_, Error>((tables, files))
         };
-        let ((), (dumped, own, roles, large_objects, globals), (tables, files)): ((), _, (Vec<Table>, Vec<File>)) =
-            tokio::try_join!(reading, dumping, collecting)?;
+        let ((), (dumped, own, roles, large_objects), (tables, files), globals, ()) =
+            tokio::try_join!(reading, dumping, collecting, globals, starting)?;
+        // Now there is room for another connection.
+        let globals = if globals.is_ok() { globals } else { self::globals(tools, target, store, &folder).await? };
         progress.event(Event::Finished(Phase::Dump, dump_begun.elapsed()));
         Ok(Taken {
             id,
@@ -740,9 +787,11 @@ async fn follow(
     prover: Prover,
     traces: Shared,
     begin: tokio::sync::oneshot::Receiver<Begin>,
+    is_up: tokio::sync::oneshot::Receiver<()>,
     tables: mpsc::UnboundedReceiver<Stored>,
 ) -> Result<Half> {
     let begin = begin.await.map_err(|_| Error::new(Kind::Interrupted, "the dump failed"))?;
+    is_up.await.map_err(|_| Error::new(Kind::Interrupted, "the throwaway server did not start"))?;
     let mut held = Held::take(&traces)?;
     prover.restore(held.server()?, begin, tables).await
 }
@@ -1018,9 +1067,9 @@ async fn globals(tools: &Tools, target: &Target, store: &Arc<dyn Store>, folder:
 pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<PlanReport> {
     let examined = preflight::examine(config, Reach::Look, &*progress).await;
     let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
-    let Ready { target, source, extensions, tools, scratch, jobs, .. } = ready;
+    let Ready { session, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {
-        let snapshot = snapshot::take(&target, source.major, &source.encoding, &config.filter, &*progress).await?;
+        let snapshot = snapshot::take(session, &config.filter, &*progress).await?;
         refuse_empty(config, &snapshot.relations)?;
         Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby))
     }

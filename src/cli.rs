@@ -153,6 +153,10 @@ pub struct TakeArgs {
     /// before, as the server's own pg_restore reads it. Example: zstd:9
     #[arg(long, value_name = "auto|zstd|gzip|none", default_value = "auto")]
     pub compression: String,
+    /// Read rows no faster than this: bytes of their text per second, over all connections together. Slows neither what pg_dump
+    /// itself reads (schema, large objects) nor the throwaway restore. Without it, no limit. Example: 20MB (20MiB, 500k)
+    #[arg(long, value_name = "RATE")]
+    pub max_rate: Option<String>,
     /// Store a hash of the source's host name in place of the name
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
         default_missing_value = "true")]

@@ -19,7 +19,11 @@ use crate::{
     store::{self, Store},
     verify::server::Server,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Majors that the engine serves.
 const MAJORS: std::ops::RangeInclusive<u32> = 13..=19;
@@ -45,6 +49,8 @@ const OTHER_CONNECTIONS: i64 = 2;
 pub struct Ready {
     /// The source, pinned to one address.
     pub target: Target,
+    /// A session there, with the settings under which rows are read.
+    pub session: Session,
     /// Facts about it.
     pub source: Source,
     /// Its extensions.
@@ -54,11 +60,73 @@ pub struct Ready {
     /// The destination; `None` after a mere look.
     pub store: Option<Arc<dyn Store>>,
     /// The server for the proof, when one is needed.
-    pub server: Option<Server>,
+    pub server: Option<Starting>,
     /// This run's folder.
     pub scratch: Scratch,
     /// Connections that the server has room for.
     pub jobs: usize,
+}
+
+/// A server for the proof on its way up: initdb takes longer than all questions together, and the dump need not wait for it.
+pub struct Starting(AbortOnDropHandle<Result<(Server, Vec<(String, String)>)>>);
+
+impl Starting {
+    /// The server, and what it lacks: extensions, each with the reason.
+    async fn finish(&mut self) -> Result<(Server, Vec<(String, String)>)> {
+        (&mut self.0)
+            .await
+            .map_err(|e| Error::new(Kind::Throwaway, "starting the throwaway server stopped").because(e))?
+    }
+
+    /// The server, when it has all that the source needs; the same error as of a question that was answered with no.
+    pub async fn up(&mut self) -> Result<Server> {
+        let mut checks = Vec::new();
+        let started = self.finish().await;
+        let (server, missing) = started.map_err(|e| {
+            let message = format!("throwaway: {}", e.one_line());
+            match e.hint_text() {
+                Some(hint) => Error::new(e.kind(), message).hint(hint),
+                None => Error::new(e.kind(), message),
+            }
+        })?;
+        for (name, why) in missing {
+            checks.push(lacks(&name, &why));
+        }
+        if checks.is_empty() {
+            return Ok(server);
+        }
+        server.stop().await;
+        Err(refusal(&checks))
+    }
+
+    /// Ends it, whether it is up or not. Returns what could not be removed.
+    pub async fn stop(mut self) -> Vec<String> {
+        self.0.abort();
+        match self.finish().await {
+            Ok((server, _)) => server.stop().await,
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Starting {
+    /// Its folder is removed next, by whoever drops it too: nothing may write there any more.
+    fn drop(&mut self) {
+        self.0.abort();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.0.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn lacks(name: &str, why: &str) -> Check {
+    Check {
+        name: "extensions".into(),
+        status: Status::Failed,
+        detail: format!("the throwaway server lacks extension {name}: {why}"),
+        hint: Some("point verify-url at a server that has it, such as a service container of the image that you use in production; or verify: archive".into()),
+    }
 }
 
 /// The answers, and what a backup goes on with when none of them is a no.
@@ -124,22 +192,36 @@ pub enum Reach {
 
 /// Asks everything. Never fails: a question that cannot be answered is a no with its reason.
 pub async fn examine(config: &BackupConfig, reach: Reach, progress: &dyn Progress) -> Examined {
-    let redact = config.redact_host.then(|| (config.source.host.clone(), config.source.host_label(true)));
-    let mut asked = Asked { checks: Vec::new(), reach, redact, progress };
+    let mut asked = Asked { checks: Vec::new(), reach, redact: redacted(config), progress };
     let ready = ask(config, &mut asked).await;
     let ready = if asked.failed() { None } else { ready };
     Examined { checks: asked.checks, ready }
 }
 
+fn redacted(config: &BackupConfig) -> Option<(String, String)> {
+    config.redact_host.then(|| (config.source.host.clone(), config.source.host_label(true)))
+}
+
 /// For `savepoint check`: asks everything and cleans up.
 pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>) -> Vec<Check> {
     let mut examined = examine(config, Reach::Full, &*progress).await;
-    if let Some(ready) = examined.ready.take() {
-        if let Some(server) = ready.server {
+    if let Some(mut ready) = examined.ready.take() {
+        let mut asked =
+            Asked { checks: examined.checks, reach: Reach::Full, redact: redacted(config), progress: &*progress };
+        if let Some(starting) = &mut ready.server
+            && let Some((server, missing)) = asked.take("throwaway", starting.finish().await)
+        {
+            let described = server.describe();
+            asked.ok("throwaway", format!("PostgreSQL {} ({}) is up", described.version, described.kind));
+            for (name, why) in missing {
+                let Check { name, status, detail, hint } = lacks(&name, &why);
+                asked.answer(&name, status, detail, hint);
+            }
             for line in server.stop().await {
                 progress.event(Event::Warning(&line));
             }
         }
+        examined.checks = asked.checks;
         if let Err(e) = ready.scratch.remove() {
             progress.event(Event::Warning(&e.one_line()));
         }
@@ -173,22 +255,48 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
             Some(direct),
         );
     }
-    let store = match asked.reach {
-        Reach::Full => asked.take("destination", destination(config).await).map(|(store, warnings)| {
-            asked.ok("destination", format!("{} can be written, read and listed", store.uri("")));
+    // Far away each answer takes its time, so both sides are asked at once.
+    let (store, rest) = tokio::join!(ask_destination(config, asked.reach), async {
+        if config.source.pooler().is_some() { None } else { ask_source(config, asked).await }
+    });
+    let store = match store {
+        Ok((detail, warnings, store)) => {
+            let status = if store.is_some() { Status::Ok } else { Status::Skipped };
+            asked.answer("destination", status, detail, None);
             for warning in warnings {
                 asked.answer("destination", Status::Warning, warning, None);
             }
-            Some(store)
-        }),
-        Reach::Look => asked.take("destination", look_at(&config.destination).await).map(|detail| {
-            asked.answer("destination", Status::Skipped, format!("{detail}; not written to in a dry run"), None);
-            None
-        }),
+            store
+        }
+        Err(e) => asked.take("destination", Err(e)),
     };
-    if config.source.pooler().is_some() {
+    let mut ready = rest?;
+    ready.store = store;
+    if asked.failed() {
+        if let Some(server) = ready.server {
+            server.stop().await;
+        }
         return None;
     }
+    Some(ready)
+}
+
+/// What there is to say of the destination, warnings, and the destination, where it may be written to.
+async fn ask_destination(config: &BackupConfig, reach: Reach) -> Result<(String, Vec<String>, Option<Arc<dyn Store>>)> {
+    match reach {
+        Reach::Full => {
+            let (store, warnings) = destination(config).await?;
+            Ok((format!("{} can be written, read and listed", store.uri("")), warnings, Some(store)))
+        }
+        Reach::Look => {
+            let detail = look_at(&config.destination).await?;
+            Ok((format!("{detail}; not written to in a dry run"), Vec::new(), None))
+        }
+    }
+}
+
+/// Asks everything but the destination.
+async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     let target = asked.take("connection", config.source.clone().pin().await)?;
     let session = asked.take("connection", reading_session(&target, 0, "").await)?;
     let mut source = asked.take("connection", catalog::source(&session).await)?;
@@ -212,7 +320,9 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
             Some("compression: auto or gzip (zstd is read from PostgreSQL 16 on)".into()),
         );
     }
-    let pooled = asked.take("pooler", behaves_pooled(&target, &session).await)?;
+    let (pooled, extensions, large) =
+        tokio::join!(behaves_pooled(&target, &session), catalog::extensions(&session), large_object_bytes(&session));
+    let pooled = asked.take("pooler", pooled)?;
     if pooled {
         asked.answer(
             "pooler",
@@ -225,62 +335,70 @@ async fn ask(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     asked.ok("pooler", "a direct connection");
     standby(&source, asked);
     // From here on with the settings of its version.
-    drop(session);
-    let session = asked.take("connection", reading_session(&target, source.major, &source.encoding).await)?;
-    let relations = asked.take("privileges", snapshot::list(&session, &config.filter).await)?;
-    privileges(&session, &source, config, &relations, asked).await;
-    let jobs = asked.take("connections", free_connections(&session, config.jobs).await)?;
+    asked.take("connection", snapshot::prepare(&session, source.major, &source.encoding).await)?;
+    let built_in = needs_server(config.verify) && config.verify_url.is_none();
+    let tools = asked.take("tools", tools::find(source.major, &config.pg_bin_dirs, built_in).await)?;
+    asked.ok("tools", format!("pg_dump {} in {}", tools.version, tools.dir.display()));
+    let extensions = asked.take("extensions", extensions)?;
+    for line in Scratch::sweep(config.scratch_dir.as_deref()) {
+        asked.progress.event(Event::Notice(&line));
+    }
+    let scratch = asked.take("scratch", Scratch::create(config.scratch_dir.as_deref()))?;
+    let large = asked.take("disk", large)?;
+    if let Some(line) = asked.take("disk", disk(&scratch, if built_in { source.database_bytes } else { 0 }, large)) {
+        asked.ok("disk", line);
+    }
+    let starts = asked.reach == Reach::Full && needs_server(config.verify) && !asked.failed();
+    let server = starts.then(|| {
+        let folder = scratch.path().join("throwaway");
+        let (url, jobs) = (config.verify_url.clone(), config.jobs);
+        let (tools, source, extensions) = (tools.clone(), source.clone(), extensions.clone());
+        Starting(AbortOnDropHandle::new(tokio::spawn(async move {
+            let server = match &url {
+                Some(url) => Server::at(url, &source).await?,
+                None => Server::built_in(&tools, &folder, &source, &extensions, jobs).await?,
+            };
+            let missing = missing_extensions(&server, &extensions).await?;
+            Ok((server, missing))
+        })))
+    });
+    let jobs = last_questions(&session, &source, config, asked).await;
+    if asked.reach == Reach::Look {
+        asked.answer("throwaway", Status::Skipped, "not started in a dry run", None);
+    }
+    asked.ok("extensions", if extensions.is_empty() { "none".into() } else { names(&extensions) });
+    let Some(jobs) = jobs else {
+        if let Some(server) = server {
+            server.stop().await;
+        }
+        return None;
+    };
+    Some(Ready { target, session, source, extensions, tools, store: None, server, scratch, jobs })
+}
+
+/// Privileges and room; the connections that there is room for.
+async fn last_questions(
+    session: &Session,
+    source: &Source,
+    config: &BackupConfig,
+    asked: &mut Asked<'_>,
+) -> Option<usize> {
+    let (tables, jobs) = tokio::join!(
+        snapshot::with_role_path(session, async || {
+            tokio::try_join!(catalog::relations(session, &config.filter), unreadable_objects(session, config))
+        }),
+        free_connections(session, config.jobs)
+    );
+    let (relations, objects) = asked.take("privileges", tables)?;
+    privileges(source, &relations, objects, asked);
+    let jobs = asked.take("connections", jobs)?;
     let free = if jobs < config.jobs {
         format!("room for {jobs} of {} jobs", config.jobs)
     } else {
         format!("room for {jobs} jobs")
     };
     asked.answer("connections", if jobs < config.jobs { Status::Warning } else { Status::Ok }, free, None);
-    let built_in = needs_server(config.verify) && config.verify_url.is_none();
-    let tools = asked.take("tools", tools::find(source.major, &config.pg_bin_dirs, built_in).await)?;
-    asked.ok("tools", format!("pg_dump {} in {}", tools.version, tools.dir.display()));
-    let extensions = asked.take("extensions", catalog::extensions(&session).await)?;
-    for line in Scratch::sweep(config.scratch_dir.as_deref()) {
-        asked.progress.event(Event::Notice(&line));
-    }
-    let scratch = asked.take("scratch", Scratch::create(config.scratch_dir.as_deref()))?;
-    let large = asked.take("disk", large_object_bytes(&session).await)?;
-    if let Some(line) = asked.take("disk", disk(&scratch, if built_in { source.database_bytes } else { 0 }, large)) {
-        asked.ok("disk", line);
-    }
-    let mut server = None;
-    if asked.reach == Reach::Look {
-        asked.answer("throwaway", Status::Skipped, "not started in a dry run", None);
-    } else if needs_server(config.verify) && !asked.failed() {
-        let started = match &config.verify_url {
-            Some(url) => Server::at(url, &source).await,
-            None => Server::built_in(&tools, &scratch.path().join("throwaway"), &source, &extensions, jobs).await,
-        };
-        let started = asked.take("throwaway", started)?;
-        let described = started.describe();
-        asked.ok("throwaway", format!("PostgreSQL {} ({}) is up", described.version, described.kind));
-        if let Some(missing) = asked.take("extensions", missing_extensions(&started, &extensions).await) {
-            for (name, why) in missing {
-                asked.answer(
-                    "extensions",
-                    Status::Failed,
-                    format!("the throwaway server lacks extension {name}: {why}"),
-                    Some("point verify-url at a server that has it, such as a service container of the image that you use in production; or verify: archive".into()),
-                );
-            }
-        }
-        server = Some(started);
-    }
-    if !asked.checks.iter().any(|c| c.name == "extensions") {
-        asked.ok("extensions", if extensions.is_empty() { "none".into() } else { names(&extensions) });
-    }
-    if asked.failed() {
-        if let Some(server) = server {
-            server.stop().await;
-        }
-        return None;
-    }
-    Some(Ready { target, source, extensions, tools, store: store?, server, scratch, jobs })
+    Some(jobs)
 }
 
 fn names(extensions: &[Extension]) -> String {
@@ -371,11 +489,10 @@ fn some(names: &[String]) -> String {
     if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
 }
 
-async fn privileges(
-    session: &Session,
+fn privileges(
     source: &Source,
-    config: &BackupConfig,
     relations: &[catalog::Relation],
+    (sequences, large): (Vec<String>, i64),
     asked: &mut Asked<'_>,
 ) {
     let user = crate::dump::copy::quote(&source.user);
@@ -406,31 +523,25 @@ async fn privileges(
             Some(format!("ALTER ROLE {user} BYPASSRLS (a superuser may), or take the backup as the tables' owner")),
         );
     }
-    let objects = unreadable_objects(session, config).await;
-    match asked.take("privileges", objects) {
-        Some((sequences, large)) => {
-            if !sequences.is_empty() {
-                fine = false;
-                asked.answer(
-                    "privileges",
-                    Status::Failed,
-                    format!("role {} may not read sequence {}", source.user, some(&sequences)),
-                    Some(format!(
-                        "GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {user}; or GRANT pg_read_all_data TO {user} (14+)"
-                    )),
-                );
-            }
-            if large > 0 {
-                fine = false;
-                asked.answer(
-                    "privileges",
-                    Status::Failed,
-                    format!("role {} may not read {large} large object{}", source.user, if large == 1 { "" } else { "s" }),
-                    Some(format!("GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does not cover them before 19)")),
-                );
-            }
-        }
-        None => fine = false,
+    if !sequences.is_empty() {
+        fine = false;
+        asked.answer(
+            "privileges",
+            Status::Failed,
+            format!("role {} may not read sequence {}", source.user, some(&sequences)),
+            Some(format!(
+                "GRANT SELECT ON ALL SEQUENCES IN SCHEMA … TO {user}; or GRANT pg_read_all_data TO {user} (14+)"
+            )),
+        );
+    }
+    if large > 0 {
+        fine = false;
+        asked.answer(
+            "privileges",
+            Status::Failed,
+            format!("role {} may not read {large} large object{}", source.user, if large == 1 { "" } else { "s" }),
+            Some(format!("GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does not cover them before 19)")),
+        );
     }
     if fine {
         let tables = taken().filter(|r| r.plain).count();
@@ -441,7 +552,7 @@ async fn privileges(
 async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<(Vec<String>, i64)> {
     let failed = |e| connect::error("cannot read the privileges", e);
     let (taken, _) = crate::dump::pattern::conditions(&config.filter)?;
-    let sql = format!(
+    let sequences = format!(
         "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {taken}
@@ -449,16 +560,21 @@ async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                                AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1"
     );
-    let sequences = snapshot::with_role_path(session, async || session.query(&sql, &[]).await.map_err(failed)).await?;
-    let sequences =
-        sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
-    let sql = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
+    let large = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata m
                 WHERE NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
                   AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
                   AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
                                    AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))";
-    let large =
-        if config.filter.takes_large_objects() { session.query_one(sql, &[]).await.map_err(failed)?.get(0) } else { 0 };
+    let large = async {
+        if !config.filter.takes_large_objects() {
+            return Ok(0);
+        }
+        Ok(session.query_one(large, &[]).await.map_err(failed)?.get(0))
+    };
+    let sequences = async { session.query(&sequences, &[]).await.map_err(failed) };
+    let (sequences, large) = tokio::try_join!(sequences, large)?;
+    let sequences =
+        sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
     Ok((sequences, large))
 }
 
@@ -478,7 +594,7 @@ async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
                         AND backend_type = 'client backend'))";
     let row = session.query_one(sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
     let free: i64 = row.get(0);
-    // This session ends before the reading ones begin.
+    // This session is to hold the snapshot.
     let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
     if jobs < 1 {
         return Err(Error::new(

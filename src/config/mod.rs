@@ -14,7 +14,10 @@ use crate::{
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+};
 
 /// Everything a backup needs to know.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct BackupConfig {
     pub kind: BackupKind,
     /// Connections that read rows at the same time, at least 1.
     pub jobs: usize,
+    /// Bytes of COPY text that are read from the source per second at most, over all connections; `None`: as fast as they come.
+    pub max_rate: Option<NonZeroU64>,
     /// How rows are compressed.
     pub compression: CompressionChoice,
     /// What is taken and left out.
@@ -315,6 +320,7 @@ pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<
         destination: destination(&with_endpoint(&raw.destination, &env), &base, verify, &mut notices)?,
         kind: kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         jobs: number("jobs", &raw.engine.jobs, 1..=64)?,
+        max_rate: given(raw.take.max_rate.as_ref()).map(rate).transpose()?,
         compression: compression(&raw.take.compression)?,
         filter: Filter {
             schemas: list("schemas", &raw.part.schemas)?,
@@ -414,6 +420,29 @@ fn number(name: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> Res
     text.trim().parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
         usage(format!("option {name}: {text:?} is not a number from {} to {}", range.start(), range.end()))
             .hint(format!("for example {name} 4"))
+    })
+}
+
+/// Bytes per second: a whole number and a unit, decimal (`k`, `MB`) or binary (`MiB`). Below 1 kB the unit was forgotten.
+fn rate(text: &str) -> Result<NonZeroU64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = match unit.strip_suffix("/s").unwrap_or(&unit) {
+        "" | "b" => Some(1),
+        "k" | "kb" => Some(1_000),
+        "m" | "mb" => Some(1_000_000),
+        "g" | "gb" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = count.parse::<u64>().ok().zip(factor).and_then(|(count, factor)| count.checked_mul(factor));
+    bytes.filter(|bytes| *bytes >= 1_000).and_then(NonZeroU64::new).ok_or_else(|| {
+        usage(format!("option max-rate: {text:?} is not a number of bytes per second from 1kB on")).hint(
+            "write a whole number and its unit, such as max-rate 20MB (or 20MiB, 500k); leave it out for no limit",
+        )
     })
 }
 
@@ -782,6 +811,31 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        for (text, expected) in [
+            ("20MB", 20_000_000),
+            ("20M", 20_000_000),
+            ("20 mb/s", 20_000_000),
+            ("20MiB", 20 << 20),
+            ("500k", 500_000),
+            ("1KiB", 1024),
+            ("2G", 2_000_000_000),
+            ("2GiB", 2 << 30),
+            ("1000", 1000),
+            ("1024B", 1024),
+        ] {
+            assert_eq!(rate(text).expect(text).get(), expected, "{text}");
+        }
+        for text in
+            ["0", "0MB", "20", "-5M", "+5M", "1.5M", "M", "fast", "20MBit", "20M B", "99999999999GB", "1e9", "٣M"]
+        {
+            assert_eq!(rate(text).expect_err(text).kind(), Kind::Usage);
+        }
+        assert_eq!(parsed(&["--max-rate="]).expect("is valid").config.max_rate, None);
+        assert_eq!(parsed(&["--max-rate=1M"]).expect("is valid").config.max_rate.map(NonZeroU64::get), Some(1_000_000));
+    }
+
+    #[test]
     fn the_context_comes_from_the_runner() {
         let env = [
             ("GITHUB_REPOSITORY", "acme/shop"),
@@ -802,6 +856,9 @@ mod tests {
         let wrong: &[&[&str]] = &[
             &["--jobs=0"],
             &["--jobs=many"],
+            &["--max-rate=0"],
+            &["--max-rate=20"],
+            &["--max-rate=fast"],
             &["--compression=zstd:20"],
             &["--compression=lz4"],
             &["--compression=none:1"],

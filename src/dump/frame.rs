@@ -158,7 +158,7 @@ pub enum FrameReader {
     /// Not compressed.
     None,
     /// gzip.
-    Gzip(MultiGzWriter<Vec<u8>>),
+    Gzip(Box<MultiGzWriter<Vec<u8>>>),
     /// zstd.
     Zstd(zstd::stream::write::Decoder<'static, Vec<u8>>),
 }
@@ -168,7 +168,7 @@ impl FrameReader {
     pub fn new(compression: Compression) -> Result<Self> {
         Ok(match compression {
             Compression::None => FrameReader::None,
-            Compression::Gzip(_) => FrameReader::Gzip(MultiGzWriter::new(Vec::new())),
+            Compression::Gzip(_) => FrameReader::Gzip(Box::new(MultiGzWriter::new(Vec::new()))),
             Compression::Zstd(_) => FrameReader::Zstd(zstd::stream::write::Decoder::new(Vec::new()).map_err(damaged)?),
         })
     }

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod pattern;
 pub mod pg_dump;
 pub mod plan;
+pub mod rate;
 pub mod sink;
 pub mod snapshot;
 pub mod worker;

@@ -41,14 +41,18 @@ pub struct Snapshot {
 /// Opens a session with the settings under which rows are read (see `docs/format.md`, "Fingerprint").
 pub async fn reading_session(target: &Target, major: u32, encoding: &str) -> Result<Session> {
     let session = connect::connect(target, "savepoint").await?;
-    let settings = connect::session_settings(major);
-    session.batch_execute(&settings).await.map_err(|e| connect::error("cannot prepare the session", e))?;
+    prepare(&session, major, encoding).await?;
+    Ok(session)
+}
+
+/// Gives a session the settings under which rows are read.
+pub async fn prepare(session: &Session, major: u32, encoding: &str) -> Result<()> {
+    let mut settings = connect::session_settings(major);
     if encoding == "SQL_ASCII" {
         // The server refuses to send bytes that are no UTF-8 to a UTF8 client; as SQL_ASCII they pass unchanged.
-        let set = session.batch_execute("SET client_encoding TO 'SQL_ASCII'").await;
-        set.map_err(|e| connect::error("cannot prepare the session", e))?;
+        settings.push_str("SET client_encoding TO 'SQL_ASCII';\n");
     }
-    Ok(session)
+    session.batch_execute(&settings).await.map_err(|e| connect::error("cannot prepare the session", e))
 }
 
 /// A connection that reads rows in the exported snapshot.
@@ -98,14 +102,8 @@ pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
 
 /// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
 /// rows that it says: a TRUNCATE or a rewriting ALTER that commits between snapshot and lock would make a table read as empty.
-pub async fn take(
-    target: &Target,
-    major: u32,
-    encoding: &str,
-    filter: &Filter,
-    progress: &dyn Progress,
-) -> Result<Snapshot> {
-    let session = reading_session(target, major, encoding).await?;
+/// `session` has the settings of [`prepare`].
+pub async fn take(session: Session, filter: &Filter, progress: &dyn Progress) -> Result<Snapshot> {
     let run = |sql: String| {
         let session = &session;
         async move { session.batch_execute(&sql).await.map_err(|e| connect::error("cannot take a snapshot", e)) }

@@ -4,6 +4,7 @@ use super::{
     copy::{self, Pages},
     fingerprint::Fingerprint,
     frame::{FRAME_BYTES, FrameWriter},
+    rate::Rate,
     sink::{OpenFrame, Sink},
     snapshot,
 };
@@ -96,6 +97,8 @@ pub struct Engine {
     pub jobs: usize,
     /// How frames are made.
     pub compression: Compression,
+    /// How fast rows are read at most; `None`: as fast as they come.
+    pub rate: Option<Arc<Rate>>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
     /// Knows every task, so that whoever breaks a run off can wait until none of them works any more.
@@ -283,14 +286,16 @@ impl Reader {
             }
             if piece.text.len() >= TEXT_BYTES || piece.is_full() {
                 piece.compress(job).await?;
-                tell(engine, &mut piece.told, piece.total, 0);
+            }
+            if piece.total.bytes - piece.told.bytes >= TEXT_BYTES as u64 {
+                tell(engine, &mut piece.told, piece.total, 0).await;
             }
         }
         if piece.row.is_some() {
             return Err(Error::new(Kind::Database, format!("table {label}: the server ended within a row")));
         }
         piece.close(job).await?;
-        tell(engine, &mut piece.told, piece.total, task.planned);
+        tell(engine, &mut piece.told, piece.total, task.planned).await;
         let Piece { total, frames, .. } = piece;
         let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
         finish_piece(engine, job, chunk, &mut self.storing).await
@@ -374,10 +379,14 @@ impl<'a> Piece<'a> {
     }
 }
 
-fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
+/// Tells of the rows read since the last time, and waits until they have had their time: while nobody reads, the server sends no more.
+async fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, planned: u64) {
     let (rows, bytes) = (total.rows - told.rows, total.bytes - told.bytes);
     engine.progress.event(Event::Dumped { rows, bytes, planned });
     *told = total;
+    if let Some(rate) = &engine.rate {
+        rate.take(bytes).await;
+    }
 }
 
 /// Notes a piece; the one that comes last completes the table, whose file is then stored beside whatever is read next.

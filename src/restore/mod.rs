@@ -640,6 +640,7 @@ impl Run<'_> {
             destination,
             kind: BackupKind::PreRestore,
             jobs: config.engine.jobs,
+            max_rate: None,
             compression: CompressionChoice::Auto,
             filter: Filter::default(),
             verify: VerifyLevel::Content,

@@ -108,7 +108,7 @@ fn readme_examples_are_accepted_together() -> Result {
     let parsed = config::backup(&action.check.backup, &env)?;
     // Only what really arrived shows that names and values were read.
     ensure!(parsed.config.jobs != 4 && parsed.notify.slack.is_some() && parsed.config.verify_url.is_some());
-    ensure!(parsed.notify.heartbeat.is_some() && parsed.config.prune.is_some());
+    ensure!(parsed.notify.heartbeat.is_some() && parsed.config.prune.is_some() && parsed.config.max_rate.is_some());
     Ok(())
 }
 

@@ -227,6 +227,30 @@ async fn compressions_jobs_and_folders() -> Result {
     Ok(())
 }
 
+/// The connections share one rate, and rows of tables that fill no buffer count as well.
+#[tokio::test]
+async fn rows_are_read_no_faster_than_asked() -> Result {
+    const PER_SECOND: f64 = 2e6;
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_gentle", "").await?;
+    let sql =
+        "DO $$ BEGIN FOR n IN 1..34 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT g AS id, repeat(''r'', 90) AS t
+               FROM generate_series(1, %s) g', n, CASE WHEN n <= 4 THEN 8000 ELSE 1000 END); END LOOP; END $$";
+    server.psql("it_gentle", sql).await?;
+    let store = scratch()?;
+    let args = ["--max-rate", "2MB", "--jobs", "4", "--json"];
+    let json = backup(server, "it_gentle", store.path(), &args).await?.json()?;
+    let stored = stored(store.path())?;
+    ensure!(proof(&stored)?["passed"] == true && json["outcome"] == "proven", "{json:#}");
+    let manifest = manifest(&stored)?;
+    let tables = manifest["tables"].as_array().context("tables")?;
+    let text: f64 = tables.iter().filter_map(|t| t["bytes"].as_f64()).sum();
+    let (took, least) = (json["phases"]["dump"].as_f64().context("the dump's time")?, text / PER_SECOND - 0.25);
+    ensure!(tables.len() == 34 && least > 2.5, "{text} bytes of {} tables are too little to tell", tables.len());
+    ensure!(took >= least, "{text} bytes were read in {took:.2} s, not in {least:.2} s at least");
+    Ok(())
+}
+
 #[tokio::test]
 async fn redacted_host_and_one_object() -> Result {
     let server = pg::server(MAJOR).await?;
@@ -260,7 +284,8 @@ async fn redacted_host_and_one_object() -> Result {
 
 #[tokio::test]
 async fn dry_run_touches_nothing() -> Result {
-    let server = pg::server(MAJOR).await?;
+    // Its own: other tests make databases and roles meanwhile.
+    let server = &pg::Server::start(MAJOR, "").await?;
     small(server, "it_dry").await?;
     let state = "SELECT (SELECT string_agg(datname, ',' ORDER BY 1) FROM pg_database), \
         (SELECT string_agg(rolname, ',' ORDER BY 1) FROM pg_roles), \

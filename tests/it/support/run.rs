@@ -316,6 +316,7 @@ pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary:
         destination: Destination::Local(store.to_owned()),
         kind: BackupKind::Manual,
         jobs: 2,
+        max_rate: None,
         compression: CompressionChoice::Auto,
         filter: Filter::default(),
         verify: VerifyLevel::Content,

@@ -31,6 +31,8 @@ pub struct S3 {
     pub endpoint: String,
     /// TCP port.
     pub port: u16,
+    /// TCP port of its counters, as Prometheus reads them.
+    pub metrics_port: u16,
     watched: Option<Watched>,
 }
 
@@ -78,19 +80,20 @@ impl S3 {
     "actions": ["Read", "Write", "List"]}}]}}"#
             ),
         )?;
-        let ports: [u16; 8] = free_ports()?;
+        let ports: [u16; 9] = free_ports()?;
         // Every gRPC port is named: by default they lie 10,000 above, which is past the end for high ports.
         let script = r#"export WEED_S3_SSE_KEY=test-sse-passphrase HOME="$dir"
 "$2" -logtostderr server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false \
   -master.volumeSizeLimitMB=64 -volume.max=2000 -filer -s3 -s3.config="$dir/s3.json" -s3.port.iceberg=0 -s3.port.lance=0 \
   -s3.port="$3" -s3.port.grpc="$4" -master.port="$5" -master.port.grpc="$6" -volume.port="$7" -volume.port.grpc="$8" \
-  -filer.port="$9" -filer.port.grpc="${10}" & server=$!"#;
+  -filer.port="$9" -filer.port.grpc="${10}" \
+  -metricsPort="${11}" & server=$!"#;
         let args: Vec<String> =
             std::iter::once(weed.display().to_string()).chain(ports.iter().map(u16::to_string)).collect();
         // On TERM the volume server would wait for 10 s.
         let watched = Watched::start(script, r#"kill -9 "$server""#, &dir, &args)?;
-        let server =
-            Self { endpoint: format!("http://127.0.0.1:{}", ports[0]), port: ports[0], watched: Some(watched) };
+        let endpoint = format!("http://127.0.0.1:{}", ports[0]);
+        let server = Self { endpoint, port: ports[0], metrics_port: ports[8], watched: Some(watched) };
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             // It listens before its parts have found each other; a bucket and an object show that they have.
