@@ -127,7 +127,9 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<Session>
     let mut outcome = None;
     for mode in attempts {
         config.ssl_mode(*mode);
-        let opened = tokio::time::timeout(target.timeout(), open(&config, *mode, target, &what)).await;
+        // A little more than is left to the socket alone, which has an error of its own.
+        let limit = target.timeout() + Duration::from_millis(100);
+        let opened = tokio::time::timeout(limit, open(&config, *mode, target, &what)).await;
         match opened.unwrap_or_else(|_| {
             Err(Failure {
                 error: Error::new(Kind::Database, format!("{what}: no answer within {:?}", target.timeout())).hint(
@@ -164,8 +166,9 @@ async fn open(config: &Config, mode: Tls, target: &Target, what: &str) -> std::r
         }
     };
     let end = Arc::new(Mutex::new(None));
-    let tap =
-        Tap::new(dial(target).await.map_err(|e| Failure { error: unreachable(what, target, e), retry_plain: false })?);
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", target.timeout()));
+    let dialled = tokio::time::timeout(target.timeout(), dial(target)).await.map_err(silent).and_then(|link| link);
+    let tap = Tap::new(dialled.map_err(|e| Failure { error: unreachable(what, target, e), retry_plain: false })?);
     let slot: Slot = Arc::new(Mutex::new(Box::new(tap.clone())));
     let (client, task) = if mode == Tls::Disable {
         log_in(config.clone(), tap, NoTls, end.clone()).await.map_err(failed)?

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
@@ -16,6 +17,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// No message but a row is longer than this.
 const MOST_MESSAGE: usize = 16 << 20;
+
+/// How long a connection that broke is listened to for what the server said before.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A stream to the server, encrypted or not.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -191,6 +195,8 @@ pub struct Wire {
     end: usize,
     /// Bytes of the open row that are still to come.
     rest: usize,
+    /// Rows of the COPY that were handed out, until the server has told how many it sent.
+    rows: Option<u64>,
     failed: Option<Said>,
 }
 
@@ -208,7 +214,7 @@ fn broken(what: impl Into<String>) -> Fault {
 impl Wire {
     /// Takes over a stream on which the server waits for a query.
     pub(super) fn new(io: Box<dyn Io>) -> Self {
-        Self { io, buffer: vec![0; BUFFER_BYTES], at: 0, end: 0, rest: 0, failed: None }
+        Self { io, buffer: vec![0; BUFFER_BYTES], at: 0, end: 0, rest: 0, rows: None, failed: None }
     }
 
     /// Sends statements as one simple query.
@@ -225,7 +231,23 @@ impl Wire {
             self.io.write_all(&message).await?;
             self.io.flush().await
         };
-        sent.await.map_err(|e| self.lost(e))
+        let Err(e) = sent.await else { return Ok(()) };
+        // Whoever cannot be written to any more may have said why: an idle connection that was ended, for one.
+        let words = async { while self.pass().await.is_ok() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, words).await;
+        Err(self.lost(e))
+    }
+
+    /// Passes over one message that nobody asked for.
+    async fn pass(&mut self) -> Result<(), Fault> {
+        match self.look()? {
+            Next::Message(tag, body) => {
+                self.take(tag, body);
+                Ok(())
+            }
+            Next::Unknown => self.read_more().await.map_err(|_| unexpected(b'?')),
+            Next::Data => Err(unexpected(b'd')),
+        }
     }
 
     /// Runs statements that return nothing of interest.
@@ -243,11 +265,15 @@ impl Wire {
             match self.look()? {
                 Next::Data => return Err(unexpected(b'd')),
                 Next::Unknown => self.read().await?,
-                Next::Message(tag, body) => match self.take(tag, body) {
-                    Some(b'H') => return Ok(true),
+                Next::Message(tag, body) => match self.take(tag, body.clone()) {
+                    Some(b'H') => {
+                        self.rows = Some(0);
+                        return Ok(true);
+                    }
                     Some(b'Z') => return self.failed.take().map_or(Ok(false), |said| Err(Fault::Server(said))),
-                    // Ends of statements, rows of a SELECT, an empty query.
-                    None | Some(b'C' | b'T' | b'D' | b'I') => {}
+                    Some(b'C') => self.compare_rows(body)?,
+                    // Rows of a SELECT, an empty query.
+                    None | Some(b'T' | b'D' | b'I') => {}
                     Some(tag) => return Err(unexpected(tag)),
                 },
             }
@@ -287,7 +313,22 @@ impl Wire {
         }
         self.at += take;
         self.rest -= take;
-        Some(Data { bytes: &self.buffer[from..from + take], ends: self.rest == 0 })
+        let ends = self.rest == 0;
+        if let Some(rows) = self.rows.as_mut().filter(|_| ends) {
+            *rows += 1;
+        }
+        Some(Data { bytes: &self.buffer[from..from + take], ends })
+    }
+
+    /// A statement has ended, and its tag says `COPY` and how many rows were sent: as many must have been handed out.
+    fn compare_rows(&mut self, tag: std::ops::Range<usize>) -> Result<(), Fault> {
+        let Some(rows) = self.rows.take() else { return Ok(()) };
+        let tag = String::from_utf8_lossy(&self.buffer[tag]);
+        let sent = tag.trim_end_matches('\0').strip_prefix("COPY ").and_then(|n| n.parse::<u64>().ok());
+        match sent {
+            Some(sent) if sent != rows => Err(broken(format!("the server sent {sent} rows, {rows} were read"))),
+            _ => Ok(()),
+        }
     }
 
     /// Says good-bye, so that the server's log need not complain.
@@ -338,6 +379,10 @@ impl Wire {
     }
 
     async fn read(&mut self) -> Result<(), Fault> {
+        self.read_more().await.map_err(|e| self.lost(e))
+    }
+
+    async fn read_more(&mut self) -> std::io::Result<()> {
         if self.at > 0 {
             self.buffer.copy_within(self.at..self.end, 0);
             self.end -= self.at;
@@ -347,13 +392,12 @@ impl Wire {
             // A message that is no row and larger than the buffer: rare, and bounded by `look`.
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        match self.io.read(&mut self.buffer[self.end..]).await {
-            Ok(0) => Err(self.lost(std::io::ErrorKind::UnexpectedEof.into())),
-            Ok(n) => {
+        match self.io.read(&mut self.buffer[self.end..]).await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => {
                 self.end += n;
                 Ok(())
             }
-            Err(e) => Err(self.lost(e)),
         }
     }
 
@@ -373,4 +417,191 @@ impl Wire {
 
 fn unexpected(tag: u8) -> Fault {
     broken(format!("the server sent a message {:?} that does not belong here", char::from(tag)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::fingerprint::Fingerprint;
+    use proptest::prelude::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag], &(body.len() as u32 + 4).to_be_bytes()[..], body].concat()
+    }
+
+    const HALF: usize = BUFFER_BYTES / 2;
+
+    fn refusal() -> Vec<u8> {
+        message(b'E', b"SERROR\0C22012\0Mdivision by zero\0WCOPY t, line 7\0\0")
+    }
+
+    /// What a server sends for one COPY; without the end of the query.
+    fn copy(rows: &[Vec<u8>], noise: &[u8]) -> Vec<u8> {
+        let mut stream = message(b'H', &[0, 0, 0]);
+        for (n, row) in rows.iter().enumerate() {
+            match noise.get(n) {
+                Some(0) => stream.extend(message(b'N', b"SNOTICE\0C00000\0Mhear, hear\0\0")),
+                Some(1) => stream.extend(message(b'S', b"application_name\0other\0")),
+                Some(2) => stream.extend(message(b'N', &vec![b'x'; BUFFER_BYTES + 7])),
+                _ => {}
+            }
+            stream.extend(message(b'd', row));
+        }
+        stream.extend(message(b'c', b""));
+        stream.extend(message(b'C', format!("COPY {}\0", rows.len()).as_bytes()));
+        stream
+    }
+
+    fn through() -> Vec<u8> {
+        message(b'Z', b"I")
+    }
+
+    fn direct(rows: &[Vec<u8>]) -> Fingerprint {
+        let mut sum = Fingerprint::default();
+        rows.iter().for_each(|row| sum.add_row(row));
+        sum
+    }
+
+    fn row(length: usize, seed: usize) -> Vec<u8> {
+        let text = (1..length).map(|i| b'a' + ((i * 31 + i / 997 + seed) % 26) as u8);
+        text.chain([b'\n']).collect()
+    }
+
+    /// Lets a wire read a stream that arrives in pieces of these sizes, then ends. The COPYs that came whole, and how it went on.
+    async fn read(stream: Vec<u8>, cuts: Vec<usize>) -> (Vec<Fingerprint>, Result<(), Fault>) {
+        let (near, mut far) = tokio::io::duplex(64 << 10);
+        let server = tokio::spawn(async move {
+            let (mut left, mut cuts) = (stream.as_slice(), cuts.iter().cycle());
+            while !left.is_empty() {
+                let (now, later) = left.split_at(cuts.next().copied().unwrap_or(left.len()).clamp(1, left.len()));
+                if far.write_all(now).await.is_err() {
+                    break;
+                }
+                left = later;
+            }
+        });
+        let mut wire = Wire::new(Box::new(near));
+        let mut sums = Vec::new();
+        let ended = async {
+            while wire.next_copy().await? {
+                let (mut sum, mut row) = (Fingerprint::default(), None);
+                while wire.fill().await? {
+                    while let Some(data) = wire.data() {
+                        sum.add_piece(&mut row, data.bytes, data.ends).ok_or_else(|| broken("no line end"))?;
+                    }
+                }
+                if row.is_some() {
+                    return Err(broken("an open row"));
+                }
+                sums.push(sum);
+            }
+            Ok(())
+        };
+        let ended = ended.await;
+        drop(wire);
+        server.await.expect("is not aborted");
+        (sums, ended)
+    }
+
+    fn lengths() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            8 => 1..40_usize,
+            2 => 40..9_000_usize,
+            2 => (HALF - 6)..(HALF + 6),
+            1 => (BUFFER_BYTES - 8)..(BUFFER_BYTES + 8),
+            1 => Just(3 * BUFFER_BYTES),
+        ]
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("has a runtime");
+        runtime.block_on(work)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+        #[test]
+        fn rows_count_the_same_however_the_stream_is_cut(
+            tables in proptest::collection::vec(proptest::collection::vec(lengths(), 0..12), 1..4),
+            noise in proptest::collection::vec(0..9_u8, 12),
+            cuts in proptest::collection::vec(prop_oneof![1..9_usize, 1..70_000_usize], 1..9),
+            fails in 0..3_u8,
+            at in 0.0..1.0_f64,
+        ) {
+            let tables: Vec<Vec<Vec<u8>>> =
+                tables.iter().map(|rows| rows.iter().enumerate().map(|(n, &length)| row(length, n)).collect()).collect();
+            let expected: Vec<Fingerprint> = tables.iter().map(|rows| direct(rows)).collect();
+            let mut stream: Vec<u8> = tables.iter().flat_map(|rows| copy(rows, &noise)).collect();
+            if fails == 1 {
+                // In the middle of one more COPY; else before it begins.
+                stream.extend(message(b'H', &[0, 0, 0]));
+                stream.extend(message(b'd', &row(77, 0)));
+            }
+            if fails > 0 {
+                stream.extend(refusal());
+            }
+            stream.extend(through());
+            let whole = stream.len();
+            // Single bytes of a long stream would only take long.
+            let cuts: Vec<usize> = cuts.into_iter().map(|c| c.max(whole / 20_000)).collect();
+            let (sums, ended) = run(read(stream.clone(), cuts.clone()));
+            prop_assert_eq!(&sums, &expected);
+            match ended {
+                Err(Fault::Server(said)) => prop_assert!(fails > 0 && said.code == "22012" && said.message == "division by zero"),
+                Err(e) => prop_assert!(false, "{e:?}"),
+                Ok(()) => prop_assert!(fails == 0),
+            }
+            // A stream that ends early is never the end of the rows.
+            stream.truncate((whole as f64 * at) as usize);
+            let (sums, ended) = run(read(stream, cuts));
+            prop_assert!(matches!(ended, Err(Fault::Broken(_))), "{ended:?}");
+            prop_assert!(expected.starts_with(&sums));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_protocol_is_an_error() {
+        let rows = [row(9, 0), row(HALF + 1, 1), row(3, 2)];
+        let whole = copy(&rows, &[]);
+        let cases = [
+            ("a row too few for the tag", [copy(&rows[1..], &[]), Vec::new()].concat(), "COPY 2", "COPY 3"),
+            ("a row too many for the tag", whole.clone(), "COPY 3", "COPY 2"),
+        ];
+        for (what, stream, was, is) in cases {
+            let at = stream.windows(6).rposition(|w| w == was.as_bytes()).expect("has a tag");
+            let stream = [&stream[..at], is.as_bytes(), &stream[at + 6..], &through()].concat();
+            let (_, ended) = run(read(stream, vec![1000]));
+            let Err(Fault::Broken(e)) = ended else { panic!("{what}: {ended:?}") };
+            assert!(e.message().contains("rows, ") && e.message().ends_with("were read"), "{e}");
+        }
+        let h = message(b'H', &[0, 0, 0]);
+        for (what, stream) in [
+            ("a row outside of a COPY", [message(b'd', b"1\n"), through()].concat()),
+            ("an end without a beginning", [message(b'c', b""), through()].concat()),
+            ("a COPY within a COPY", [h.clone(), h.clone(), through()].concat()),
+            ("ready within a COPY", [h.clone(), message(b'd', b"1\n"), through()].concat()),
+            ("a statement's end within a COPY", [h.clone(), message(b'C', b"COPY 0\0"), through()].concat()),
+            ("a length that is none", [h.clone(), vec![b'd', 0, 0, 0, 3], through()].concat()),
+            ("a row without anything", [h.clone(), message(b'd', b""), message(b'c', b""), through()].concat()),
+            ("a row without a line end", [h, message(b'd', b"1"), message(b'c', b""), through()].concat()),
+            ("a message of no size", [vec![b'N', 0x7f, 0, 0, 0], through()].concat()),
+        ] {
+            let (sums, ended) = run(read(stream, vec![1000]));
+            assert!(sums.is_empty() && matches!(ended, Err(Fault::Broken(_))), "{what}: {ended:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_said_before_it_hung_up_is_told() {
+        // A stream that can be read to its end, and not written to.
+        let said = message(b'E', b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0");
+        let (near, mut far) = tokio::io::duplex(4096);
+        far.write_all(&said).await.expect("is taken");
+        drop(far);
+        let mut wire = Wire::new(Box::new(near));
+        let Err(Fault::Broken(e)) = wire.send("SELECT 1").await else { panic!("nobody listens") };
+        assert!(e.message().contains("due to administrator command (SQLSTATE 57P01)"), "{e}");
+        assert!(e.hint_text().is_some_and(|h| h.contains("server's log")), "{e:?}");
+    }
 }

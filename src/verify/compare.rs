@@ -230,7 +230,8 @@ async fn fingerprints(
         }
     }
     match wire.next_copy().await {
-        Ok(_) => Ok(sums),
+        Ok(false) => Ok(sums),
+        Ok(true) => Err(Error::new(Kind::Throwaway, "the throwaway server sent more than was asked for")),
         Err(e) => Err(gone(e)),
     }
 }

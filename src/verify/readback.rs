@@ -158,3 +158,56 @@ fn check_frame(file: &File, frame: &Frame, sha: &[u8]) -> Result<()> {
     let end = frame.offset + frame.length;
     Err(differs(file, format!("bytes {} to {end} are not what was stored", frame.offset)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::local::LocalStore;
+
+    #[tokio::test]
+    async fn a_huge_frame_comes_in_pieces_and_is_checked_before_its_last() {
+        let root = tempfile::tempdir().expect("has a folder");
+        let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
+        let huge = HUGE_FRAME as usize + (3 << 20) + 7;
+        let text: Vec<u8> = (0..2 * huge + 300).map(|i| (i % 251) as u8).collect();
+        let (mut frames, mut offset) = (Vec::new(), 0);
+        for length in [100, huge, 1, huge - 1, 200] {
+            let sha256 = hex::encode(Sha256::digest(&text[offset..offset + length]));
+            frames.push(Frame { offset: offset as u64, length: length as u64, sha256 });
+            offset += length;
+        }
+        let whole = hex::encode(Sha256::digest(&text));
+        let file = File { path: "t".into(), size: text.len() as u64, sha256: whole };
+        // Nothing, the first and the last byte of a huge frame, and one of a small one behind it.
+        for flipped in [None, Some(100), Some(100 + huge - 1), Some(100 + huge)] {
+            let mut stored = text.clone();
+            if let Some(at) = flipped {
+                stored[at] ^= 1;
+            }
+            let key = format!("f{flipped:?}/");
+            store.put(&format!("{key}t"), Bytes::from(stored)).await.expect("is stored");
+            let mut reader = Frames::open(&store, &key, &file, &frames).await.expect("opens");
+            let (mut read, mut ended, mut most) = (Vec::new(), 0, 0);
+            let outcome = loop {
+                match reader.next().await {
+                    Ok(Some(Piece { bytes, ends })) => {
+                        most = most.max(bytes.len());
+                        read.extend_from_slice(&bytes);
+                        ended += usize::from(ends);
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(e) => break Err(e),
+                }
+            };
+            assert!(most < HUGE_FRAME as usize / 4, "{most} bytes at once");
+            match flipped {
+                None => assert!(outcome.is_ok() && ended == frames.len() && read == text),
+                Some(at) => {
+                    let e = outcome.expect_err("a byte was flipped");
+                    let good = frames.iter().take_while(|f| f.offset + f.length <= at as u64).count();
+                    assert!(ended == good && e.message().contains("are not what was stored"), "{at}: {ended}, {e}");
+                }
+            }
+        }
+    }
+}

@@ -45,8 +45,8 @@ const GROUP_BYTES: u64 = 16 << 20;
 const AHEAD_BYTES: u64 = 256 << 10;
 const AHEAD: usize = 32;
 
-/// Stored bytes of a huge frame that are decompressed at a time.
-const PIECE_BYTES: usize = 16 << 10;
+/// Stored bytes of a huge frame that are decompressed at a time: 4 bytes of zstd can stand for 128 KiB.
+const PIECE_BYTES: usize = 512;
 
 /// Text is handed to the server in pieces of this size.
 const TEXT_BYTES: usize = 256 << 10;
@@ -396,10 +396,14 @@ impl Restore {
                         Some(reader) => reader,
                         none => none.insert(FrameReader::new(compression)?),
                     };
-                    for bytes in bytes.chunks(PIECE_BYTES) {
-                        let text = reader.text(bytes).map_err(|e| e.context(&file.path))?;
-                        self.progress.event(Event::Restored(text.len() as u64));
-                        into.send(text.into()).await.map_err(failed)?;
+                    let mut text = Vec::new();
+                    let last = bytes.len().saturating_sub(1) / PIECE_BYTES;
+                    for (n, bytes) in bytes.chunks(PIECE_BYTES).enumerate() {
+                        text.append(&mut reader.text(bytes).map_err(|e| e.context(&file.path))?);
+                        if text.len() >= TEXT_BYTES || n == last {
+                            self.progress.event(Event::Restored(text.len() as u64));
+                            into.send(std::mem::take(&mut text).into()).await.map_err(failed)?;
+                        }
                     }
                     if ends {
                         open = None;
@@ -441,9 +445,11 @@ impl Restore {
 }
 
 async fn check_terminator(frames: &mut Frames<'_>, file: &File, compression: Compression) -> Result<()> {
-    let Some(Piece { bytes, .. }) = frames.next().await? else { return Ok(()) };
     let mut text = Vec::new();
-    frame::open_frame(compression, bytes)?.read_to_end(&mut text).map_err(|e| frame::damaged(e).context(&file.path))?;
+    if let Some(Piece { bytes, .. }) = frames.next().await? {
+        let read = frame::open_frame(compression, bytes)?.read_to_end(&mut text);
+        read.map_err(|e| frame::damaged(e).context(&file.path))?;
+    }
     if text != frame::TERMINATOR {
         let message = format!("stored file {}: it does not end as COPY data must", file.path);
         return Err(Error::new(Kind::Archive, message));
@@ -677,6 +683,33 @@ mod tests {
             ("pg_restore: permission denied for schema public (CREATE TABLE public.orders (id integer))", false),
         ] {
             assert_eq!(harmless(line), excused, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_must_end_as_copy_data_does() {
+        use crate::{manifest::Frame, store::local::LocalStore};
+        let root = tempfile::tempdir().expect("has a folder");
+        let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
+        for (n, text) in [frame::TERMINATOR, b"\\.\n\n".as_slice(), b"1\n\\.\n\n\n", b""].into_iter().enumerate() {
+            for compression in [Compression::None, Compression::Gzip(1), Compression::Zstd(1)] {
+                let mut writer = frame::FrameWriter::new(compression);
+                writer.write(text).unwrap();
+                let stored = writer.finish().unwrap().unwrap();
+                let (length, sha256) =
+                    (stored.len() as u64, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&stored)));
+                let file = File { path: format!("t{n}{}", compression.suffix()), size: length, sha256: sha256.clone() };
+                store.put(&file.path, stored.into()).await.expect("is stored");
+                let frames = [Frame { offset: 0, length, sha256 }];
+                let mut reader = Frames::open(&store, "", &file, &frames).await.expect("opens");
+                let checked = check_terminator(&mut reader, &file, compression).await;
+                assert_eq!(checked.is_ok(), n == 0, "{text:?} {compression}: {checked:?}");
+                let again = check_terminator(&mut reader, &file, compression).await;
+                assert!(
+                    again.is_err_and(|e| e.message().contains("does not end as COPY data must")),
+                    "no frame is left"
+                );
+            }
         }
     }
 

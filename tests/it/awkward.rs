@@ -1,12 +1,15 @@
 //! Everything awkward, on every major: backed up, proven, downloaded by a plain S3 client, restored by plain pg_restore, equal.
 
-use crate::support::{
-    Result,
-    compare::compare,
-    pg::{self, Server},
-    run::{Ended, Savepoint},
-    s3::{self, S3},
-    scratch,
+use crate::{
+    options::stored,
+    support::{
+        Result,
+        compare::compare,
+        pg::{self, Server},
+        run::{Ended, Savepoint},
+        s3::{self, S3},
+        scratch,
+    },
 };
 use anyhow::{Context, ensure};
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -141,6 +144,79 @@ async fn everything_awkward_18() -> Result {
     survives(18).await
 }
 
+/// Each recorded frame of a table can be read alone, and begins and ends at a row; together they hold the rows that the chunks say.
+fn frames_hold_whole_rows(dir: &Path, table: &serde_json::Value) -> Result {
+    let name = table["file"].as_str().context("file")?;
+    let file = std::fs::read(dir.join(name))?;
+    for chunk in table["chunks"].as_array().context("chunks")? {
+        let mut rows = 0;
+        for frame in chunk["frames"].as_array().context("frames")? {
+            let number = |key: &str| anyhow::Ok(usize::try_from(frame[key].as_u64().context("no number")?)?);
+            let (offset, length) = (number("offset")?, number("length")?);
+            let frame = &file[offset..offset + length];
+            let text = match name.rsplit_once('.') {
+                Some((_, "zst")) => zstd::decode_all(frame)?,
+                Some((_, "gz")) => {
+                    let mut text = Vec::new();
+                    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(frame), &mut text)?;
+                    text
+                }
+                _ => frame.to_vec(),
+            };
+            ensure!(text.is_empty() || text.ends_with(b"\n"), "the frame at {offset} ends inside a row");
+            rows += text.iter().filter(|&&b| b == b'\n').count() as u64;
+        }
+        ensure!(Some(rows) == chunk["rows"].as_u64(), "{rows} rows in the frames of {chunk:#}");
+    }
+    Ok(())
+}
+
+/// Tiny rows beside rows that are larger than the wire's buffer, than a frame, and than what is handed to the store at once.
+async fn rows_of_all_sizes(major: u32, compression: &str) -> Result {
+    let server = pg::server(major).await?;
+    let db = format!("it_sizes_{major}_{compression}");
+    server.create_db(&db, "").await?;
+    // The filler cannot be compressed well; the first column orders the sizes.
+    let sql = "CREATE TABLE sizes (id int, t text); ALTER TABLE sizes ALTER t SET STORAGE EXTERNAL; \
+        CREATE TABLE filler AS SELECT string_agg(md5(g::text), '') AS f FROM generate_series(1, 200000) g; \
+        INSERT INTO sizes SELECT g, CASE g % 6 WHEN 0 THEN '' WHEN 1 THEN substr(f, 1, 200 << 10) WHEN 2 THEN 'x' \
+            WHEN 3 THEN substr(f, 100, 3 << 20) WHEN 4 THEN substr(f, 7, (128 << 10) - 4 - length(g::text) + g / 6 % 4) \
+            ELSE substr(f, 9, 6 << 20) END FROM filler, generate_series(1, 60) g; \
+        INSERT INTO sizes SELECT g, 'small' FROM generate_series(100, 30000) g; \
+        INSERT INTO sizes SELECT 1, f FROM filler; DROP TABLE filler; ANALYZE";
+    server.psql(&db, sql).await?;
+    let store = scratch()?;
+    let run = Savepoint::backup(&server.url(&db), &server.bin)?.to_folder(store.path());
+    run.args(["--compression", compression]).run().await?.expect(0)?.left_nothing()?;
+    let dir = stored(store.path())?;
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("manifest.json"))?)?;
+    let table = &manifest["tables"][0];
+    ensure!(table["rows"] == 29_962, "{}", table["rows"]);
+    frames_hold_whole_rows(&dir, table)?;
+    let copy = format!("{db}_copy");
+    server.create_db(&copy, "").await?;
+    server.pg_restore(&copy, &dir.join("archive")).await?;
+    let found = compare((server, &db), (server, &copy)).await?;
+    ensure!(found.is_empty(), "{found:#?}");
+    server.drop_db(&copy).await?;
+    server.drop_db(&db).await
+}
+
+#[tokio::test]
+async fn rows_of_all_sizes_plain() -> Result {
+    rows_of_all_sizes(14, "none").await
+}
+
+#[tokio::test]
+async fn rows_of_all_sizes_in_gzip_members() -> Result {
+    rows_of_all_sizes(15, "gzip").await
+}
+
+#[tokio::test]
+async fn rows_of_all_sizes_in_zstd_frames() -> Result {
+    rows_of_all_sizes(17, "zstd").await
+}
+
 /// A table larger than everything else is read by several connections, and is one file of many frames or members.
 async fn big_table(major: u32) -> Result {
     let server = pg::server(major).await?;
@@ -170,20 +246,7 @@ async fn big_table(major: u32) -> Result {
         frames.insert(frame["offset"].as_u64().context("offset")?, frame["length"].as_u64().context("length")?);
     }
     ensure!(chunks.len() > 1 && frames.len() > chunks.len(), "{} chunks, {} frames", chunks.len(), frames.len());
-    let file = std::fs::read(stored.dir.path().join(big["file"].as_str().context("file")?))?;
-    // Each recorded frame can be read alone, and begins and ends at a row.
-    for (offset, length) in frames {
-        let frame = &file[usize::try_from(offset)?..usize::try_from(offset + length)?];
-        let text = match major {
-            16.. => zstd::decode_all(frame)?,
-            _ => {
-                let mut text = Vec::new();
-                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(frame), &mut text)?;
-                text
-            }
-        };
-        ensure!(text.is_empty() || text.ends_with(b"\n"), "the frame at {offset} ends inside a row");
-    }
+    frames_hold_whole_rows(stored.dir.path(), big)?;
     server.create_db("it_big_copy", "").await?;
     server.pg_restore("it_big_copy", &stored.dir.path().join("archive")).await?;
     let found = compare((server, "it_big"), (server, "it_big_copy")).await?;

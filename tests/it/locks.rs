@@ -83,18 +83,20 @@ async fn a_waiting_alter_stops_nobody() -> Result {
         .psql(
             db,
             "CREATE TABLE early AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 600000) g; \
-             CREATE TABLE late AS SELECT generate_series(1, 1000) AS id",
+             CREATE TABLE late AS SELECT generate_series(1, 1000) AS id; \
+             CREATE TABLE beside_1 AS SELECT 1 AS id; CREATE TABLE beside_2 AS SELECT generate_series(1, 2) AS id",
         )
         .await?;
     let (store, temporary) = (scratch()?, scratch()?);
     let mut config = in_process(server, db, store.path(), temporary.path());
-    // One worker, the largest table first: `late` is last.
+    // One worker, the largest table first: `late` comes behind it, in one statement with two others.
     config.jobs = 1;
     let migration = Arc::new(Migration { server, db, began: Mutex::new(None), restoring: AtomicBool::new(false) });
     let run = savepoint::backup::run(&config, migration.clone(), CancellationToken::new());
     let report = tokio::time::timeout(Duration::from_secs(120), run).await.context("the backup waits for the ALTER")?;
     ensure!(report.outcome == Outcome::Proven, "{report:#?}");
     let manifest = &report.backup.context("no backup")?.manifest;
+    ensure!(manifest.tables.iter().map(|t| t.rows).sum::<u64>() == 601_003, "{:#?}", manifest.tables);
     let late = manifest.tables.iter().find(|t| t.name == "late").context("late")?;
     ensure!((late.rows, late.columns.len()) == (1000, 1), "{late:#?}");
     let mut alter = migration.began.lock().unwrap().take().context("no rows flowed")??;

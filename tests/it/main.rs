@@ -25,3 +25,4 @@ mod store;
 mod support;
 mod tls;
 mod toc;
+mod wire;

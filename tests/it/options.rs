@@ -20,7 +20,7 @@ use std::{
 const MAJOR: u32 = 17;
 
 /// The one backup in a folder.
-fn stored(store: &Path) -> Result<PathBuf> {
+pub fn stored(store: &Path) -> Result<PathBuf> {
     let mut folders = vec![store.to_owned()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -394,12 +394,14 @@ async fn memory_of_huge_rows_is_bounded() -> Result {
          CREATE TABLE bytes AS SELECT id, decode(t, 'hex') AS b FROM texts; \
          CREATE TABLE documents AS SELECT id, jsonb_build_object('t', t) AS d FROM texts; \
          CREATE TABLE mixed AS SELECT g AS id, repeat('small ', 3) AS t FROM generate_series(1, 5000) g; \
-         INSERT INTO mixed SELECT id, t FROM texts; INSERT INTO mixed SELECT 0, repeat('abcdef', 7000000)"
+         INSERT INTO mixed SELECT id, t FROM texts; INSERT INTO mixed SELECT 0, repeat('abcdef', 7000000); \
+         INSERT INTO mixed SELECT 0, t || repeat('a', 200000000) FROM texts WHERE id = 1"
     );
     server.psql(db, &sql).await?;
     let store = scratch()?;
     let most = peak_memory(server, db, &store).await?;
-    ensure!((1..256).contains(&most), "{most} MiB were used");
+    // 202 MiB were measured, and 584 when more of a huge frame is decompressed at once.
+    ensure!((1..240).contains(&most), "{most} MiB were used");
     // They are all there for a plain pg_restore.
     server.create_db("it_huge_copy", "").await?;
     server.pg_restore("it_huge_copy", &stored(store.path())?.join("archive")).await?;

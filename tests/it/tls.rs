@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A server with `ssl = on` of its own, stopped on drop.
-struct Server {
+pub struct Server {
     bin: PathBuf,
     dir: tempfile::TempDir,
     port: u16,
@@ -56,7 +56,7 @@ fn certificates(dir: &Path) {
 }
 
 impl Server {
-    fn start() -> Server {
+    pub fn start() -> Server {
         let root = crate::support::stack().join("pg");
         let bin = ["17", "18", "16", "15", "14"].map(|m| root.join(m).join("bin")).into_iter().find(|b| b.is_dir());
         let bin = bin.expect("scripts/test-stack.sh has fetched PostgreSQL");
@@ -101,7 +101,7 @@ impl Server {
         self.start_with(cert);
     }
 
-    fn target(&self, host: &str, parameters: &str) -> Target {
+    pub fn target(&self, host: &str, parameters: &str) -> Target {
         let at = self.dir.path().display().to_string();
         let url = format!(
             "postgresql://ann:Hunter2Mark@{host}:{}/postgres?hostaddr=127.0.0.1&{}",
