@@ -17,7 +17,7 @@ const MOST_CHUNKS: u32 = 4096;
 const MOST_TABLES: usize = 20_000;
 
 /// The most patterns that we name them by: for each, the server reads its list of all relations.
-const MOST_PATTERNS: usize = 500;
+const MOST_PATTERNS: usize = 2_000;
 
 /// A table that we take over.
 #[derive(Clone, Debug)]
