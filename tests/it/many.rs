@@ -4,7 +4,7 @@
 use crate::support::{Result, find, pg, run::Savepoint, scratch};
 use anyhow::{Context, ensure};
 use savepoint::{
-    archive::toc::{Toc, lossy, section},
+    archive::toc::{Toc, lossy},
     dump::exclude,
 };
 use std::{collections::BTreeSet, path::Path};
@@ -47,10 +47,10 @@ const NAMES: [&str; 31] = [
     "select",
 ];
 
-/// What else pg_dump writes: `(description, schema, name)` of everything in the data section.
+/// What else pg_dump writes: `(description, schema, name)` of every entry that stands for data.
 fn data(folder: &Path) -> Result<BTreeSet<(String, String, String)>> {
     let toc = Toc::parse(&std::fs::read(folder.join("toc.dat"))?)?;
-    let entries = toc.entries.iter().filter(|e| e.section == section::DATA);
+    let entries = toc.entries.iter().filter(|e| e.kind() == "SEQUENCE SET" || e.kind().ends_with(" DATA"));
     Ok(entries.map(|e| (e.kind().to_owned(), lossy(&e.namespace), lossy(&e.tag))).collect())
 }
 
