@@ -9,7 +9,10 @@ use flate2::{
     bufread::MultiGzDecoder,
     write::{GzEncoder, MultiGzDecoder as MultiGzWriter},
 };
-use std::io::{Cursor, Read, Write};
+use std::{
+    io::{Cursor, Read, Write},
+    sync::{Mutex, PoisonError},
+};
 
 /// A frame is closed once it holds this many compressed bytes: what a worker keeps in memory.
 pub const FRAME_BYTES: usize = 4 << 20;
@@ -136,10 +139,18 @@ impl Encoder {
 }
 
 /// The end of a data file as a frame of its own.
-pub fn terminator(compression: Compression) -> Result<Vec<u8>> {
+pub fn terminator(compression: Compression) -> Result<Bytes> {
+    // A compressor of its own costs more than the rows of a tiny table, and the bytes are always the same.
+    static MADE: Mutex<Vec<(Compression, Bytes)>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, bytes)) = made.iter().find(|(c, _)| *c == compression) {
+        return Ok(bytes.clone());
+    }
     let mut writer = FrameWriter::new(compression);
     writer.write(TERMINATOR)?;
-    Ok(writer.finish()?.unwrap_or_default())
+    let bytes = Bytes::from(writer.finish()?.unwrap_or_default());
+    made.push((compression, bytes.clone()));
+    Ok(bytes)
 }
 
 /// The text of one whole frame (or of several in a row), decompressed as it is read. A cut or damaged frame is an error

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod copy;
+pub mod exclude;
 pub mod fingerprint;
 pub mod frame;
 pub mod pattern;

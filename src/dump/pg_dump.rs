@@ -44,39 +44,6 @@ fn flag(flag: &str, value: &[u8]) -> OsString {
     OsString::from_vec([flag.as_bytes(), b"=", value].concat())
 }
 
-/// `--exclude-table-data` for exactly this table.
-fn exactly(schema: &[u8], name: &[u8]) -> Vec<u8> {
-    let quote = |raw: &[u8]| {
-        let mut quoted = vec![b'"'];
-        for &byte in raw {
-            quoted.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
-        }
-        quoted.push(b'"');
-        quoted
-    };
-    [quote(schema), quote(name)].join(&b'.')
-}
-
-/// Undoes `quote_ident` on `schema.name`.
-fn unquote(sql_name: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut pieces = vec![Vec::new()];
-    let mut quoted = false;
-    let mut bytes = sql_name.iter().peekable();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'"' if quoted && bytes.peek() == Some(&&b'"') => {
-                bytes.next();
-                pieces.last_mut()?.push(b'"');
-            }
-            b'"' => quoted = !quoted,
-            b'.' if !quoted => pieces.push(Vec::new()),
-            byte => pieces.last_mut()?.push(byte),
-        }
-    }
-    let name = pieces.pop()?;
-    Some((pieces.pop()?, name))
-}
-
 /// Options that say what is taken, for pg_dump.
 pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     let mut args = Vec::new();
@@ -127,12 +94,8 @@ pub fn start(
         .stdout(Stdout::Null)
         .target(target)
         .on_line(Arc::new(move |line: &str| progress.event(Event::Detail(line))));
-    for table in &plan.streams {
-        let raw = &table.relation.raw_sql_name;
-        let (schema, name) = unquote(raw).ok_or_else(|| {
-            Error::new(Kind::Database, format!("table {} has a name that cannot be read", table.relation.label()))
-        })?;
-        run = run.arg(flag("--exclude-table-data", &exactly(&schema, &name)));
+    for pattern in &plan.exclusions {
+        run = run.arg(flag("--exclude-table-data", pattern));
     }
     Ok(AbortOnDropHandle::new(tokio::spawn(finish(run, folder.to_owned()))))
 }
@@ -297,20 +260,5 @@ pub fn large_objects(
             Err(Error::new(Kind::Archive, format!("pg_dump wrote large object {oid}, which is not in the snapshot")))
         }
         None => Ok(all),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_survive_quoting_both_ways() {
-        for (schema, name) in [("public", "users"), ("We\"ird", "a.b"), ("x y", "caf\u{e9}\n"), ("\"", "\"\"")] {
-            let sql = format!("{}.{}", super::super::copy::quote(schema), super::super::copy::quote(name));
-            assert_eq!(unquote(sql.as_bytes()).unwrap(), (schema.as_bytes().to_vec(), name.as_bytes().to_vec()));
-            assert_eq!(exactly(schema.as_bytes(), name.as_bytes()), sql.as_bytes());
-        }
-        assert_eq!(unquote(b"public.users").unwrap(), (b"public".to_vec(), b"users".to_vec()));
     }
 }

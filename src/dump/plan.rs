@@ -3,6 +3,7 @@
 use super::{
     catalog::{Relation, Size},
     copy::{self, Pages},
+    exclude,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,8 +13,11 @@ pub const CHUNK_BYTES: u64 = 32 << 20;
 /// The most pieces that a table is cut into; larger tables get larger pieces.
 const MOST_CHUNKS: u32 = 4096;
 
-/// The most tables that we take over: pg_dump needs quadratic time for its list of exclusions.
-const MOST_TABLES: usize = 2_000;
+/// The most tables that we take over: pg_dump looks through the whole list of exclusions for each table.
+const MOST_TABLES: usize = 20_000;
+
+/// The most patterns that we name them by: for each, the server reads its list of all relations.
+const MOST_PATTERNS: usize = 2_000;
 
 /// A table that we take over.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct TablePlan {
 pub struct Plan {
     /// Tables that we take over, largest first.
     pub streams: Vec<TablePlan>,
+    /// Patterns that name these tables to pg_dump, so that it leaves out their rows.
+    pub exclusions: Vec<Vec<u8>>,
     /// Tables whose rows pg_dump writes, if it writes any (it alone knows which tables of an extension it takes).
     pub pg_dump: Vec<Relation>,
     /// What is left out, and why.
@@ -67,7 +73,7 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
             if !relation.utf8 {
                 plan.unproven.push(format!("rows of {label}: its name is no UTF-8, so only pg_dump could read it"));
                 plan.pg_dump.push(relation.clone());
-            } else if relation.load_via_root {
+            } else if relation.load_via_root || exclude::raw_name(relation).is_none() {
                 plan.pg_dump.push(relation.clone());
             } else {
                 let size = sizes.get(&relation.oid).copied().unwrap_or_default();
@@ -96,7 +102,17 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
         plan.left_out.push(format!("{tables}: left out by the filter"));
     }
     plan.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
-    let small = plan.streams.split_off(plan.streams.len().min(MOST_TABLES));
+    let mut most = plan.streams.len().min(MOST_TABLES);
+    loop {
+        let names = plan.streams[..most].iter().filter_map(|t| exclude::raw_name(&t.relation));
+        plan.exclusions = exclude::patterns(names);
+        if plan.exclusions.len() <= MOST_PATTERNS {
+            break;
+        }
+        // Every pattern names a table or more.
+        most = (most / 4 * 3).max(MOST_PATTERNS);
+    }
+    let small = plan.streams.split_off(most);
     plan.pg_dump.extend(small.into_iter().map(|t| t.relation));
     plan
 }
@@ -156,12 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn above_two_thousand_tables_the_small_ones_are_left_to_pg_dump() {
-        let relations: Vec<Relation> = (1..=2_500).map(relation).collect();
-        let sizes = (1..=2_500).map(|oid| (oid, Size { bytes: u64::from(oid), pages: 1, rows_estimate: 0 })).collect();
-        let plan = plan(&relations, &sizes, 17, false);
-        assert_eq!((plan.streams.len(), plan.pg_dump.len()), (2_000, 500));
-        assert!(plan.streams.iter().all(|t| t.size.bytes > 500));
-        assert_eq!(plan.expected.len(), 2_500);
+    fn too_many_tables_are_left_to_pg_dump_the_small_ones_first() {
+        let all = |n: u32, name: fn(u32) -> String| {
+            let mut relations: Vec<Relation> = (1..=n).map(relation).collect();
+            for r in &mut relations {
+                r.raw_sql_name = format!("s.{}", name(r.oid)).into();
+            }
+            let sizes = (1..=n).map(|oid| (oid, Size { bytes: u64::from(oid), pages: 1, rows_estimate: 0 })).collect();
+            plan(&relations, &sizes, 17, false)
+        };
+        let plain = all(20_500, |n| format!("t{n}"));
+        assert_eq!((plain.streams.len(), plain.pg_dump.len()), (20_000, 500));
+        assert!(plain.streams.iter().all(|t| t.size.bytes > 500));
+        assert!(plain.exclusions.len() < 50);
+        assert_eq!(plain.expected.len(), 20_500);
+        let odd = all(2_500, |n| format!("\"t {n}\""));
+        assert_eq!((odd.exclusions.len(), odd.streams.len()), (MOST_PATTERNS, MOST_PATTERNS));
+        assert!(odd.streams.iter().all(|t| t.size.bytes > 500));
     }
 }

@@ -13,6 +13,7 @@ use rustix::{
     process::geteuid,
 };
 use std::{
+    collections::HashMap,
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
     ops::Range,
@@ -21,7 +22,10 @@ use std::{
         unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tempfile::NamedTempFile;
 use time::OffsetDateTime;
@@ -37,9 +41,35 @@ const READ_SIZE: usize = 256 * 1024;
 pub struct LocalStore {
     root: PathBuf,
     owner: Owner,
+    flushes: Flushes,
     /// Nothing reads it: it cleans up when the last copy of this store goes.
     _made: Arc<Made>,
 }
+
+/// Flushes a folder once for all files that got their names in it meanwhile.
+#[derive(Debug, Default)]
+struct Flush {
+    renamed: AtomicU64,
+    /// How many of them are flushed.
+    flushed: Mutex<u64>,
+}
+
+impl Flush {
+    /// Returns when the names of all files renamed before this call are on disk.
+    fn flush(&self, folder: &Path) -> io::Result<()> {
+        let mine = self.renamed.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut flushed = lock(&self.flushed);
+        if *flushed < mine {
+            let all = self.renamed.load(Ordering::Acquire);
+            File::open(folder)?.sync_all()?;
+            *flushed = all;
+        }
+        Ok(())
+    }
+}
+
+/// By folder.
+type Flushes = Arc<Mutex<HashMap<PathBuf, Arc<Flush>>>>;
 
 /// Folders that [`LocalStore::open`] made, the innermost first. A run that stored nothing leaves none of them behind.
 #[derive(Debug)]
@@ -66,7 +96,7 @@ impl LocalStore {
             let made = Arc::new(Made(missing));
             create_folders(&root, owner)
                 .map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
-            Ok(Self { root, owner, _made: made })
+            Ok(Self { root, owner, flushes: Flushes::default(), _made: made })
         })
         .await
     }
@@ -80,12 +110,12 @@ impl LocalStore {
     }
 
     async fn write(&self, key: &str, body: Bytes, replace: bool) -> Result<()> {
-        let (path, root, owner) = (self.path(key)?, self.root.clone(), self.owner);
+        let (path, root, owner, flushes) = (self.path(key)?, self.root.clone(), self.owner, self.flushes.clone());
         blocking(move || {
             let cannot = |e| failed(format!("cannot write {}", path.display()), e);
             let temp = new_partial(&root, &path, owner).map_err(cannot)?;
             temp.as_file().write_all_at(&body, 0).map_err(cannot)?;
-            publish(temp, &path, replace)
+            publish(temp, &path, replace, &flushes)
         })
         .await
     }
@@ -106,13 +136,14 @@ impl Store for LocalStore {
     }
 
     async fn create_upload(&self, key: &str) -> Result<Arc<dyn Upload>> {
-        let (path, root, owner) = (self.path(key)?, self.root.clone(), self.owner);
+        let (path, root, owner, flushes) = (self.path(key)?, self.root.clone(), self.owner, self.flushes.clone());
         blocking(move || {
             let cannot = |e| failed(format!("cannot write {}", path.display()), e);
             let temp = new_partial(&root, &path, owner).map_err(cannot)?;
             let file = Arc::new(temp.as_file().try_clone().map_err(cannot)?);
             let parts = Mutex::new(Parts::new());
-            Ok(Arc::new(LocalUpload { root, path, file, temp: Mutex::new(Some(temp)), parts }) as Arc<dyn Upload>)
+            Ok(Arc::new(LocalUpload { root, path, file, flushes, temp: Mutex::new(Some(temp)), parts })
+                as Arc<dyn Upload>)
         })
         .await
     }
@@ -220,6 +251,7 @@ struct LocalUpload {
     root: PathBuf,
     path: PathBuf,
     file: Arc<File>,
+    flushes: Flushes,
     temp: Mutex<Option<NamedTempFile>>,
     parts: Mutex<Parts<()>>,
 }
@@ -245,11 +277,11 @@ impl Upload for LocalUpload {
         let Some(temp) = lock(&self.temp).take() else {
             return Err(Error::new(Kind::Store, format!("cannot complete {name}: the upload has ended")));
         };
-        let path = self.path.clone();
+        let (path, flushes) = (self.path.clone(), self.flushes.clone());
         blocking(move || {
             // A part that was sent twice may have been longer the first time.
             temp.as_file().set_len(total).map_err(|e| failed(format!("cannot write {name}"), e))?;
-            publish(temp, &path, true)
+            publish(temp, &path, true, &flushes)
         })
         .await
     }
@@ -372,7 +404,7 @@ fn new_partial(root: &Path, path: &Path, owner: Owner) -> io::Result<NamedTempFi
 }
 
 /// Flushes a finished file and gives it its name.
-fn publish(temp: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
+fn publish(temp: NamedTempFile, path: &Path, replace: bool, flushes: &Flushes) -> Result<()> {
     let cannot = |e| failed(format!("cannot write {}", path.display()), e);
     temp.as_file().sync_all().map_err(cannot)?;
     let renamed = if replace { temp.persist(path) } else { temp.persist_noclobber(path) };
@@ -381,7 +413,8 @@ fn publish(temp: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
         _ => cannot(e.error),
     })?;
     let folder = path.parent().unwrap_or(path);
-    File::open(folder).and_then(|f| f.sync_all()).map_err(cannot)
+    let flush = lock(flushes).entry(folder.to_path_buf()).or_default().clone();
+    flush.flush(folder).map_err(cannot)
 }
 
 /// Removes a file, which need not be there, and the folders above it that are empty then.

@@ -268,14 +268,15 @@ async fn count(session: &Session, table: &Table) -> Result<Result<Fingerprint, S
 async fn sequences(session: &Session, expected: &[Sequence], found: &mut Comparison) -> Result<()> {
     for batch in expected.chunks(200) {
         // One query for many; a sequence that is missing would fail them all, so existence is asked first.
-        let mut selects = Vec::new();
-        for (n, s) in batch.iter().enumerate() {
-            let name = copy::qualified(&s.schema, &s.name);
-            let there = session.query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&name]).await;
-            if there.map_err(|e| connect::error("cannot look up a sequence", e))?.get(0) {
-                selects.push(format!("SELECT {n}::pg_catalog.int4, last_value, is_called FROM {name}"));
-            }
-        }
+        let names: Vec<String> = batch.iter().map(|s| copy::qualified(&s.schema, &s.name)).collect();
+        let sql = "SELECT pg_catalog.to_regclass(name) IS NOT NULL FROM pg_catalog.unnest($1::pg_catalog.text[])
+                     WITH ORDINALITY AS u (name, n) ORDER BY n";
+        let there = session.query(sql, &[&names]).await;
+        let there = there.map_err(|e| connect::error("cannot look up the sequences", e))?;
+        let selects: Vec<String> = (names.iter().zip(there).enumerate())
+            .filter(|(_, (_, there))| there.get(0))
+            .map(|(n, (name, _))| format!("SELECT {n}::pg_catalog.int4, last_value, is_called FROM {name}"))
+            .collect();
         let mut is: BTreeMap<i32, (i64, bool)> = BTreeMap::new();
         if !selects.is_empty() {
             let rows = session.query(&selects.join(" UNION ALL "), &[]).await;
