@@ -521,7 +521,7 @@ impl Ground<'_> {
         let pg_dump =
             pg_dump::start(tools, target, &snapshot.id, filter, &plan, compression, &dump_folder, progress.clone())?;
         let session = &snapshot.session;
-        let matviews = snapshot::with_role_path(session, async || catalog::matviews(session, filter).await).await?;
+        let matviews = snapshot::with_role_path(session, catalog::matviews(session, filter)).await?;
         let (all_roles, large, sequence_names) = tokio::try_join!(
             catalog::roles(session),
             catalog::large_objects(session),

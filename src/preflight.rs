@@ -19,6 +19,7 @@ use crate::{
     store::{self, Store},
     verify::server::Server,
 };
+use futures_util::future::join;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -300,8 +301,15 @@ async fn ask_destination(config: &BackupConfig, reach: Reach) -> Result<(String,
 /// Asks everything but the destination.
 async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     let target = asked.take("connection", config.source.clone().pin().await)?;
-    let session = asked.take("connection", reading_session(&target, 0, "").await)?;
-    let mut source = asked.take("connection", catalog::source(&session).await)?;
+    let (session, second) = tokio::join!(reading_session(&target, 0, ""), connect::connect(&target, "savepoint"));
+    let session = asked.take("connection", session)?;
+    let (source, unpooled, extensions, large) = tokio::join!(
+        catalog::source(&session),
+        unpooled(&session, second),
+        catalog::extensions(&session),
+        large_object_bytes(&session)
+    );
+    let mut source = asked.take("connection", source)?;
     source.host = config.source.host_label(config.redact_host);
     source.port = config.source.port;
     if !MAJORS.contains(&source.major) {
@@ -322,10 +330,7 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
             Some("compression: auto or gzip (zstd is read from PostgreSQL 16 on)".into()),
         );
     }
-    let (pooled, extensions, large) =
-        tokio::join!(behaves_pooled(&target, &session), catalog::extensions(&session), large_object_bytes(&session));
-    let pooled = asked.take("pooler", pooled)?;
-    if pooled {
+    let Some(passing) = asked.take("pooler", unpooled)? else {
         asked.answer(
             "pooler",
             Status::Failed,
@@ -333,7 +338,7 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
             Some("connect to PostgreSQL directly, not through PgBouncer's transaction mode: name the server's own host and port (5432)".into()),
         );
         return None;
-    }
+    };
     asked.ok("pooler", "a direct connection");
     standby(&source, asked);
     // From here on with the settings of its version.
@@ -364,7 +369,7 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
             Ok((server, missing))
         })))
     });
-    let jobs = last_questions(&session, &source, config, asked).await;
+    let jobs = last_questions(&session, passing, &source, config, asked).await;
     if asked.reach == Reach::Look {
         asked.answer("throwaway", Status::Skipped, "not started in a dry run", None);
     }
@@ -378,20 +383,22 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
     Some(Ready { target, session, source, extensions, tools, store: None, server, scratch, jobs })
 }
 
-/// Privileges and room; the connections that there is room for.
+/// Privileges and room; the connections that there is room for. `passing`: a process that is about to end.
 async fn last_questions(
     session: &Session,
+    passing: i32,
     source: &Source,
     config: &BackupConfig,
     asked: &mut Asked<'_>,
 ) -> Option<usize> {
     let (tables, jobs) = tokio::join!(
-        snapshot::with_role_path(session, async || {
-            tokio::try_join!(catalog::relations(session, &config.filter), unreadable_objects(session, config))
+        snapshot::with_role_path(session, async {
+            Ok(join(catalog::relations(session, &config.filter), unreadable_objects(session, config)).await)
         }),
-        free_connections(session, config.jobs)
+        free_connections(session, passing, config.jobs)
     );
     let (relations, objects) = asked.take("privileges", tables)?;
+    let (relations, objects) = (asked.take("privileges", relations)?, asked.take("privileges", objects)?);
     privileges(source, &relations, objects, asked);
     let jobs = asked.take("connections", jobs)?;
     let free = if jobs < config.jobs {
@@ -438,28 +445,28 @@ fn enough_space(path: &std::path::Path) -> Result<()> {
 }
 
 /// A transaction pooler gives the server process that one session has just left to the next one that begins a transaction.
-async fn behaves_pooled(target: &Target, first: &Session) -> Result<bool> {
+/// Returns the second session's process, or `None` when it is so.
+async fn unpooled(first: &Session, second: Result<Session>) -> Result<Option<i32>> {
+    let second = second?;
     let look = async {
-        let second = connect::connect(target, "savepoint").await?;
-        let before = server_process(first).await?;
-        let failed = |e| connect::error("cannot ask for the server process", e);
-        second.batch_execute("BEGIN").await.map_err(failed)?;
-        let held = server_process(&second).await?;
-        let after = server_process(first).await?;
-        second.batch_execute("ROLLBACK").await.map_err(failed)?;
-        Ok(before == held || held == after || before != after)
+        let before = server_process(first, "").await?;
+        let held = server_process(&second, "BEGIN; ").await?;
+        let after = server_process(first, "").await?;
+        let pooled = before == held || held == after || before != after;
+        Ok((!pooled).then_some(held))
     };
     match tokio::time::timeout(Duration::from_secs(20), look).await {
         Ok(answer) => answer,
         // A pool of one process: the second session waits for the first.
-        Err(_) => Ok(true),
+        Err(_) => Ok(None),
     }
 }
 
 /// The process behind a session, by the simple protocol: a prepared statement may be unknown to a pooler's next process.
-async fn server_process(session: &Session) -> Result<Option<String>> {
-    let pid = session.simple_value("SELECT pg_catalog.pg_backend_pid()").await;
-    pid.map_err(|e| connect::error("cannot ask for the server process", e))
+async fn server_process(session: &Session, begin: &str) -> Result<i32> {
+    let pid = session.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
+    let pid = pid.map_err(|e| connect::error("cannot ask for the server process", e))?;
+    pid.and_then(|p| p.parse().ok()).ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
 }
 
 fn standby(source: &Source, asked: &mut Asked<'_>) {
@@ -571,30 +578,32 @@ async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<
         if !config.filter.takes_large_objects() {
             return Ok(0);
         }
-        Ok(session.query_one(large, &[]).await.map_err(failed)?.get(0))
+        Ok(session.query_typed_one(large, &[]).await.map_err(failed)?.get(0))
     };
-    let sequences = async { session.query(&sequences, &[]).await.map_err(failed) };
-    let (sequences, large) = tokio::try_join!(sequences, large)?;
+    let sequences = async { session.query_typed(&sequences, &[]).await.map_err(failed) };
+    let (sequences, large) = join(sequences, large).await;
+    let (sequences, large) = (sequences?, large?);
     let sequences =
         sequences.iter().map(|r| String::from_utf8_lossy(&r.get::<_, connect::Raw>(0).0).into_owned()).collect();
     Ok((sequences, large))
 }
 
-async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
+async fn free_connections(session: &Session, passing: i32, wanted: usize) -> Result<usize> {
     // Each limit less what counts against it; a limit of -1 is none. reserved_connections exists from 16 on.
-    let sql = "SELECT least(
+    let sql = format!("SELECT least(
                   pg_catalog.current_setting('max_connections')::pg_catalog.int8
                     - pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8
                     - coalesce(pg_catalog.current_setting('reserved_connections', true)::pg_catalog.int8, 0)
-                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND pid <> {passing}),
                   (SELECT nullif(rolconnlimit, -1)::pg_catalog.int8 FROM pg_catalog.pg_roles WHERE rolname = current_user AND NOT rolsuper)
-                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user),
+                    - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND pid <> {passing}),
                   (SELECT nullif(datconnlimit, -1)::pg_catalog.int8 FROM pg_catalog.pg_database
                     WHERE datname = pg_catalog.current_database()
                       AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))
                     - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()
-                        AND backend_type = 'client backend'))";
-    let row = session.query_one(sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
+                        AND backend_type = 'client backend' AND pid <> {passing}))");
+    let row =
+        session.query_typed_one(&sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
     let free: i64 = row.get(0);
     // This session is to hold the snapshot.
     let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
@@ -609,7 +618,8 @@ async fn free_connections(session: &Session, wanted: usize) -> Result<usize> {
 }
 
 async fn large_object_bytes(session: &Session) -> Result<u64> {
-    let row = session.query_one("SELECT pg_catalog.pg_total_relation_size('pg_catalog.pg_largeobject')", &[]).await;
+    let row =
+        session.query_typed_one("SELECT pg_catalog.pg_total_relation_size('pg_catalog.pg_largeobject')", &[]).await;
     Ok(row.map_err(|e| connect::error("cannot read the size of the large objects", e))?.get::<_, i64>(0).max(0) as u64)
 }
 

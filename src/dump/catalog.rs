@@ -8,7 +8,7 @@ use crate::{
     postgres::connect::{self, Raw},
 };
 use std::collections::HashMap;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, types::Type};
 
 /// A table, partitioned table or leaf, as the catalog shows it.
 #[derive(Clone, Debug)]
@@ -90,7 +90,8 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: &str) ->
 
 /// Runs a catalog query.
 async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
-    client.query(sql, &[]).await.map_err(|e| connect::error(&format!("cannot read {what}"), e))
+    // In one round trip, where preparing it would take another.
+    client.query_typed(sql, &[]).await.map_err(|e| connect::error(&format!("cannot read {what}"), e))
 }
 
 /// Every ordinary and partitioned table outside the system schemas, and those that an extension put there. Takes no lock and calls nothing that does.
@@ -194,7 +195,7 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
                         / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS pages,
                       c.reltuples::pg_catalog.int8 AS estimate
                  FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
-    let rows = client.query(sql, &[&tables]).await;
+    let rows = client.query_typed(sql, &[(&tables, Type::OID_ARRAY)]).await;
     let mut sizes = HashMap::new();
     for row in rows.map_err(|e| connect::error("cannot read the sizes of the tables", e))? {
         let size = Size {

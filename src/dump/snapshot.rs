@@ -11,6 +11,7 @@ use crate::{
     },
     progress::{Event, Progress},
 };
+use futures_util::future::join3;
 use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
 use tokio_postgres::error::SqlState;
@@ -86,18 +87,24 @@ async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_po
     Ok(())
 }
 
-/// Runs catalog queries with the role's own search_path, by which pg_dump matches patterns without a schema.
-pub async fn with_role_path<T>(session: &Session, work: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
-    let failed = |e| connect::error("cannot set the search_path", e);
-    session.batch_execute("RESET search_path").await.map_err(failed)?;
-    let done = work().await?;
-    session.batch_execute("SELECT pg_catalog.set_config('search_path', '', false)").await.map_err(failed)?;
-    Ok(done)
+/// Runs catalog queries with the role's own search_path, by which pg_dump matches patterns without a schema, in one round trip. `work` has to
+/// send all of its statements when it is first polled: what it sends later finds an empty search_path.
+pub async fn with_role_path<T>(session: &Session, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let set = |sql| async move {
+        session.batch_execute(sql).await.map_err(|e| connect::error("cannot set the search_path", e))
+    };
+    let reset = set("RESET search_path");
+    let restored = set("SELECT pg_catalog.set_config('search_path', '', false)");
+    // Statements are sent in the order in which these are polled first.
+    let (reset, done, restored) = join3(reset, work, restored).await;
+    reset?;
+    restored?;
+    done
 }
 
 /// Every table outside the system schemas, with what the filter says of it.
 pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
-    with_role_path(session, async || catalog::relations(session, filter).await).await
+    with_role_path(session, catalog::relations(session, filter)).await
 }
 
 /// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
