@@ -49,10 +49,17 @@ impl Migration {
     }
 
     fn begin(&self) -> Result<Child> {
+        // It was started before any row flowed. Whoever waits here holds a thread up, so what comes next may not tell that it has ended.
+        let begun = Instant::now();
+        let is_gone = || {
+            let sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'";
+            begun.elapsed() > Duration::from_secs(4)
+                && self.psql(sql).output().is_ok_and(|o| o.stdout.starts_with(b"t"))
+        };
         self.wait_for(
             "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
              WHERE relation = 'late'::regclass AND granted AND application_name = 'pg_dump'",
-            || self.restoring.load(Ordering::Relaxed),
+            || self.restoring.load(Ordering::Relaxed) || is_gone(),
         )?;
         let alter = self.psql("ALTER TABLE late ADD COLUMN more int").spawn()?;
         self.wait_for("SELECT count(*) > 0 FROM pg_locks WHERE relation = 'late'::regclass AND NOT granted", || false)?;
