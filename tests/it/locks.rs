@@ -52,7 +52,8 @@ impl Migration {
         // It was started before any row flowed. Whoever waits here holds a thread up, so what comes next may not tell that it has ended.
         let begun = Instant::now();
         let is_gone = || {
-            let sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = 'it_alter'";
+            let sql =
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = 'it_alter'";
             begun.elapsed() > Duration::from_secs(4)
                 && self.psql(sql).output().is_ok_and(|o| o.stdout.starts_with(b"t"))
         };
