@@ -283,10 +283,9 @@ async fn clean_up(traces: &Shared, failed: bool, limit: Duration, progress: &dyn
     let ended = with(traces, |t| t.tracker.clone());
     ended.close();
     let _ = tokio::time::timeout(limit / 2, ended.wait()).await;
-    let starting = with(traces, |t| t.starting.clone());
-    let (server, scratch, store, folder, sinks, committed) = with(traces, |t| {
-        let sinks = std::mem::take(&mut t.sinks);
-        (t.server.take(), t.scratch.take(), t.store.take(), t.folder.take(), sinks, t.committed.is_some())
+    let (starting, server, scratch, store, folder, sinks, committed) = with(traces, |t| {
+        let (starting, sinks) = (t.starting.clone(), std::mem::take(&mut t.sinks));
+        (starting, t.server.take(), t.scratch.take(), t.store.take(), t.folder.take(), sinks, t.committed.is_some())
     });
     let remove_stored = async {
         if !failed || committed {
@@ -557,7 +556,7 @@ impl Ground<'_> {
             let task = |pages: &Option<copy::Pages>| Task { job: job.clone(), pages: *pages, planned };
             pieces.extend(table.chunks.iter().map(task));
         }
-        for batch in worker::batches(pieces) {
+        for batch in copy::batches(pieces, |task| task.planned) {
             // The queue's other end is held by the engine below.
             let _ = tasks.send(batch);
         }

@@ -83,18 +83,8 @@ impl Starting {
 
     /// The server, when it has all that the source needs; the same error as of a question that was answered with no.
     pub async fn up(&mut self) -> Result<Server> {
-        let mut checks = Vec::new();
-        let started = self.finish().await;
-        let (server, missing) = started.map_err(|e| {
-            let message = format!("throwaway: {}", e.one_line());
-            match e.hint_text() {
-                Some(hint) => Error::new(e.kind(), message).hint(hint),
-                None => Error::new(e.kind(), message),
-            }
-        })?;
-        for (name, why) in missing {
-            checks.push(lacks(&name, &why));
-        }
+        let (server, missing) = self.finish().await.map_err(|e| e.context("throwaway"))?;
+        let checks: Vec<Check> = missing.iter().map(|(name, why)| lacks(name, why)).collect();
         if checks.is_empty() {
             return Ok(server);
         }

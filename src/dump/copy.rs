@@ -10,20 +10,20 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The names in `a, "b c"`, without their quotes.
-pub fn unquoted(list: &str) -> Vec<String> {
-    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
-    let mut chars = list.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                name.push('"');
+/// The names in `a, "b c"` or `s."t"`, as `quote_ident` writes them, without their quotes. Bytes: a name need not be UTF-8.
+pub fn unquoted(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
+    let (mut names, mut name, mut quoted) = (Vec::new(), Vec::new(), false);
+    let mut bytes = list.iter().peekable();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'"' if quoted && bytes.peek() == Some(&&b'"') => {
+                bytes.next();
+                name.push(b'"');
             }
-            '"' => quoted = !quoted,
-            ',' if !quoted => names.push(std::mem::take(&mut name)),
-            c if c.is_whitespace() && !quoted => {}
-            c => name.push(c),
+            b'"' => quoted = !quoted,
+            byte if byte == separator && !quoted => names.push(std::mem::take(&mut name)),
+            byte if byte.is_ascii_whitespace() && !quoted => {}
+            byte => name.push(byte),
         }
     }
     names.push(name);
@@ -63,6 +63,29 @@ pub fn copy_out(table: &Table, pages: Option<Pages>, encoding: &str) -> String {
     format!("COPY {what} TO STDOUT WITH (ENCODING '{encoding}')")
 }
 
+/// Small pieces of tables that are read with one statement, and the bytes that they come to at most.
+const BATCH_PIECES: usize = 32;
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// Puts small pieces together, in their order; `bytes`: the size of a piece.
+pub fn batches<T>(pieces: impl IntoIterator<Item = T>, bytes: impl Fn(&T) -> u64) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for piece in pieces {
+        // An empty table costs something as well.
+        let bytes = bytes(&piece).max(BATCH_BYTES / BATCH_PIECES as u64);
+        match batches.last_mut() {
+            Some(last) if bytes <= room => last.push(piece),
+            _ => {
+                batches.push(vec![piece]);
+                room = BATCH_BYTES;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    batches
+}
+
 /// Writes rows into the table.
 pub fn copy_in(table: &Table, encoding: &str) -> String {
     let columns = columns(table);
@@ -89,6 +112,22 @@ pub fn cut(bytes: u64, pages: u32, chunk_bytes: u64, most: u32) -> Option<Vec<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_pieces_share_a_statement_and_large_ones_stand_alone() {
+        let sizes = [64 << 20, 2 << 20, 700 << 10, 300 << 10, 300 << 10, 0, 5 << 20, 0];
+        let expected: [&[u64]; 6] = [&sizes[..1], &sizes[1..2], &sizes[2..4], &sizes[4..6], &sizes[6..7], &sizes[7..]];
+        assert_eq!(batches(sizes, |s| *s), expected);
+        assert!(batches([0; 100], |s| *s).iter().map(Vec::len).eq([32, 32, 32, 4]));
+        assert!(batches([], |s: &u64| *s).is_empty());
+    }
+
+    #[test]
+    fn quoted_names_are_read_as_written() {
+        let of = |list: &str, separator| unquoted(list.as_bytes(), separator);
+        assert_eq!(of("a, \"b c\",\"d,\"\"(e)\"", b','), [&b"a"[..], b"b c", b"d,\"(e)"]);
+        assert_eq!(of("\"We.\"\"ird\".t", b'.'), [&b"We.\"ird"[..], b"t"]);
+    }
 
     #[test]
     fn ranges_tile_the_heap_and_the_last_is_open() {

@@ -3,10 +3,14 @@
 //! pg_dump asks the server once per pattern, and each question reads all of `pg_class`: a pattern per table takes time that grows with
 //! the square of their number. Outside of double quotes a pattern is a regular expression (psql manual, "Patterns"; `patternToSQLRegex`
 //! in PostgreSQL's source): dots, `*`, `?`, `$` and `"` have meanings of their own there, so only names of ASCII letters, digits and
-//! underscores are written so, and pieces with upper case in quotes, which would be folded. The expression is anchored at both ends and a schema holds each name once, so a pattern
-//! matches its tables and nothing else: never a sequence or a materialized view, whose data would be lost.
+//! underscores are written so, and pieces with upper case, which would be folded, in quotes. The expression is anchored at both ends and
+//! a schema holds each name once, so a pattern matches its tables and nothing else: never a sequence or a materialized view, whose data
+//! would be lost.
 
-use super::catalog::{RawName, Relation};
+use super::{
+    catalog::{RawName, Relation},
+    copy,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of one regular expression: the server's memory grows with their square.
@@ -68,20 +72,7 @@ fn quoted(raw: &[u8]) -> Vec<u8> {
 
 /// Undoes `quote_ident` on `schema.name`.
 fn unquote(sql_name: &[u8]) -> Option<RawName> {
-    let mut pieces = vec![Vec::new()];
-    let mut quoted = false;
-    let mut bytes = sql_name.iter().peekable();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'"' if quoted && bytes.peek() == Some(&&b'"') => {
-                bytes.next();
-                pieces.last_mut()?.push(b'"');
-            }
-            b'"' => quoted = !quoted,
-            b'.' if !quoted => pieces.push(Vec::new()),
-            byte => pieces.last_mut()?.push(byte),
-        }
-    }
+    let mut pieces = copy::unquoted(sql_name, b'.');
     let name = pieces.pop()?;
     Some((pieces.pop()?, name))
 }
@@ -144,7 +135,7 @@ mod tests {
     #[test]
     fn names_survive_quoting_both_ways() {
         for (schema, name) in [("public", "users"), ("We\"ird", "a.b"), ("x y", "caf\u{e9}\n"), ("\"", "\"\"")] {
-            let sql = format!("{}.{}", super::super::copy::quote(schema), super::super::copy::quote(name));
+            let sql = format!("{}.{}", copy::quote(schema), copy::quote(name));
             assert_eq!(unquote(sql.as_bytes()).unwrap(), (schema.as_bytes().to_vec(), name.as_bytes().to_vec()));
             assert_eq!([quoted(schema.as_bytes()), quoted(name.as_bytes())].join(&b'.'), sql.as_bytes());
         }

@@ -110,29 +110,6 @@ pub struct Engine {
 /// Files that a connection stores beside its reading.
 const STORED_BESIDE: usize = 32;
 
-/// Small tables that are read with one statement, and the bytes that they come to at most.
-const BATCH_TABLES: usize = 32;
-const BATCH_BYTES: u64 = 1 << 20;
-
-/// Puts small pieces together, in their order.
-pub fn batches(tasks: impl IntoIterator<Item = Task>) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    let mut room = 0;
-    for task in tasks {
-        // An empty table costs something as well.
-        let bytes = task.planned.max(BATCH_BYTES / BATCH_TABLES as u64);
-        match batches.last_mut() {
-            Some(last) if bytes <= room => last.push(task),
-            _ => {
-                batches.push(vec![task]);
-                room = BATCH_BYTES;
-            }
-        }
-        room = room.saturating_sub(bytes);
-    }
-    batches
-}
-
 type Batches = Arc<Mutex<mpsc::UnboundedReceiver<Batch>>>;
 
 /// Works off `batches` until their sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
@@ -336,14 +313,19 @@ impl<'a> Piece<'a> {
         self.frame.is_some() || self.in_frame >= FRAME_TEXT_BYTES || self.writer.as_ref().is_some_and(is_long)
     }
 
-    /// Hands what was gathered to the compressor, and closes the frame where it is large enough and a row ends.
-    async fn compress(&mut self, job: &'a TableJob) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        if !self.text.is_empty() {
+    /// Hands what was gathered to the compressor.
+    fn feed(&mut self) -> Result<()> {
+        if let (Some(writer), false) = (&mut self.writer, self.text.is_empty()) {
             writer.write(&self.text)?;
             self.in_frame += self.text.len() as u64;
             self.text.clear();
         }
+        Ok(())
+    }
+
+    /// Hands what was gathered to the compressor, and closes the frame where it is large enough and a row ends.
+    async fn compress(&mut self, job: &'a TableJob) -> Result<()> {
+        self.feed()?;
         if self.is_full() && self.row.is_none() {
             return self.close(job).await;
         }
@@ -360,11 +342,8 @@ impl<'a> Piece<'a> {
 
     /// Closes the open frame, if there is one, and hands it to the table's sink.
     async fn close(&mut self, job: &'a TableJob) -> Result<()> {
+        self.feed()?;
         let (Some(writer), Some(sink)) = (&mut self.writer, &job.sink) else { return Ok(()) };
-        if !self.text.is_empty() {
-            writer.write(&self.text)?;
-            self.text.clear();
-        }
         self.in_frame = 0;
         let last = writer.finish()?;
         match (self.frame.take(), last) {

@@ -347,8 +347,8 @@ fn setting_value(name: &str, value: &str) -> String {
         "unix_socket_directories",
     ];
     if LISTS.contains(&name.to_ascii_lowercase().as_str()) && !value.is_empty() {
-        let names = unquoted(value);
-        return names.iter().map(|n| literal(n)).collect::<Vec<_>>().join(", ");
+        let names = unquoted(value.as_bytes(), b',');
+        return names.iter().map(|n| literal(&String::from_utf8_lossy(n))).collect::<Vec<_>>().join(", ");
     }
     literal(value)
 }

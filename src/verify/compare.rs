@@ -31,10 +31,6 @@ const CHUNK_BYTES: u64 = 64 << 20;
 /// Which table, and which of its pages.
 type Piece = (usize, Option<copy::Pages>);
 
-/// Small tables that are read with one statement, and the bytes that they come to at most.
-const BATCH_TABLES: usize = 32;
-const BATCH_BYTES: u64 = 1 << 20;
-
 /// What a comparison found.
 #[derive(Debug, Default)]
 pub struct Comparison {
@@ -117,26 +113,21 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
         }
     }
     order.sort_unstable_by_key(|&(bytes, n)| (std::cmp::Reverse(bytes), n));
-    let (mut batch, mut room): (Vec<Piece>, u64) = (Vec::new(), 0);
+    let mut pieces: Vec<(Piece, u64)> = Vec::new();
     for &(_, n) in &order {
         let table = &manifest.tables[n];
         let (bytes, pages, heap) = sizes[&(table.schema.clone(), table.name.clone())];
         let plain = heap && !table.with_children && table.condition.is_none() && !table.columns.is_empty();
         let ranges =
             (plain && restore.major >= 14 && content).then(|| copy::cut(bytes, pages, CHUNK_BYTES, 4096)).flatten();
-        if let Some(ranges) = ranges {
-            ranges.into_iter().for_each(|r| drop(sender.send(vec![(n, Some(r))])));
-            continue;
-        }
-        let bytes = bytes.max(BATCH_BYTES / BATCH_TABLES as u64);
-        if bytes > room {
-            let _ = sender.send(std::mem::take(&mut batch));
-            room = BATCH_BYTES;
-        }
-        room = room.saturating_sub(bytes);
-        batch.push((n, None));
+        let ranges = ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect());
+        let each = bytes / ranges.len() as u64;
+        pieces.extend(ranges.into_iter().map(|pages| ((n, pages), each)));
     }
-    let _ = sender.send(batch);
+    for batch in copy::batches(pieces, |(_, bytes)| *bytes) {
+        let batch: Vec<Piece> = batch.into_iter().map(|(piece, _)| piece).collect();
+        let _ = sender.send(batch);
+    }
     drop(sender);
     let tasks = Arc::new(Mutex::new(tasks));
     let all: Arc<Vec<Table>> = Arc::new(manifest.tables.clone());

@@ -585,7 +585,10 @@ fn copied_columns(statement: &str) -> Option<Vec<String>> {
     };
     match head.split_once(opens) {
         None => Some(Vec::new()),
-        Some((_, list)) => Some(copy::unquoted(list.strip_suffix(')')?)),
+        Some((_, list)) => {
+            let names = copy::unquoted(list.strip_suffix(')')?.as_bytes(), b',');
+            names.into_iter().map(|name| String::from_utf8(name).ok()).collect()
+        }
     }
 }
 
