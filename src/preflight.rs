@@ -2,15 +2,13 @@
 
 use crate::{
     config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
-    dump::{
-        catalog,
-        snapshot::{self, reading_session},
-    },
+    dump::{catalog, snapshot},
     error::{Error, Kind, Result},
     manifest::{Extension, Source},
     postgres::{
         connect::{self, Session},
         conninfo::Target,
+        pooler::{self, Direct},
         tools::{self, Tools},
     },
     progress::{Event, Progress},
@@ -291,14 +289,18 @@ async fn ask_destination(config: &BackupConfig, reach: Reach) -> Result<(String,
 /// Asks everything but the destination.
 async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Ready> {
     let target = asked.take("connection", config.source.clone().pin().await)?;
-    let (session, second) = tokio::join!(reading_session(&target, 0, ""), connect::connect(&target, "savepoint"));
-    let session = asked.take("connection", session)?;
-    let (source, unpooled, extensions, large) = tokio::join!(
+    let Some(Direct { session, passing }) = asked.take("connection", pooler::direct(&target, "savepoint").await)?
+    else {
+        return asked.take("pooler", Err(pooler::refusal()));
+    };
+    // Not before it is known that the session is ours alone: a pooler hands the settings on to whoever comes next.
+    let (settings, source, extensions, large) = tokio::join!(
+        snapshot::prepare(&session, 0, ""),
         catalog::source(&session),
-        unpooled(&session, second),
         catalog::extensions(&session),
         large_object_bytes(&session)
     );
+    asked.take("connection", settings)?;
     let mut source = asked.take("connection", source)?;
     source.host = config.source.host_label(config.redact_host);
     source.port = config.source.port;
@@ -320,15 +322,6 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
             Some("compression: auto or gzip (zstd is read from PostgreSQL 16 on)".into()),
         );
     }
-    let Some(passing) = asked.take("pooler", unpooled)? else {
-        asked.answer(
-            "pooler",
-            Status::Failed,
-            "the connection goes through a transaction pooler: two sessions were given the same server process",
-            Some("connect to PostgreSQL directly, not through PgBouncer's transaction mode: name the server's own host and port (5432)".into()),
-        );
-        return None;
-    };
     asked.ok("pooler", "a direct connection");
     standby(&source, asked);
     // From here on with the settings of its version.
@@ -432,31 +425,6 @@ fn enough_space(path: &std::path::Path) -> Result<()> {
             .hint("free some space, or name another destination"));
     }
     Ok(())
-}
-
-/// A transaction pooler gives the server process that one session has just left to the next one that begins a transaction.
-/// Returns the second session's process, or `None` when it is so.
-async fn unpooled(first: &Session, second: Result<Session>) -> Result<Option<i32>> {
-    let second = second?;
-    let look = async {
-        let before = server_process(first, "").await?;
-        let held = server_process(&second, "BEGIN; ").await?;
-        let after = server_process(first, "").await?;
-        let pooled = before == held || held == after || before != after;
-        Ok((!pooled).then_some(held))
-    };
-    match tokio::time::timeout(Duration::from_secs(20), look).await {
-        Ok(answer) => answer,
-        // A pool of one process: the second session waits for the first.
-        Err(_) => Ok(None),
-    }
-}
-
-/// The process behind a session, by the simple protocol: a prepared statement may be unknown to a pooler's next process.
-async fn server_process(session: &Session, begin: &str) -> Result<i32> {
-    let pid = session.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
-    let pid = pid.map_err(|e| connect::error("cannot ask for the server process", e))?;
-    pid.and_then(|p| p.parse().ok()).ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
 }
 
 fn standby(source: &Source, asked: &mut Asked<'_>) {

@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod conninfo;
+pub mod pooler;
 pub mod tls;
 pub mod tools;
 pub mod wire;

@@ -432,6 +432,7 @@ impl Run<'_> {
         let target = config.target.clone().pin().await?;
         let maintenance = Arc::new(Maintenance::find(&target).await?);
         with(&self.traces, |t| t.maintenance = Some(maintenance.clone()));
+        maintenance.is_direct().await?;
         let facts = maintenance.look(&target).await?;
         let (mut notices, mut stored, mut tables) = (Vec::new(), None, Vec::new());
         let (what, money, proof) = match archive {

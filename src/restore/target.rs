@@ -9,6 +9,7 @@ use crate::{
     postgres::{
         connect::{self, Session},
         conninfo::Target,
+        pooler,
     },
 };
 use std::{
@@ -116,6 +117,11 @@ impl Maintenance {
     /// A session in it.
     pub async fn session(&self) -> Result<Session> {
         connect::connect(&self.target, APPLICATION).await
+    }
+
+    /// Refuses a server behind a transaction pooler.
+    pub async fn is_direct(&self) -> Result<()> {
+        pooler::direct(&self.target, APPLICATION).await?.map(|_| ()).ok_or_else(pooler::refusal)
     }
 
     async fn run(&self, what: &str, statements: &[String]) -> Result<()> {

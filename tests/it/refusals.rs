@@ -83,12 +83,42 @@ async fn transaction_pooler() -> Result {
     let server = pg::server(MAJOR).await?;
     server.create_db("it_pool", "").await?;
     server.psql("it_pool", "CREATE TABLE t AS SELECT generate_series(1, 1000) AS id").await?;
-    for pool in [20, 1] {
-        let (_bouncer, port) = pgbouncer(server, "transaction", pool).await?;
+    let files = scratch()?;
+    let dump = &files.path().join("t.sql").display().to_string();
+    server.tool("pg_dump", &["-f", dump, "-d", &server.socket("it_pool")]).await?;
+    // All but what a pooler keeps for each of its clients.
+    let settings = "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name NOT IN \
+        ('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings')";
+    for (pool, mode) in [(20, "transaction"), (20, "transaction\nserver_round_robin = 1"), (1, "transaction")] {
+        let (_bouncer, port) = pgbouncer(server, mode, pool).await?;
         let url = server.url_at(port, "postgres", "it_pool");
+        let ask = async |sql: &str| {
+            pg::psql(&server.bin, &url, sql).await.map(|o| String::from_utf8_lossy(&o).trim().to_owned())
+        };
+        if pool > 1 {
+            // An application has been here: several processes stand idle.
+            futures_util::try_join!(
+                ask("SELECT pg_sleep(0.3)"),
+                ask("SELECT pg_sleep(0.3)"),
+                ask("SELECT pg_sleep(0.3)")
+            )?;
+        }
         refused(&url, &server.bin, &[], &["transaction pooler", "connect to PostgreSQL directly"])
             .await
-            .with_context(|| format!("pool of {pool}"))?;
+            .with_context(|| format!("pool of {pool}, {mode}"))?;
+        if pool > 1 {
+            // As the server of the proof, and as the target of a restore.
+            let direct = server.url("it_pool");
+            let named = ["verify-url: ", "transaction pooler", "connect to PostgreSQL directly"];
+            refused(&direct, &server.bin, &["--verify-url", &url], &named).await?;
+            let restore = ["restore", dump, "--to", &url, "--pg-bin-dir", &server.bin.display().to_string()];
+            is_refusal(Savepoint::new(restore)?.run().await?, None, &named[1..])?;
+        }
+        // What we set on the way would be met by whoever is given the process next.
+        for _ in 0..4 {
+            let left = ask(settings).await?;
+            ensure!(left.is_empty(), "left behind in the pool of {pool}, {mode}: {left}");
+        }
     }
     let (_bouncer, port) = pgbouncer(server, "session", 20).await?;
     proven(&server.url_at(port, "postgres", "it_pool"), &server.bin, &[]).await.context("session mode")?;

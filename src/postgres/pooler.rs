@@ -1,0 +1,68 @@
+//! Recognises a transaction pooler by what it does.
+//!
+//! Such a pooler (PgBouncer with `pool_mode = transaction`, and its kin) lends a server process for one transaction at a
+//! time. What a session sets, a snapshot's settings for one, is lost to it and met by whoever is lent the process next.
+
+use super::{
+    connect::{self, Session},
+    conninfo::Target,
+};
+use crate::error::{Error, Kind, Result};
+use std::time::Duration;
+
+/// A session that has a server process to itself. Nothing has been set in it yet.
+pub struct Direct {
+    /// The session.
+    pub session: Session,
+    /// Another process of ours, which is about to end.
+    pub passing: i32,
+}
+
+/// Opens a session and looks whether it keeps its server process; `None` where a pooler lends it one.
+///
+/// Two sessions are opened, and what each asks waits for what the other asked: a question under way would hold its
+/// process, as a transaction does, and look like a session of its own.
+pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>> {
+    let first = async {
+        let session = connect::connect(target, application).await?;
+        let process = idle_process(&session).await?;
+        Ok((session, process))
+    };
+    let (first, second) = tokio::join!(first, connect::connect(target, application));
+    let ((session, before), second) = (first?, second?);
+    let Some(before) = before else { return Ok(None) };
+    let look = async {
+        // The process that one session has just left is given to the next one that begins a transaction.
+        let held = server_process(&second, "BEGIN; ").await?;
+        let after = idle_process(&session).await?;
+        Ok((after == Some(before) && held != before).then_some(held))
+    };
+    match tokio::time::timeout(Duration::from_secs(20), look).await {
+        Ok(passing) => Ok(passing?.map(|passing| Direct { session, passing })),
+        // A pool of one process: the first session waits for the second.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Why a transaction pooler is of no use, and what to name in its place.
+pub fn refusal() -> Error {
+    Error::new(
+        Kind::Refused,
+        "the connection goes through a transaction pooler: two sessions were given the same server process",
+    )
+    .hint("connect to PostgreSQL directly, not through PgBouncer's transaction mode: name the server's own host and port (5432)")
+}
+
+/// The process behind a session outside of a transaction; `None` when it changes from one statement to the next, as behind
+/// a pooler that lends its processes in turn.
+async fn idle_process(session: &Session) -> Result<Option<i32>> {
+    let (one, two) = (server_process(session, "").await?, server_process(session, "").await?);
+    Ok((one == two).then_some(one))
+}
+
+/// The process behind a session, by the simple protocol: a prepared statement may be unknown to the next process.
+async fn server_process(session: &Session, begin: &str) -> Result<i32> {
+    let pid = session.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
+    let pid = pid.map_err(|e| connect::error("cannot ask for the server process", e))?;
+    pid.and_then(|p| p.parse().ok()).ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
+}
