@@ -169,11 +169,11 @@ pub struct Chunk {
     pub bytes: u64,
     /// As [`Table::fingerprint`].
     pub fingerprint: String,
-    /// Where it stands in the file: independent gzip members or zstd frames, or plain text, which begin and end at a row.
+    /// Where it stands in the file: frames, each of which can be read by itself, and begins and ends at a row.
     pub frames: Vec<Frame>,
 }
 
-/// One gzip member, zstd frame or run of plain text.
+/// A run of gzip members, of zstd frames, or of plain text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// First byte in the file.

@@ -1,14 +1,11 @@
-//! Frames: independent gzip members, zstd frames or runs of plain text that begin and end at a row.
+//! Frames: runs of gzip members, of zstd frames or of plain text that begin and end at a row.
 
 use crate::{
     config::Compression,
     error::{Error, Kind, Result},
 };
 use bytes::Bytes;
-use flate2::{
-    bufread::MultiGzDecoder,
-    write::{GzEncoder, MultiGzDecoder as MultiGzWriter},
-};
+use flate2::{bufread::MultiGzDecoder, write::MultiGzDecoder as MultiGzWriter};
 use std::{
     io::{Cursor, Read, Write},
     sync::{Mutex, PoisonError},
@@ -51,90 +48,111 @@ impl std::fmt::Display for Compression {
     }
 }
 
-/// Compresses rows into one frame after the other.
+/// Compresses rows into one frame after the other. What it needs for that it keeps from frame to frame.
+///
+/// Text is compressed in blocks, each in one go and each a gzip member or zstd frame of its own. zstd's streams copy the
+/// text into a ring, whose seam makes it take a path (`extDict`) that needs half as much time again; libdeflate, which
+/// is faster than zlib at the same size, has no streams. Blocks cost less than 1 % of the size where rows differ, and about
+/// a quarter on text that compresses a hundredfold.
 pub struct FrameWriter {
-    compression: Compression,
-    encoder: Option<Encoder>,
+    codec: Codec,
+    /// Bytes of text in a block.
+    size: usize,
+    text: Vec<u8>,
+    block: Vec<u8>,
+    out: Vec<u8>,
+    open: bool,
 }
 
-enum Encoder {
-    None(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+enum Codec {
+    None,
+    Gzip(libdeflater::Compressor),
+    Zstd(zstd::bulk::Compressor<'static>),
 }
 
-fn failed(e: std::io::Error) -> Error {
+fn failed(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(Kind::Io, "cannot compress rows").because(e)
 }
 
 impl FrameWriter {
     /// A writer without an open frame.
-    pub fn new(compression: Compression) -> Self {
-        Self { compression, encoder: None }
+    pub fn new(compression: Compression) -> Result<Self> {
+        let (codec, size) = match compression {
+            Compression::None => (Codec::None, 0),
+            Compression::Gzip(level) => {
+                let level = libdeflater::CompressionLvl::new(level.cast_signed());
+                let level = level.map_err(|_| failed("there is no such level"))?;
+                (Codec::Gzip(libdeflater::Compressor::new(level)), 2 << 20)
+            }
+            Compression::Zstd(level) => {
+                let mut context = zstd::bulk::Compressor::new(level).map_err(failed)?;
+                // zstd leaves it out by default; with it, plain pg_restore notices a flipped bit as well.
+                context.include_checksum(true).map_err(failed)?;
+                // At least two of the level's windows.
+                let size = match level {
+                    ..=2 => 2 << 20,
+                    3..=9 => 4 << 20,
+                    _ => 8 << 20,
+                };
+                (Codec::Zstd(context), size)
+            }
+        };
+        Ok(Self { codec, size, text: Vec::new(), block: Vec::new(), out: Vec::new(), open: false })
     }
 
-    /// Adds whole rows to the open frame, or opens one.
-    pub fn write(&mut self, rows: &[u8]) -> Result<()> {
-        let encoder = match &mut self.encoder {
-            Some(open) => open,
-            none => none.insert(Encoder::new(self.compression)?),
-        };
-        match encoder {
-            Encoder::None(out) => out.extend_from_slice(rows),
-            Encoder::Gzip(out) => out.write_all(rows).map_err(failed)?,
-            Encoder::Zstd(out) => out.write_all(rows).map_err(failed)?,
+    /// Adds text to the open frame, or opens one.
+    pub fn write(&mut self, mut text: &[u8]) -> Result<()> {
+        self.open = true;
+        if let Codec::None = self.codec {
+            self.out.extend_from_slice(text);
+            return Ok(());
         }
+        while self.text.len() + text.len() > self.size {
+            let (fits, rest) = text.split_at(self.size - self.text.len());
+            self.text.extend_from_slice(fits);
+            self.compress()?;
+            text = rest;
+        }
+        self.text.extend_from_slice(text);
         Ok(())
     }
 
-    /// Compressed bytes of the open frame so far.
-    pub fn len(&self) -> usize {
-        match &self.encoder {
-            None => 0,
-            Some(Encoder::None(out)) => out.len(),
-            Some(Encoder::Gzip(out)) => out.get_ref().len(),
-            Some(Encoder::Zstd(out)) => out.get_ref().len(),
-        }
-    }
-
-    /// True when no frame is open or nothing has left the compressor yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Bytes of the open frame that have left the compressor and were not drained.
+    pub fn ready(&self) -> usize {
+        self.out.len()
     }
 
     /// Takes what has left the compressor; the frame stays open.
     pub fn drain(&mut self) -> Vec<u8> {
-        match &mut self.encoder {
-            None => Vec::new(),
-            Some(Encoder::None(out)) => std::mem::take(out),
-            Some(Encoder::Gzip(out)) => std::mem::take(out.get_mut()),
-            Some(Encoder::Zstd(out)) => std::mem::take(out.get_mut()),
-        }
+        std::mem::take(&mut self.out)
     }
 
     /// Closes the open frame; `None` when there is none.
     pub fn finish(&mut self) -> Result<Option<Vec<u8>>> {
-        Ok(match self.encoder.take() {
-            None => None,
-            Some(Encoder::None(out)) => Some(out),
-            Some(Encoder::Gzip(out)) => Some(out.finish().map_err(failed)?),
-            Some(Encoder::Zstd(out)) => Some(out.finish().map_err(failed)?),
-        })
+        if !std::mem::take(&mut self.open) {
+            return Ok(None);
+        }
+        self.compress()?;
+        Ok(Some(self.drain()))
     }
-}
 
-impl Encoder {
-    fn new(compression: Compression) -> Result<Self> {
-        Ok(match compression {
-            Compression::None => Encoder::None(Vec::new()),
-            Compression::Gzip(level) => Encoder::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(level))),
-            Compression::Zstd(level) => {
-                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level).map_err(failed)?;
-                // zstd leaves it out by default; with it, plain pg_restore notices a flipped bit as well.
-                encoder.include_checksum(true).map_err(failed)?;
-                Encoder::Zstd(encoder)
+    fn compress(&mut self) -> Result<()> {
+        match &mut self.codec {
+            Codec::None => return Ok(()),
+            Codec::Gzip(codec) => {
+                self.block.resize(codec.gzip_compress_bound(self.text.len()), 0);
+                let length = codec.gzip_compress(&self.text, &mut self.block).map_err(failed)?;
+                self.block.truncate(length);
             }
-        })
+            Codec::Zstd(codec) => {
+                self.block.clear();
+                self.block.reserve(zstd::zstd_safe::compress_bound(self.text.len()));
+                codec.compress_to_buffer(&self.text, &mut self.block).map_err(failed)?;
+            }
+        }
+        self.out.extend_from_slice(&self.block);
+        self.text.clear();
+        Ok(())
     }
 }
 
@@ -146,7 +164,7 @@ pub fn terminator(compression: Compression) -> Result<Bytes> {
     if let Some((_, bytes)) = made.iter().find(|(c, _)| *c == compression) {
         return Ok(bytes.clone());
     }
-    let mut writer = FrameWriter::new(compression);
+    let mut writer = FrameWriter::new(compression)?;
     writer.write(TERMINATOR)?;
     let bytes = Bytes::from(writer.finish()?.unwrap_or_default());
     made.push((compression, bytes.clone()));
@@ -218,7 +236,7 @@ mod tests {
     #[test]
     fn frames_are_independent_and_any_order_decompresses() {
         for compression in [Compression::None, Compression::Gzip(4), Compression::Zstd(2)] {
-            let mut writer = FrameWriter::new(compression);
+            let mut writer = FrameWriter::new(compression).unwrap();
             let mut frames = Vec::new();
             for text in ["1\ta\n2\tb\n", "3\tc\n"] {
                 writer.write(text.as_bytes()).unwrap();
@@ -235,9 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_many_blocks_is_one_text() {
+        for compression in [Compression::None, Compression::Gzip(1), Compression::Zstd(2), Compression::Zstd(3)] {
+            let mut writer = FrameWriter::new(compression).unwrap();
+            let (mut text, mut stored) = (Vec::new(), Vec::new());
+            // Pieces that fall before, behind and over the edges of blocks.
+            for (n, length) in [1, (2 << 20) - 1, 1, 5 << 20, 0, 100, 3 << 20].into_iter().enumerate() {
+                let piece: Vec<u8> =
+                    (0..length).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8 % 7 + n as u8).collect();
+                writer.write(&piece).unwrap();
+                text.extend(piece);
+                if n % 2 == 0 {
+                    stored.extend(writer.drain());
+                }
+            }
+            stored.extend(writer.finish().unwrap().unwrap());
+            assert!(writer.finish().unwrap().is_none() && writer.ready() == 0);
+            assert!(read(compression, &stored).unwrap() == text, "{compression}");
+            let mut reader = FrameReader::new(compression).unwrap();
+            let pieces = stored.chunks(100_003).map(|b| reader.text(b).unwrap());
+            assert!(pieces.collect::<Vec<_>>().concat() == text, "{compression} in pieces");
+        }
+    }
+
+    #[test]
     fn a_cut_or_flipped_frame_is_an_error() {
         for compression in [Compression::Gzip(4), Compression::Zstd(2)] {
-            let mut writer = FrameWriter::new(compression);
+            let mut writer = FrameWriter::new(compression).unwrap();
             writer.write(&b"some row\n".repeat(1000)).unwrap();
             let frame = writer.finish().unwrap().unwrap();
             assert!(read(compression, &frame[..frame.len() - 3]).is_err(), "{compression} cut");

@@ -132,7 +132,7 @@ pub async fn run(engine: Arc<Engine>, holder: Session, batches: mpsc::UnboundedR
 
 async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSender<Task>) -> Result<()> {
     let wire = snapshot::reading_wire(&engine.target, engine.major, &engine.encoding, &engine.snapshot).await?;
-    let mut reader = Reader { engine, wire, locked: HashSet::new(), storing: JoinSet::new() };
+    let mut reader = Reader::new(engine, wire)?;
     loop {
         let next = batches.lock().await.recv().await;
         let Some(batch) = next else { break };
@@ -153,7 +153,7 @@ async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSen
 
 async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::UnboundedReceiver<Task>) -> Result<()> {
     let wire = session.into_wire().await?;
-    let mut reader = Reader { engine, wire, locked: HashSet::new(), storing: JoinSet::new() };
+    let mut reader = Reader::new(engine, wire)?;
     loop {
         match tokio::time::timeout(KEEPALIVE, refusals.recv()).await {
             Ok(Some(task)) => {
@@ -181,11 +181,17 @@ enum Lock {
 struct Reader {
     engine: Arc<Engine>,
     wire: Wire,
+    writer: FrameWriter,
     locked: HashSet<u32>,
     storing: JoinSet<Result<()>>,
 }
 
 impl Reader {
+    fn new(engine: Arc<Engine>, wire: Wire) -> Result<Self> {
+        let writer = FrameWriter::new(engine.compression)?;
+        Ok(Self { engine, wire, writer, locked: HashSet::new(), storing: JoinSet::new() })
+    }
+
     /// Reads pieces to their end; false when one of their tables could not be locked, and nothing was read.
     async fn read(&mut self, batch: &[Task], lock: Lock) -> Result<bool> {
         let Some(first) = batch.first() else { return Ok(true) };
@@ -235,7 +241,7 @@ impl Reader {
         // When the connection dies, the wire knows what the server said last.
         let failed = |e: Fault| e.explain(&format!("cannot read table {label}"));
         let mut piece = Piece {
-            writer: job.sink.as_ref().map(|_| FrameWriter::new(engine.compression)),
+            writer: job.sink.as_ref().map(|_| &mut self.writer),
             frame: None,
             total: Fingerprint::default(),
             told: Fingerprint::default(),
@@ -294,7 +300,7 @@ fn joined(stored: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 
 /// A piece of a table on its way into frames.
 struct Piece<'a> {
-    writer: Option<FrameWriter>,
+    writer: Option<&'a mut FrameWriter>,
     /// The open frame, where it is too large to be kept until it is whole.
     frame: Option<OpenFrame<'a>>,
     total: Fingerprint,
@@ -309,7 +315,7 @@ struct Piece<'a> {
 impl<'a> Piece<'a> {
     /// True when the open frame is to be closed at the next end of a row.
     fn is_full(&self) -> bool {
-        let is_long = |w: &FrameWriter| w.len() >= FRAME_BYTES;
+        let is_long = |w: &&mut FrameWriter| w.ready() >= FRAME_BYTES;
         self.frame.is_some() || self.in_frame >= FRAME_TEXT_BYTES || self.writer.as_ref().is_some_and(is_long)
     }
 
@@ -330,7 +336,7 @@ impl<'a> Piece<'a> {
             return self.close(job).await;
         }
         // A huge row: its frame goes into the file while it is made, so that memory does not grow with it.
-        if let (Some(sink), Some(writer)) = (&job.sink, self.writer.as_mut().filter(|w| w.len() >= FRAME_BYTES)) {
+        if let (Some(sink), Some(writer)) = (&job.sink, self.writer.as_mut().filter(|w| w.ready() >= FRAME_BYTES)) {
             let frame = match &mut self.frame {
                 Some(frame) => frame,
                 none => none.insert(sink.open_frame().await?),

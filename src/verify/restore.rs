@@ -696,7 +696,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
         for (n, text) in [frame::TERMINATOR, b"\\.\n\n".as_slice(), b"1\n\\.\n\n\n", b""].into_iter().enumerate() {
             for compression in [Compression::None, Compression::Gzip(1), Compression::Zstd(1)] {
-                let mut writer = frame::FrameWriter::new(compression);
+                let mut writer = frame::FrameWriter::new(compression).unwrap();
                 writer.write(text).unwrap();
                 let stored = writer.finish().unwrap().unwrap();
                 let (length, sha256) =

@@ -158,7 +158,7 @@ fn frames_hold_whole_rows(dir: &Path, table: &serde_json::Value) -> Result {
                 Some((_, "zst")) => zstd::decode_all(frame)?,
                 Some((_, "gz")) => {
                     let mut text = Vec::new();
-                    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(frame), &mut text)?;
+                    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(frame), &mut text)?;
                     text
                 }
                 _ => frame.to_vec(),
