@@ -36,7 +36,11 @@ use crate::{
     report::{Failure, Outcome, PlanReport, PlanTable, Pruned, Report, StoredBackup},
     scratch::Scratch,
     store::Store,
-    verify::{Begin, Half, Prover, granted_extensions, restore::Stored, server::Server},
+    verify::{
+        Begin, Half, Prover, granted_extensions,
+        restore::{Incoming, Stored},
+        server::Server,
+    },
 };
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -59,6 +63,9 @@ pub const TABLE_FILE: &str = "t";
 
 /// Bytes that may be on their way to the store at a time.
 const IN_FLIGHT: usize = 64 << 20;
+
+/// Frames that wait for a connection that restores them. One is enough: whoever is free takes it at once, the others are read back later.
+const FRESH: usize = 1;
 
 /// Size of the parts in which pg_dump's own larger files are sent.
 const FILE_PART: usize = 16 << 20;
@@ -560,6 +567,7 @@ impl Ground<'_> {
             // The queue's other end is held by the engine below.
             let _ = tasks.send(batch);
         }
+        let (fresh, fresh_queue) = mpsc::channel(FRESH);
         let engine = Arc::new(Engine {
             target: target.clone(),
             major: source.major,
@@ -571,6 +579,7 @@ impl Ground<'_> {
             progress: progress.clone(),
             tracker: tracker.clone(),
             done,
+            fresh: proves.then_some(fresh),
         });
         let reading = AbortOnDropHandle::new(tracker.spawn(worker::run(engine, snapshot.session, task_queue)));
         let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
@@ -599,7 +608,7 @@ impl Ground<'_> {
                 traces.clone(),
                 begun_by_dump,
                 is_up,
-                restore_queue,
+                Incoming { tables: restore_queue, fresh: Some(fresh_queue) },
             )))
         });
 
@@ -787,12 +796,12 @@ async fn follow(
     traces: Shared,
     begin: tokio::sync::oneshot::Receiver<Begin>,
     is_up: tokio::sync::oneshot::Receiver<()>,
-    tables: mpsc::UnboundedReceiver<Stored>,
+    incoming: Incoming,
 ) -> Result<Half> {
     let begin = begin.await.map_err(|_| Error::new(Kind::Interrupted, "the dump failed"))?;
     is_up.await.map_err(|_| Error::new(Kind::Interrupted, "the throwaway server did not start"))?;
     let mut held = Held::take(&traces)?;
-    prover.restore(held.server()?, begin, tables).await
+    prover.restore(held.server()?, begin, incoming).await
 }
 
 /// The server, borrowed from the traces and put back when dropped, so that whoever cleans up finds it.

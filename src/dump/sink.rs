@@ -89,6 +89,11 @@ impl Sink {
         Self { key, path, store, compression, expected, in_flight, progress, state: Arc::default() }
     }
 
+    /// Whether more than one part is planned, so that nothing of the file can be read before its end.
+    pub fn takes_parts(&self) -> bool {
+        self.expected > BASE_PART
+    }
+
     /// Appends one frame. Its place in the file and the file's hash are settled here, under the lock; a part that is
     /// full then goes to the store outside of it.
     pub async fn append(&self, frame: &[u8]) -> Result<Frame> {

@@ -19,6 +19,7 @@ use crate::{
     },
     progress::{Event, Progress},
 };
+use bytes::Bytes;
 use std::{
     collections::HashSet,
     sync::{
@@ -58,6 +59,11 @@ impl TableJob {
     /// A job of so many pieces.
     pub fn new(table: Table, sink: Option<Arc<Sink>>, pieces: usize) -> Arc<Self> {
         Arc::new(Self { table, sink, chunks: Mutex::default(), remaining: AtomicUsize::new(pieces) })
+    }
+
+    /// The table; its rows, chunks and file are not filled in yet.
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 }
 
@@ -105,6 +111,20 @@ pub struct Engine {
     pub tracker: TaskTracker,
     /// Takes each table when it is complete.
     pub done: mpsc::UnboundedSender<Done>,
+    /// Takes frames on their way to the store, where it has room.
+    pub fresh: Option<mpsc::Sender<Fresh>>,
+}
+
+/// A frame that has just got its place in a file which cannot be read yet: that of an upload of many parts cannot before its end.
+pub struct Fresh {
+    /// The table.
+    pub job: Arc<TableJob>,
+    /// Where the frame stands in the table's file.
+    pub frame: Frame,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// How they were compressed.
+    pub compression: Compression,
 }
 
 /// Files that a connection stores beside its reading.
@@ -268,7 +288,7 @@ impl Reader {
                 }
             }
             if piece.text.len() >= TEXT_BYTES || piece.is_full() {
-                piece.compress(job).await?;
+                piece.compress(engine, job).await?;
             }
             if piece.total.bytes - piece.told.bytes >= TEXT_BYTES as u64 {
                 tell(engine, &mut piece.told, piece.total, 0).await;
@@ -277,7 +297,7 @@ impl Reader {
         if piece.row.is_some() {
             return Err(Error::new(Kind::Database, format!("table {label}: the server ended within a row")));
         }
-        piece.close(job).await?;
+        piece.close(engine, job).await?;
         tell(engine, &mut piece.told, piece.total, task.planned).await;
         let Piece { total, frames, .. } = piece;
         let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
@@ -330,10 +350,10 @@ impl<'a> Piece<'a> {
     }
 
     /// Hands what was gathered to the compressor, and closes the frame where it is large enough and a row ends.
-    async fn compress(&mut self, job: &'a TableJob) -> Result<()> {
+    async fn compress(&mut self, engine: &Engine, job: &'a Arc<TableJob>) -> Result<()> {
         self.feed()?;
         if self.is_full() && self.row.is_none() {
-            return self.close(job).await;
+            return self.close(engine, job).await;
         }
         // A huge row: its frame goes into the file while it is made, so that memory does not grow with it.
         if let (Some(sink), Some(writer)) = (&job.sink, self.writer.as_mut().filter(|w| w.ready() >= FRAME_BYTES)) {
@@ -347,7 +367,7 @@ impl<'a> Piece<'a> {
     }
 
     /// Closes the open frame, if there is one, and hands it to the table's sink.
-    async fn close(&mut self, job: &'a TableJob) -> Result<()> {
+    async fn close(&mut self, engine: &Engine, job: &'a Arc<TableJob>) -> Result<()> {
         self.feed()?;
         let (Some(writer), Some(sink)) = (&mut self.writer, &job.sink) else { return Ok(()) };
         self.in_frame = 0;
@@ -357,7 +377,20 @@ impl<'a> Piece<'a> {
                 frame.write(&last.unwrap_or_default()).await?;
                 self.frames.push(frame.close());
             }
-            (None, Some(frame)) => self.frames.push(sink.append(&frame).await?),
+            (None, Some(bytes)) => {
+                let frame = sink.append(&bytes).await?;
+                // A small file is complete at once, and whoever has no time for a frame finds it in the store later.
+                if let (Some(fresh), true) = (&engine.fresh, sink.takes_parts()) {
+                    let compression = engine.compression;
+                    let _ = fresh.try_send(Fresh {
+                        job: job.clone(),
+                        frame: frame.clone(),
+                        bytes: bytes.into(),
+                        compression,
+                    });
+                }
+                self.frames.push(frame);
+            }
             (None, None) => {}
         }
         Ok(())

@@ -762,7 +762,7 @@ impl Run<'_> {
             }
         }
         drop(sender);
-        let restored = restore.run(&own, granted, tables).await?;
+        let restored = restore.run(&own, granted, tables.into()).await?;
         self.progress.event(Event::Finished(Phase::Restore, begun.elapsed()));
         Ok(restored)
     }

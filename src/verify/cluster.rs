@@ -31,6 +31,9 @@ use tokio_postgres::{Client, NoTls};
 const MIB: u64 = 1 << 20;
 /// `sockaddr_un` holds 107 bytes and a NUL; the server appends `/.s.PGSQL.5432.lock` to its folder (the lock file is no socket).
 const MAX_SOCKET_PATH: usize = 107;
+/// The server's niceness.
+const NICE: i32 = 10;
+
 const PORT: u16 = 5432;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// An immediate shutdown ends its backends by force after 5 s.
@@ -137,6 +140,9 @@ impl Cluster {
             Error::new(Kind::Throwaway, format!("the throwaway server ({}) cannot be started", postgres.display()))
                 .because(e)
         })?;
+        // What it is asked for beside the dump must not keep the source's snapshot open for longer. Its own processes inherit this.
+        let pid = rustix::process::Pid::from_raw(server.id().cast_signed());
+        let _ = rustix::process::setpriority_process(pid, NICE);
         cluster.server = Some(server);
         let client = cluster.wait_until_ready(&log).await?;
         cluster.set_lc_monetary(&client, &options.lc_monetary).await?;

@@ -16,7 +16,7 @@ use crate::{
     store::Store,
 };
 use compare::Comparison;
-use restore::{Granted, Restore, Restored, Stored};
+use restore::{Granted, Incoming, Restore, Restored};
 use server::Server;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -78,12 +78,7 @@ impl Half {
 
 impl Prover {
     /// Restores the archive into a new database of `server` while its tables arrive.
-    pub async fn restore(
-        &self,
-        server: &mut Server,
-        begin: Begin,
-        tables: mpsc::UnboundedReceiver<Stored>,
-    ) -> Result<Half> {
+    pub async fn restore(&self, server: &mut Server, begin: Begin, incoming: Incoming) -> Result<Half> {
         let started = (now(), Instant::now());
         self.progress.event(Event::Started(Phase::Restore));
         server.create_roles(&begin.roles, &*self.progress).await?;
@@ -105,7 +100,7 @@ impl Prover {
         };
         let schemas = if begin.single_tables { self.schemas_of(&begin.own).await? } else { Vec::new() };
         let granted = Granted { schemas, extensions: begin.extensions };
-        let restored = restore.run(&begin.own, &granted, tables).await?;
+        let restored = restore.run(&begin.own, &granted, incoming).await?;
         let seconds = started.1.elapsed();
         self.progress.event(Event::Finished(Phase::Restore, seconds));
         Ok(Half { restore, restored, granted, unproven, started, seconds: seconds.as_secs_f64() })
@@ -259,7 +254,7 @@ impl Prover {
             extensions: granted_extensions(&manifest.options.filter, &manifest.extensions),
             own: manifest.files.iter().filter(own).cloned().collect(),
         };
-        self.restore(server, begin, tables).await
+        self.restore(server, begin, tables.into()).await
     }
 }
 

@@ -11,9 +11,10 @@ use crate::{
         copy,
         frame::{self, FrameReader},
         snapshot,
+        worker::Fresh,
     },
     error::{self, Error, Kind, Result},
-    manifest::{Extension, File, Manifest, Table},
+    manifest::{Extension, File, Frame, Manifest, Table},
     postgres::{
         connect::{self, Session},
         conninfo::{self, Target},
@@ -30,12 +31,14 @@ use std::{
     ffi::OsString,
     io::Read,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
 };
 use tokio::{
     sync::{Mutex, mpsc},
     task::JoinSet,
 };
+use tokio_postgres::CopyInSink;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Stored bytes that one COPY takes.
@@ -120,13 +123,52 @@ impl Part {
 /// A table that is stored, and its file.
 pub type Stored = (Arc<Table>, Arc<File>);
 
+/// What is restored, as it comes.
+pub struct Incoming {
+    /// Tables whose files are stored.
+    pub tables: mpsc::UnboundedReceiver<Stored>,
+    /// Frames of files that are not; each may be left to its file.
+    pub fresh: Option<mpsc::Receiver<Fresh>>,
+}
+
+impl From<mpsc::UnboundedReceiver<Stored>> for Incoming {
+    fn from(tables: mpsc::UnboundedReceiver<Stored>) -> Self {
+        Self { tables, fresh: None }
+    }
+}
+
+/// By table: where the frames stand in its file that were restored before the file was stored. `None`: it is stored.
+///
+/// Such a frame is read back and its hash compared like any other, but not restored again: what has the same SHA-256 is what was restored.
+#[derive(Default)]
+struct Early(std::sync::Mutex<BTreeMap<u32, Option<BTreeSet<u64>>>>);
+
+impl Early {
+    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Option<BTreeSet<u64>>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes that a frame is restored early, unless it is too late for that.
+    fn takes(&self, table: u32, offset: u64) -> bool {
+        let mut kept = self.kept();
+        kept.entry(table).or_insert_with(|| Some(BTreeSet::new())).as_mut().is_some_and(|taken| taken.insert(offset))
+    }
+
+    /// The frames of a stored table that were; from now on none will be.
+    fn close(&self, table: u32) -> BTreeSet<u64> {
+        self.kept().insert(table, None).flatten().unwrap_or_default()
+    }
+}
+
 /// Frames of one table that go into one COPY.
 struct Group {
     table: Arc<Table>,
     file: Arc<File>,
-    frames: Vec<crate::manifest::Frame>,
+    frames: Vec<Frame>,
     /// The last frame is the terminator: checked, not restored.
     ends: bool,
+    /// Where frames stand that are only checked too: they were restored early.
+    early: Arc<BTreeSet<u64>>,
 }
 
 /// A group, and its bytes where they were read ahead.
@@ -192,12 +234,7 @@ impl Restore {
     }
 
     /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `granted` is made first.
-    pub async fn run(
-        &self,
-        own: &[File],
-        granted: &Granted,
-        tables: mpsc::UnboundedReceiver<Stored>,
-    ) -> Result<Restored> {
+    pub async fn run(&self, own: &[File], granted: &Granted, incoming: Incoming) -> Result<Restored> {
         let mut restored = Restored::default();
         for file in own {
             match readback::whole(&self.store, &self.folder, file, Some(&self.local(file))).await {
@@ -208,7 +245,7 @@ impl Restore {
         }
         if !restored.problems.is_empty() {
             // Without these files nothing can be restored; say what else is damaged all the same.
-            restored.problems.extend(self.check_only(tables, &mut restored.files).await?);
+            restored.problems.extend(self.check_only(incoming.tables, &mut restored.files).await?);
             return Ok(restored);
         }
         let toc = read_toc(&self.toc_path())?;
@@ -223,7 +260,7 @@ impl Restore {
             restored.take(self.pg_restore(&self.target, &pre_data).await?, self.part.strict, true)?;
         }
         if !self.part.without_rows {
-            let (problems, files) = self.rows(tables).await?;
+            let (problems, files) = self.rows(incoming).await?;
             restored.take(problems, self.part.strict, true)?;
             restored.files += files;
             self.others(&toc, &mut restored).await?;
@@ -289,7 +326,10 @@ impl Restore {
     }
 
     /// Restores the rows of tables as they arrive, over many connections.
-    async fn rows(&self, mut tables: mpsc::UnboundedReceiver<Stored>) -> Result<(Vec<String>, u64)> {
+    async fn rows(&self, incoming: Incoming) -> Result<(Vec<String>, u64)> {
+        let Incoming { mut tables, fresh } = incoming;
+        let fresh = Arc::new(Mutex::new(fresh.unwrap_or_else(|| mpsc::channel(1).1)));
+        let early = Arc::new(Early::default());
         let (sender, groups) = mpsc::unbounded_channel();
         let ahead = self.clone();
         // Dropping the queue, which a worker's failure does, ends what is being read.
@@ -302,15 +342,27 @@ impl Restore {
         let mut workers = JoinSet::new();
         for _ in 0..self.jobs {
             let (this, groups, problems, rows) = (self.clone(), groups.clone(), problems.clone(), rows.clone());
+            let (fresh, early) = (fresh.clone(), early.clone());
             workers.spawn(async move {
                 let mut session = snapshot::reading_session(&this.target, this.major, &this.encoding).await?;
                 loop {
-                    let next = groups.lock().await.next().await;
-                    let Some(ready) = next else { return Ok(()) };
-                    let stopped = |e| Error::new(Kind::Store, "reading back stopped").because(e);
-                    let ready = ready.map_err(stopped)?;
-                    let oid = ready.group.table.oid;
-                    match this.group(&session, ready).await {
+                    let (oid, restored) = tokio::select! {
+                        biased;
+                        Some(frame) = async { fresh.lock().await.recv().await } => {
+                            let oid = frame.job.table().oid;
+                            if !early.takes(oid, frame.frame.offset) {
+                                continue;
+                            }
+                            (oid, this.fresh(&session, frame).await)
+                        }
+                        next = async { groups.lock().await.next().await } => {
+                            let Some(ready) = next else { return Ok(()) };
+                            let stopped = |e| Error::new(Kind::Store, "reading back stopped").because(e);
+                            let ready: Ready = ready.map_err(stopped)?;
+                            (ready.group.table.oid, this.group(&session, ready).await)
+                        }
+                    };
+                    match restored {
                         Ok(restored) => *rows.lock().await.entry(oid).or_default() += restored,
                         Err(e) if session.is_closed() || this.part.strict => return Err(e),
                         Err(e) => {
@@ -328,7 +380,8 @@ impl Restore {
             match readback::tiles(&table, &file) {
                 Ok(frames) => {
                     files += 1;
-                    for group in groups_of(&table, &file, frames) {
+                    let early = Arc::new(early.close(table.oid));
+                    for group in groups_of(&table, &file, frames, &early) {
                         // The workers hold the receiver until the sender is dropped, or have failed, which counts below.
                         let _ = sender.send(group);
                     }
@@ -370,6 +423,39 @@ impl Restore {
         Ready { group, read }
     }
 
+    /// One COPY of a frame whose file is not stored yet. Returns the rows that the server took.
+    async fn fresh(&self, session: &Session, fresh: Fresh) -> Result<u64> {
+        let table = fresh.job.table();
+        let label = format!("table {}.{}", table.schema, table.name);
+        let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
+        let into = session.copy_in::<_, Bytes>(&copy::copy_in(table, &self.encoding)).await.map_err(failed)?;
+        pin_mut!(into);
+        self.send(into.as_mut(), fresh.compression, fresh.bytes, &label, &failed).await?;
+        into.finish().await.map_err(failed)
+    }
+
+    /// Sends the text of a whole frame. `of`: what it is a frame of.
+    async fn send(
+        &self,
+        mut into: Pin<&mut CopyInSink<Bytes>>,
+        compression: Compression,
+        frame: Bytes,
+        of: &str,
+        failed: &(impl Fn(tokio_postgres::Error) -> Error + Sync),
+    ) -> Result<()> {
+        let mut text = frame::open_frame(compression, frame)?;
+        loop {
+            let mut piece = Vec::with_capacity(TEXT_BYTES);
+            let read = text.by_ref().take(TEXT_BYTES as u64).read_to_end(&mut piece);
+            let read = read.map_err(|e| frame::damaged(e).context(of))?;
+            if read == 0 {
+                return Ok(());
+            }
+            into.send(piece.into()).await.map_err(failed)?;
+            self.progress.event(Event::Restored(read as u64));
+        }
+    }
+
     /// One COPY: read back, check, decompress, send. Returns the rows that the server took.
     async fn group(&self, session: &Session, ready: Ready) -> Result<u64> {
         let Ready { group, read } = ready;
@@ -380,46 +466,43 @@ impl Restore {
             Some(read) => Frames::of(read?, file, &group.frames)?,
             None => Frames::open(&self.store, &self.folder, file, &group.frames).await?,
         };
-        let mut left = group.frames.len() - usize::from(group.ends);
         let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
+        let with_rows = &group.frames[..group.frames.len() - usize::from(group.ends)];
+        let is_early = |frame: &Frame| group.early.contains(&frame.offset);
         let mut rows = 0;
-        if left > 0 {
+        if with_rows.iter().all(is_early) {
+            for _ in with_rows {
+                while frames.next().await?.is_some_and(|piece| !piece.ends) {}
+            }
+        } else {
             let into = session.copy_in::<_, Bytes>(&copy::copy_in(table, &self.encoding)).await.map_err(failed)?;
             pin_mut!(into);
-            // A frame that comes in pieces.
-            let mut open: Option<FrameReader> = None;
-            while left > 0 {
-                let Some(Piece { bytes, ends }) = frames.next().await? else { break };
-                left -= usize::from(ends);
-                if !ends || open.is_some() {
-                    let reader = match &mut open {
-                        Some(reader) => reader,
-                        none => none.insert(FrameReader::new(compression)?),
-                    };
-                    let mut text = Vec::new();
-                    let last = bytes.len().saturating_sub(1) / PIECE_BYTES;
-                    for (n, bytes) in bytes.chunks(PIECE_BYTES).enumerate() {
-                        text.append(&mut reader.text(bytes).map_err(|e| e.context(&file.path))?);
-                        if text.len() >= TEXT_BYTES || n == last {
-                            self.progress.event(Event::Restored(text.len() as u64));
-                            into.send(std::mem::take(&mut text).into()).await.map_err(failed)?;
+            for frame in with_rows {
+                // Of a frame that comes in pieces.
+                let mut open: Option<FrameReader> = None;
+                while let Some(Piece { bytes, ends }) = frames.next().await? {
+                    if is_early(frame) {
+                        // It is as it was when it was restored, or `next` had failed.
+                    } else if ends && open.is_none() {
+                        self.send(into.as_mut(), compression, bytes, &file.path, &failed).await?;
+                    } else {
+                        let reader = match &mut open {
+                            Some(reader) => reader,
+                            none => none.insert(FrameReader::new(compression)?),
+                        };
+                        let mut text = Vec::new();
+                        let last = bytes.len().saturating_sub(1) / PIECE_BYTES;
+                        for (n, bytes) in bytes.chunks(PIECE_BYTES).enumerate() {
+                            text.append(&mut reader.text(bytes).map_err(|e| e.context(&file.path))?);
+                            if text.len() >= TEXT_BYTES || n == last {
+                                self.progress.event(Event::Restored(text.len() as u64));
+                                into.send(std::mem::take(&mut text).into()).await.map_err(failed)?;
+                            }
                         }
                     }
                     if ends {
-                        open = None;
-                    }
-                    continue;
-                }
-                let mut text = frame::open_frame(compression, bytes)?;
-                loop {
-                    let mut piece = Vec::with_capacity(TEXT_BYTES);
-                    let read = text.by_ref().take(TEXT_BYTES as u64).read_to_end(&mut piece);
-                    let read = read.map_err(|e| frame::damaged(e).context(&file.path))?;
-                    if read == 0 {
                         break;
                     }
-                    into.send(piece.into()).await.map_err(failed)?;
-                    self.progress.event(Event::Restored(read as u64));
                 }
             }
             rows = into.finish().await.map_err(failed)?;
@@ -649,8 +732,8 @@ pub async fn pg_restore(
 }
 
 /// Cuts a file's frames into groups for one COPY each.
-fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::Frame>) -> Vec<Group> {
-    let mut groups: Vec<Vec<crate::manifest::Frame>> = Vec::new();
+fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<Frame>, early: &Arc<BTreeSet<u64>>) -> Vec<Group> {
+    let mut groups: Vec<Vec<Frame>> = Vec::new();
     let mut size = u64::MAX;
     for frame in frames {
         if size.saturating_add(frame.length) > GROUP_BYTES {
@@ -663,7 +746,8 @@ fn groups_of(table: &Arc<Table>, file: &Arc<File>, frames: Vec<crate::manifest::
         }
     }
     let last = groups.len().saturating_sub(1);
-    let group = |(n, frames)| Group { table: table.clone(), file: file.clone(), frames, ends: n == last };
+    let group =
+        |(n, frames)| Group { table: table.clone(), file: file.clone(), frames, ends: n == last, early: early.clone() };
     groups.into_iter().enumerate().map(group).collect()
 }
 
@@ -691,7 +775,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_must_end_as_copy_data_does() {
-        use crate::{manifest::Frame, store::local::LocalStore};
+        use crate::store::local::LocalStore;
         let root = tempfile::tempdir().expect("has a folder");
         let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
         for (n, text) in [frame::TERMINATOR, b"\\.\n\n".as_slice(), b"1\n\\.\n\n\n", b""].into_iter().enumerate() {

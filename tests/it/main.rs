@@ -7,6 +7,7 @@ mod cluster;
 mod docs;
 mod drill;
 mod dumpfile;
+mod early;
 mod examples;
 mod faults;
 mod fire;
