@@ -16,9 +16,7 @@ test:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
 	@scripts/containers.sh
-	@# The tests wait for servers and files more than they compute: files are kept in memory where there is plenty of it.
-	shm=$$(df --output=avail -k /dev/shm 2>/dev/null | tail -1); free=$$(awk '/^MemAvailable/ {print $$2}' /proc/meminfo); \
-	if [ "$${shm:-0}" -gt 12000000 ] && [ "$${free:-0}" -gt 16000000 ]; then export TMPDIR=$${TMPDIR:-/dev/shm}; fi; \
+	@# The tests wait for servers more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 3 / 2))} cargo test $(TESTS)
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 
