@@ -617,15 +617,17 @@ async fn failed_migration_is_rolled_back() -> Result {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let migrate = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && read -r done <&3 && exit 1");
-    let breaking = async {
+    let breaking = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await?;
         server.psql(database, "DROP VIEW v; DROP TABLE two; UPDATE one SET t = 'broken'").await?;
         tokio::io::AsyncWriteExt::write_all(&mut socket, b"done\n").await?;
         Ok::<(), anyhow::Error>(())
-    };
-    let (run, broken) = tokio::join!(engine.example("push", "roll-back.yml", &place, &migrate), breaking);
+    });
+    let run = engine.example("push", "roll-back.yml", &place, &migrate).await;
+    // A step that never ran will not ask any more.
+    breaking.abort();
     let run = run?;
-    broken?;
+    breaking.await.with_context(|| format!("the migration did not run\n{}", run.log()))??;
     // The job is red, for the migration failed, and the database is as before.
     ensure!(run.code == Some(1), "{}", run.log());
     ensure!(
