@@ -44,6 +44,11 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
     }
 }
 
+/// Fails where a transaction pooler stands before the server.
+pub async fn refuse(target: &Target, application: &str) -> Result<()> {
+    direct(target, application).await?.map(drop).ok_or_else(refusal)
+}
+
 /// Why a transaction pooler is of no use, and what to name in its place.
 pub fn refusal() -> Error {
     Error::new(

@@ -121,7 +121,7 @@ impl Maintenance {
 
     /// Refuses a server behind a transaction pooler.
     pub async fn is_direct(&self) -> Result<()> {
-        pooler::direct(&self.target, APPLICATION).await?.map(|_| ()).ok_or_else(pooler::refusal)
+        pooler::refuse(&self.target, APPLICATION).await
     }
 
     async fn run(&self, what: &str, statements: &[String]) -> Result<()> {

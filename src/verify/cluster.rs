@@ -33,7 +33,6 @@ const MIB: u64 = 1 << 20;
 const MAX_SOCKET_PATH: usize = 107;
 /// The server's niceness.
 const NICE: i32 = 10;
-
 const PORT: u16 = 5432;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// An immediate shutdown ends its backends by force after 5 s.

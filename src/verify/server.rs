@@ -55,10 +55,7 @@ impl Server {
     /// Uses a server of the caller's. It must run the source's major version.
     pub async fn at(target: &Target, source: &Source) -> Result<Server> {
         let of_the_option = |e: Error| e.context("verify-url");
-        pooler::direct(target, "savepoint proof")
-            .await
-            .and_then(|d| d.ok_or_else(pooler::refusal))
-            .map_err(of_the_option)?;
+        pooler::refuse(target, "savepoint proof").await.map_err(of_the_option)?;
         let server = Self::connected(None, target.clone()).await.map_err(of_the_option)?;
         let major: u32 = server.version.split(['.', ' ']).next().and_then(|v| v.parse().ok()).unwrap_or_default();
         if major != source.major {

@@ -77,7 +77,7 @@ async fn what_was_restored_early_is_read_back() -> Result {
     let bad = TamperingS3::start(s3, &bucket, Tamper::Flip(Some(24 << 20)), data).await?;
     let ended = Savepoint::backup(&server.url("it_early_flip"), &server.bin)?
         .to_s3(&bad.endpoint, &bucket, "x")
-        .args(["--max-rate", "5MiB"])
+        .args(["--max-rate", &RATE.to_string()])
         .run()
         .await?
         .expect(3)?;
