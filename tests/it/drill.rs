@@ -51,6 +51,16 @@ async fn records(place: (&S3, &str)) -> Result<Vec<(String, Value)>> {
     Ok(found)
 }
 
+/// The folders of a day, `2026/11/22`, as `DAY`.
+fn undated(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let digits = |part: &str, n: usize| part.len() == n && part.bytes().all(|b| b.is_ascii_digit());
+    if let Some(at) = parts.windows(3).position(|p| digits(p[0], 4) && digits(p[1], 2) && digits(p[2], 2)) {
+        parts.splice(at..at + 3, ["DAY"]);
+    }
+    parts.join("/")
+}
+
 /// What people see, without what differs from run to run: ids, times, sizes of files, names of folders and buckets.
 fn steady(text: &str, names: &[&str]) -> String {
     let mut text = text.to_owned();
@@ -61,6 +71,7 @@ fn steady(text: &str, names: &[&str]) -> String {
     for line in text.lines() {
         let mut words = Vec::new();
         for word in line.split(' ') {
+            let word = &undated(word);
             let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
             let digits = bare.chars().filter(char::is_ascii_digit).count();
             let mut shown = word.to_owned();
