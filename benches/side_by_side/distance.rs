@@ -21,9 +21,6 @@ use tokio::{
     time::sleep_until,
 };
 
-/// The rate of every link, in bits per second and direction.
-pub const RATE: f64 = 200e6;
-
 /// A proxy to a port of 127.0.0.1. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Link {
@@ -39,8 +36,8 @@ const CATCH_UP: Duration = Duration::from_millis(10);
 type Wire = Mutex<Instant>;
 
 impl Link {
-    /// Starts to listen.
-    pub async fn start(upstream: u16, round_trip: Duration) -> Result<Self> {
+    /// Starts to listen. `rate`: bits per second and direction.
+    pub async fn start(upstream: u16, round_trip: Duration, rate: f64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let wires = Arc::new([Mutex::new(Instant::now()), Mutex::new(Instant::now())]);
@@ -55,8 +52,8 @@ impl Link {
                     server.set_nodelay(true)?;
                     let ((from_client, to_client), (from_server, to_server)) =
                         (client.into_split(), server.into_split());
-                    let there = carry(from_client, to_server, &wires[0], round_trip / 2);
-                    let back = carry(from_server, to_client, &wires[1], round_trip / 2);
+                    let there = carry(from_client, to_server, &wires[0], round_trip / 2, rate);
+                    let back = carry(from_server, to_client, &wires[1], round_trip / 2, rate);
                     tokio::try_join!(there, back).map(|_| ())
                 });
                 while connections.try_join_next().is_some() {}
@@ -72,7 +69,13 @@ impl Drop for Link {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, delay: Duration) -> std::io::Result<()> {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    wire: &Wire,
+    delay: Duration,
+    rate: f64,
+) -> std::io::Result<()> {
     // The sender waits for its turn before it reads on, so that no more than rate x delay is ever under way.
     let (put, mut take) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let send = async move {
@@ -84,7 +87,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, del
             }
             let gone = {
                 let mut free = wire.lock().unwrap();
-                *free = (*free).max(Instant::now() - CATCH_UP) + Duration::from_secs_f64(n as f64 * 8.0 / RATE);
+                *free = (*free).max(Instant::now() - CATCH_UP) + Duration::from_secs_f64(n as f64 * 8.0 / rate);
                 *free
             };
             if put.send((gone.max(Instant::now()) + delay, buffer[..n].to_vec())).is_err() {
@@ -105,16 +108,17 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, del
 
 /// What a stopwatch says of a link of this round trip: milliseconds of a round trip, and Mbit/s. An error when it is
 /// far from what it is meant to be: figures taken over it would mean nothing.
-pub async fn check(round_trip: Duration) -> Result<(f64, f64)> {
-    const SIZE: usize = 4 << 20;
+pub async fn check(round_trip: Duration, rate: f64) -> Result<(f64, f64)> {
+    // Long beside what the wire may catch up on.
+    let size = (rate / 50.0) as usize;
     let echo = TcpListener::bind("127.0.0.1:0").await?;
-    let link = Link::start(echo.local_addr()?.port(), round_trip).await?;
+    let link = Link::start(echo.local_addr()?.port(), round_trip, rate).await?;
     // Answers one byte by one byte, then swallows everything and answers at its end.
     let server = tokio::spawn(async move {
         let (mut stream, _) = echo.accept().await?;
         let byte = stream.read_u8().await?;
         stream.write_u8(byte).await?;
-        tokio::io::copy(&mut (&mut stream).take(SIZE as u64), &mut tokio::io::sink()).await?;
+        tokio::io::copy(&mut (&mut stream).take(size as u64), &mut tokio::io::sink()).await?;
         stream.write_u8(byte).await
     });
     let mut stream = TcpStream::connect(("127.0.0.1", link.port)).await?;
@@ -125,18 +129,18 @@ pub async fn check(round_trip: Duration) -> Result<(f64, f64)> {
     stream.read_u8().await?;
     let measured = began.elapsed().as_secs_f64() * 1e3 / 2.0;
     let began = Instant::now();
-    stream.write_all(&vec![0; SIZE]).await?;
+    stream.write_all(&vec![0; size]).await?;
     stream.read_u8().await?;
     let seconds = (began.elapsed().as_secs_f64() - measured / 1e3).max(1e-6);
     server.await??;
-    let rate = SIZE as f64 * 8.0 / seconds;
+    let found = size as f64 * 8.0 / seconds;
     let meant = round_trip.as_secs_f64() * 1e3;
     ensure!(
-        measured > meant * 0.9 && measured < meant * 1.5 + 20.0 && rate < RATE * 1.2 && rate > RATE * 0.3,
+        measured > meant * 0.9 && measured < meant * 1.5 + 20.0 && found < rate * 1.2 && found > rate * 0.3,
         "the imitated link of {meant} ms and {} Mbit/s has {measured:.1} ms and {:.0} Mbit/s: \
          is the machine overloaded?",
-        RATE / 1e6,
-        rate / 1e6
+        rate / 1e6,
+        found / 1e6
     );
-    Ok((measured, rate / 1e6))
+    Ok((measured, found / 1e6))
 }

@@ -14,6 +14,7 @@ savepoint against pg_dump and friends, side by side.
   --parts LIST     of dump, restore, distance, growth, memory, tps [default: all]
   --rounds N       rounds, in which every competitor runs once [default: 3]
   --scale F        size of the data [default: 1.0]
+  --rate MBIT      rate of the link of `distance`, Mbit/s [default: 200]
   --jobs N         connections of pg_dump -Fd, pg_restore and savepoint [default: the cores, at least 2]";
 
 /// What is asked for.
@@ -33,6 +34,8 @@ pub struct Options {
     pub rounds: usize,
     /// Factor of all sizes.
     pub scale: f64,
+    /// Rate of the imitated link, bits per second and direction.
+    pub rate: f64,
     /// Connections.
     pub jobs: usize,
 }
@@ -50,6 +53,7 @@ impl Options {
             parts: list(&PARTS),
             rounds: 3,
             scale: 1.0,
+            rate: 200e6,
             jobs: cores.max(2),
         };
         if !args.iter().any(|a| a == "--bench") {
@@ -75,6 +79,10 @@ impl Options {
                 "--scale" => {
                     let scale = value()?.parse::<f64>().ok().filter(|&f| f > 0.0 && f <= 100.0);
                     options.scale = scale.context("--scale is no factor above 0, up to 100")?;
+                }
+                "--rate" => {
+                    let rate = value()?.parse::<f64>().ok().filter(|&r| (1.0..=10_000.0).contains(&r));
+                    options.rate = rate.context("--rate is no rate from 1 to 10000 Mbit/s")? * 1e6;
                 }
                 "-h" | "--help" => {
                     println!("{HELP}");

@@ -2,7 +2,7 @@
 
 use crate::{
     data,
-    distance::{self, Link, RATE},
+    distance::{self, Link},
     measure::{self, Job, Run},
     peers::{self, BASE, Dump, FILE},
     report::{Report, Table, exponent, figure, median, median_of, side_by_side},
@@ -235,10 +235,11 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
     let chosen =
         stage.options.sets.iter().filter(|s| stage.options.named_sets || ["mixed", "many"].contains(&s.as_str()));
     let chosen: Vec<String> = chosen.take(if stage.options.quick { 1 } else { usize::MAX }).cloned().collect();
+    let rate = stage.options.rate;
     for round_trip in stage.round_trips() {
-        let (ms, rate) = stage.wait(distance::check(round_trip))?;
-        let measured = format!("a stopwatch says {ms:.1} ms, {rate:.0} Mbit/s");
-        stage.say(&format!("link of {} ms and {:.0} Mbit/s: {measured}", round_trip.as_millis(), RATE / 1e6));
+        let (ms, found) = stage.wait(distance::check(round_trip, rate))?;
+        let measured = format!("a stopwatch says {ms:.1} ms, {found:.0} Mbit/s");
+        stage.say(&format!("link of {} ms and {:.0} Mbit/s: {measured}", round_trip.as_millis(), rate / 1e6));
         for set in &chosen {
             // Many tables cost a round trip or more each: a tenth says as much as all.
             let share = if stage.options.quick {
@@ -259,7 +260,10 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
             let results = interleaved(stage, report, &what, &names(&peers), |i| {
                 // A link of its own for each run: nothing is under way from the one before.
                 let links = async {
-                    tokio::try_join!(Link::start(stage.source.port, round_trip), Link::start(stage.s3.port, round_trip))
+                    tokio::try_join!(
+                        Link::start(stage.source.port, round_trip, rate),
+                        Link::start(stage.s3.port, round_trip, rate)
+                    )
                 };
                 let (postgres, s3) = stage.wait(links)?;
                 let url = stage.source.url_at(postgres.port, "postgres", &db);
@@ -270,12 +274,10 @@ pub fn distance(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result
                  all connections together, to the database and to S3 alike ({measured}). Ratio as above.",
                 bytes as f64 / 1e6,
                 round_trip.as_millis(),
-                RATE / 1e6,
+                rate / 1e6,
             );
-            report.add(
-                stage,
-                side_by_side(format!("Backup of {set} over {} ms", round_trip.as_millis()), about, BASE, &results),
-            );
+            let title = format!("Backup of {set} over {} ms, {:.0} Mbit/s", round_trip.as_millis(), rate / 1e6);
+            report.add(stage, side_by_side(title, about, BASE, &results));
         }
     }
     Ok(())

@@ -95,7 +95,9 @@ impl Stage {
     pub fn target(&self) -> Result<&Server> {
         if self.target.get().is_none() {
             let fsync = if self.options.quick { "off" } else { "on" };
-            let conf = format!("{CONF}shared_buffers = 128MB\nmax_wal_size = 1GB\nautovacuum = on\nfsync = {fsync}\n");
+            let conf = format!(
+                "{CONF}shared_buffers = 128MB\nmax_wal_size = 1GB\nautovacuum = on\nautovacuum_naptime = 1min\nfsync = {fsync}\n"
+            );
             let server = self.wait(Server::start(self.source.major, &conf))?;
             let _ = self.target.set(server);
         }

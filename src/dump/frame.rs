@@ -11,8 +11,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// A frame is closed once it holds this many compressed bytes: what a worker keeps in memory.
-pub const FRAME_BYTES: usize = 4 << 20;
+/// A frame is closed once it holds so many compressed bytes: what a worker keeps in memory. Small ones reach the store sooner and in an
+/// even stream, large ones keep the manifest of a large table short.
+pub const FRAME_BYTES: usize = 1 << 20;
+/// See [`FRAME_BYTES`]; what a huge row has made is written out at so many bytes.
+pub const MOST_FRAME_BYTES: usize = 4 << 20;
 
 /// What stands at the very end of a data file, exactly once: COPY's end marker and the blank lines that pg_dump writes
 /// (pg_dump.c, `dumpTableData_copy`).

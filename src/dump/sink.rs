@@ -19,6 +19,9 @@ use tokio::{
 /// The smallest part that we send, in bytes.
 const BASE_PART: u64 = 8 << 20;
 
+/// Frames of a table that are no burden to a manifest.
+const FRAMES: u64 = 4096;
+
 /// Bytes that one permit of the run's semaphore stands for.
 const PERMIT_BYTES: usize = 1 << 20;
 
@@ -92,6 +95,12 @@ impl Sink {
     /// Whether more than one part is planned, so that nothing of the file can be read before its end.
     pub fn takes_parts(&self) -> bool {
         self.expected > BASE_PART
+    }
+
+    /// Bytes at which a frame of this file is closed.
+    pub fn frame_bytes(&self) -> usize {
+        let wanted = usize::try_from(self.expected / FRAMES).unwrap_or(usize::MAX);
+        wanted.clamp(frame::FRAME_BYTES, frame::MOST_FRAME_BYTES)
     }
 
     /// Appends one frame. Its place in the file and the file's hash are settled here, under the lock; a part that is
@@ -256,6 +265,19 @@ mod tests {
             assert!((1..=8_000).all(|n| part_bytes(expected, n) == part_bytes(expected, 1)));
         }
         assert_eq!((part_bytes(0, 1), part_bytes(0, 8_001)), (8 << 20, 16 << 20));
+    }
+
+    #[tokio::test]
+    async fn frames_of_a_large_table_are_larger() {
+        let root = tempfile::tempdir().expect("has a folder");
+        let store: Arc<dyn Store> = Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
+        for (expected, bytes) in
+            [(0, 1 << 20), (4 << 30, 1 << 20), (8 << 30, 2 << 20), (16 << 30, 4 << 20), (5 << 40, 4 << 20)]
+        {
+            let (progress, in_flight) = (Arc::new(Sizes::default()), InFlight::new(1 << 20));
+            let sink = Sink::new(store.clone(), "", "t".into(), Compression::None, expected, in_flight, progress);
+            assert_eq!(sink.frame_bytes(), bytes, "{expected} bytes planned");
+        }
     }
 
     /// Keeps the size of everything that was stored.

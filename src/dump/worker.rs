@@ -3,7 +3,7 @@
 use super::{
     copy::{self, Pages},
     fingerprint::Fingerprint,
-    frame::{FRAME_BYTES, FrameWriter},
+    frame::{FrameWriter, MOST_FRAME_BYTES},
     rate::Rate,
     sink::{OpenFrame, Sink},
     snapshot,
@@ -36,8 +36,8 @@ use tokio_postgres::error::SqlState;
 use tokio_util::task::TaskTracker;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Text is handed to the compressor in pieces of this size.
-const TEXT_BYTES: usize = 128 << 10;
+/// What was read is told of, and counted against the rate, after so many bytes of text.
+const TOLD_BYTES: u64 = 128 << 10;
 
 /// A frame is also closed at this much text, so that a very compressible one stays cheap to read back.
 const FRAME_TEXT_BYTES: u64 = 64 << 20;
@@ -261,36 +261,31 @@ impl Reader {
         // When the connection dies, the wire knows what the server said last.
         let failed = |e: Fault| e.explain(&format!("cannot read table {label}"));
         let mut piece = Piece {
-            writer: job.sink.as_ref().map(|_| &mut self.writer),
+            out: job.sink.as_deref().map(|sink| Out { full: sink.frame_bytes(), sink, writer: &mut self.writer }),
             frame: None,
             total: Fingerprint::default(),
             told: Fingerprint::default(),
             row: None,
             frames: Vec::new(),
-            text: Vec::new(),
             in_frame: 0,
         };
         while self.wire.fill().await.map_err(failed)? {
-            while piece.text.len() < TEXT_BYTES
-                && let Some(data) = self.wire.data()
-            {
+            while let Some(data) = self.wire.data() {
                 let added = piece.total.add_piece(&mut piece.row, data.bytes, data.ends);
                 added.ok_or_else(|| {
                     let message = format!("table {label}: the server sent a row without a line end");
                     Error::new(Kind::Database, message)
                 })?;
-                if piece.writer.is_some() {
-                    piece.text.extend_from_slice(data.bytes);
-                }
-                // A frame ends where a row does; behind huge rows that is seldom where the text is full.
+                piece.write(data.bytes)?;
+                // A frame ends where a row does.
                 if data.ends && piece.is_full() {
                     break;
                 }
             }
-            if piece.text.len() >= TEXT_BYTES || piece.is_full() {
-                piece.compress(engine, job).await?;
+            if piece.is_full() {
+                piece.relieve(engine, job).await?;
             }
-            if piece.total.bytes - piece.told.bytes >= TEXT_BYTES as u64 {
+            if piece.total.bytes - piece.told.bytes >= TOLD_BYTES {
                 tell(engine, &mut piece.told, piece.total, 0).await;
             }
         }
@@ -318,9 +313,18 @@ fn joined(stored: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     stored.map_err(|e| Error::new(Kind::Store, "storing a table stopped").because(e))?
 }
 
+/// Where the rows of a piece go.
+struct Out<'a> {
+    sink: &'a Sink,
+    writer: &'a mut FrameWriter,
+    /// Stored bytes at which a frame is closed.
+    full: usize,
+}
+
 /// A piece of a table on its way into frames.
 struct Piece<'a> {
-    writer: Option<&'a mut FrameWriter>,
+    /// `None` when only the fingerprint is asked for.
+    out: Option<Out<'a>>,
     /// The open frame, where it is too large to be kept until it is whole.
     frame: Option<OpenFrame<'a>>,
     total: Fingerprint,
@@ -328,48 +332,41 @@ struct Piece<'a> {
     /// A row that has not ended yet.
     row: Option<Box<Xxh3>>,
     frames: Vec<Frame>,
-    text: Vec<u8>,
     in_frame: u64,
 }
 
-impl<'a> Piece<'a> {
+impl Piece<'_> {
     /// True when the open frame is to be closed at the next end of a row.
     fn is_full(&self) -> bool {
-        let is_long = |w: &&mut FrameWriter| w.ready() >= FRAME_BYTES;
-        self.frame.is_some() || self.in_frame >= FRAME_TEXT_BYTES || self.writer.as_ref().is_some_and(is_long)
+        let is_long = |out: &Out<'_>| self.in_frame >= FRAME_TEXT_BYTES || out.writer.ready() >= out.full;
+        self.frame.is_some() || self.out.as_ref().is_some_and(is_long)
     }
 
-    /// Hands what was gathered to the compressor.
-    fn feed(&mut self) -> Result<()> {
-        if let (Some(writer), false) = (&mut self.writer, self.text.is_empty()) {
-            writer.write(&self.text)?;
-            self.in_frame += self.text.len() as u64;
-            self.text.clear();
-        }
-        Ok(())
+    /// Adds text to the open frame.
+    fn write(&mut self, text: &[u8]) -> Result<()> {
+        let Some(out) = &mut self.out else { return Ok(()) };
+        self.in_frame += text.len() as u64;
+        out.writer.write(text)
     }
 
-    /// Hands what was gathered to the compressor, and closes the frame where it is large enough and a row ends.
-    async fn compress(&mut self, engine: &Engine, job: &'a Arc<TableJob>) -> Result<()> {
-        self.feed()?;
-        if self.is_full() && self.row.is_none() {
+    /// Closes the open frame where a row ends. That of a huge row goes into the file while it is made, so that memory does not grow with it.
+    async fn relieve(&mut self, engine: &Engine, job: &Arc<TableJob>) -> Result<()> {
+        if self.row.is_none() {
             return self.close(engine, job).await;
         }
-        // A huge row: its frame goes into the file while it is made, so that memory does not grow with it.
-        if let (Some(sink), Some(writer)) = (&job.sink, self.writer.as_mut().filter(|w| w.ready() >= FRAME_BYTES)) {
+        if let Some(out) = self.out.as_mut().filter(|out| out.writer.ready() >= MOST_FRAME_BYTES) {
             let frame = match &mut self.frame {
                 Some(frame) => frame,
-                none => none.insert(sink.open_frame().await?),
+                none => none.insert(out.sink.open_frame().await?),
             };
-            frame.write(&writer.drain()).await?;
+            frame.write(&out.writer.drain()).await?;
         }
         Ok(())
     }
 
     /// Closes the open frame, if there is one, and hands it to the table's sink.
-    async fn close(&mut self, engine: &Engine, job: &'a Arc<TableJob>) -> Result<()> {
-        self.feed()?;
-        let (Some(writer), Some(sink)) = (&mut self.writer, &job.sink) else { return Ok(()) };
+    async fn close(&mut self, engine: &Engine, job: &Arc<TableJob>) -> Result<()> {
+        let Some(Out { sink, writer, .. }) = &mut self.out else { return Ok(()) };
         self.in_frame = 0;
         let last = writer.finish()?;
         match (self.frame.take(), last) {

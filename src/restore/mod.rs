@@ -37,9 +37,12 @@ use crate::{
         self, cluster,
         compare::{self, Comparison},
         granted_extensions, readback,
-        restore::{Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive, schemas_of},
+        restore::{
+            AHEAD, AHEAD_BYTES, Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive, schemas_of,
+        },
     },
 };
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use plan::{Plan, Way, What};
 use std::{
@@ -56,6 +59,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
 const CLEAN_UP: Duration = Duration::from_secs(120);
 const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
+
+/// Small stored files that are kept in memory between their check and their restore.
+const KEPT_BYTES: u64 = 32 << 20;
 
 /// Hands events on, and keeps what the page needs of them.
 struct Recorder {
@@ -239,10 +245,11 @@ impl Run<'_> {
         if self.config.dry_run {
             return Ok(self.dry(&ground));
         }
+        let mut read = HashMap::new();
         if let Archive::Stored(backup) = &archive {
             let begun = Instant::now();
             self.progress.event(Event::Started(Phase::Preflight));
-            self.check(backup).await?;
+            read = self.check(backup).await?;
             self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         }
         let safety = if ground.plan.safety { Some(self.safety(&ground).await?) } else { None };
@@ -250,7 +257,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let (found, load_seconds) = match (&archive, stored) {
             (Archive::Stored(backup), Some((part, manifest))) => {
-                self.stored(&ground, backup, part, &manifest, &into, &folder, &dbname).await?
+                self.stored(&ground, backup, part, read, &manifest, &into, &folder, &dbname).await?
             }
             (Archive::File(file), _) => {
                 (self.file(&ground, file, &into, &folder).await?, begun.elapsed().as_secs_f64())
@@ -277,6 +284,7 @@ impl Run<'_> {
         ground: &Ground,
         backup: &Backup,
         part: Part,
+        read: HashMap<String, Bytes>,
         manifest: &Manifest,
         into: &Target,
         folder: &Path,
@@ -290,6 +298,7 @@ impl Run<'_> {
             encoding: manifest.source.encoding.clone(),
             target: into.clone(),
             part,
+            read: Arc::new(read),
             files: folder.join("restore"),
             jobs: self.config.engine.jobs,
             progress: self.progress.clone(),
@@ -456,10 +465,12 @@ impl Run<'_> {
         if let Archive::File(file) = archive {
             file.known_to(&tools).await?;
         }
-        let mut settings = vec![("default_transaction_read_only", "off".to_owned())];
-        if matches!(plan.way, Way::Create(_) | Way::Swap { .. } | Way::Replace { .. }) {
-            // A database that a crash damages now is dropped anyhow; the commit that ends the restore flushes everything before it.
-            settings.push(("synchronous_commit", "off".to_owned()));
+        // A crash of the server now breaks the restore off, whatever is on its disk; a commit at the end flushes everything before it.
+        let settings = [("default_transaction_read_only", "off"), ("synchronous_commit", "off")];
+        let mut settings: Vec<_> = settings.map(|(name, value)| (name, value.to_owned())).into();
+        if facts.superuser {
+            // Autovacuum visits tables that were just filled, and gives way to an index only when somebody has waited so long.
+            settings.push(("deadlock_timeout", "50ms".to_owned()));
         }
         if let Some(money) = money {
             // Amounts of money are read and printed by it.
@@ -599,8 +610,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reads every stored file once and holds it against the manifest.
-    async fn check(&self, backup: &Backup) -> Result<()> {
+    /// Reads every stored file once and holds it against the manifest. Returns small ones, so that they need not be read again.
+    async fn check(&self, backup: &Backup) -> Result<HashMap<String, Bytes>> {
         let manifest = &backup.manifest;
         let mut problems = check_entries(&backup.toc, manifest);
         let files: HashMap<&str, &File> = manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
@@ -613,18 +624,28 @@ impl Run<'_> {
                 }
             }
         }
-        let checked = stream::iter(&manifest.files)
-            .map(|file| readback::whole(&backup.store, &backup.folder, file, None))
+        let (store, folder, mut room) = (&backup.store, &backup.folder, KEPT_BYTES);
+        let (small, large): (Vec<&File>, Vec<&File>) = manifest.files.iter().partition(|file| {
+            let keep = file.size <= AHEAD_BYTES && file.size <= room;
+            room -= if keep { file.size } else { 0 };
+            keep
+        });
+        let small = stream::iter(small)
+            .map(async |file| Ok(Some((file.path.clone(), readback::small(store, folder, file).await?))))
+            .buffer_unordered(AHEAD);
+        let large = stream::iter(large)
+            .map(async |file| readback::whole(store, folder, file, None).await.map(|()| None))
             .buffer_unordered(self.config.engine.jobs.max(2));
-        let checked: Vec<Result<()>> = checked.collect().await;
+        let checked: Vec<Result<Option<(String, Bytes)>>> = stream::select(small, large).collect().await;
+        let mut read = HashMap::new();
         for result in checked {
             match result {
-                Ok(()) => {}
+                Ok(kept) => read.extend(kept),
                 Err(e) if of_the_archive(&e) => problems.push(e.one_line()),
                 Err(e) => return Err(e),
             }
         }
-        let Some(first) = problems.first() else { return Ok(()) };
+        let Some(first) = problems.first() else { return Ok(read) };
         let more = if problems.len() == 1 { String::new() } else { format!(" (and {} more)", problems.len() - 1) };
         Err(Error::new(Kind::Archive, format!("backup {} is damaged: {first}{more}", manifest.id))
             .hint("the target was not touched; restore another backup (savepoint list --proof passed), and find out who writes to the destination"))
@@ -906,7 +927,7 @@ impl Run<'_> {
     async fn put_into_place(&self, ground: &Ground, dbname: &str, page: &mut Page) -> Result<()> {
         let (maintenance, db) = (&ground.maintenance, &ground.target.dbname);
         match &ground.plan.way {
-            Way::Into | Way::Wipe => {}
+            Way::Into | Way::Wipe => maintenance.flush().await?,
             Way::Create(_) => maintenance.comment(dbname, None).await?,
             Way::Swap { new, aside } | Way::Replace { new, aside } => {
                 maintenance.carry_over(db, new).await?;

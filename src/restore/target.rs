@@ -200,6 +200,13 @@ impl Maintenance {
         self.run("cannot mark the database", &[format!("COMMENT ON DATABASE {} IS {text}", quote(name))]).await
     }
 
+    /// Waits until everything that was committed so far, by whatever session, is as durable as the server's own `synchronous_commit` says:
+    /// WAL is flushed in its order, and this writes the last record.
+    pub async fn flush(&self) -> Result<()> {
+        let sql = "SELECT pg_catalog.pg_logical_emit_message(true, 'savepoint', 'restored')";
+        self.run("cannot make sure of what was restored", &[sql.to_owned()]).await
+    }
+
     /// Drops a database, whoever is connected.
     pub async fn remove(&self, name: &str) -> Result<()> {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote(name));

@@ -94,6 +94,7 @@ impl Prover {
             encoding: begin.source.encoding.clone(),
             target,
             part: restore::Part::default(),
+            read: Arc::default(),
             files,
             jobs: self.jobs,
             progress: self.progress.clone(),

@@ -41,10 +41,24 @@ pub async fn whole(store: &Arc<dyn Store>, folder: &str, file: &File, to: Option
         out.flush().await.map_err(error::io(named(path)))?;
     }
     check_size(file, size)?;
-    if hex::encode(sha.finalize()) != file.sha256 {
-        return Err(differs(file, "its SHA-256 is not that of what was stored"));
+    check_sha(file, &sha.finalize())
+}
+
+/// Reads a whole small file into memory and checks its size and SHA-256.
+pub async fn small(store: &Arc<dyn Store>, folder: &str, file: &File) -> Result<Bytes> {
+    let reader = store.open(&format!("{folder}{}", file.path), None).await?;
+    check_size(file, reader.size)?;
+    let bytes = reader.bytes().await?;
+    check_size(file, bytes.len() as u64)?;
+    check_sha(file, &Sha256::digest(&bytes))?;
+    Ok(bytes)
+}
+
+fn check_sha(file: &File, sha: &[u8]) -> Result<()> {
+    if hex::encode(sha) == file.sha256 {
+        return Ok(());
     }
-    Ok(())
+    Err(differs(file, "its SHA-256 is not that of what was stored"))
 }
 
 /// A table's frames in the order of the file, the terminator last. Fails unless they tile the file without a gap.
@@ -142,12 +156,15 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Where frames that follow each other stand in their file.
+pub fn range(frames: &[Frame]) -> Option<std::ops::Range<u64>> {
+    let (first, last) = (frames.first()?, frames.last()?);
+    Some(first.offset..last.offset + last.length)
+}
+
 /// Asks the store for frames that follow each other in a file.
 pub async fn request(store: &Arc<dyn Store>, folder: &str, file: &File, frames: &[Frame]) -> Result<Reader> {
-    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
-        return Err(differs(file, "no frames to read"));
-    };
-    let range = first.offset..last.offset + last.length;
+    let range = range(frames).ok_or_else(|| differs(file, "no frames to read"))?;
     store.open(&format!("{folder}{}", file.path), Some(range)).await
 }
 

@@ -27,7 +27,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, pin_mut, stream};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
     io::Read,
     path::{Path, PathBuf},
@@ -44,9 +44,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// Stored bytes that one COPY takes.
 const GROUP_BYTES: u64 = 16 << 20;
 
-/// Groups of at most so many stored bytes are read ahead, and how many of them.
-const AHEAD_BYTES: u64 = 256 << 10;
-const AHEAD: usize = 32;
+/// Groups of at most so many stored bytes are read ahead.
+pub const AHEAD_BYTES: u64 = 256 << 10;
+/// How many of them.
+pub const AHEAD: usize = 32;
 
 /// Stored bytes of a huge frame that are decompressed at a time: 4 bytes of zstd can stand for 128 KiB.
 const PIECE_BYTES: usize = 512;
@@ -71,6 +72,8 @@ pub struct Restore {
     pub target: Target,
     /// What of the archive is restored, and how.
     pub part: Part,
+    /// Whole files that were read already, by their paths.
+    pub read: Arc<HashMap<String, Bytes>>,
     /// A folder for the files that pg_restore reads; exists and is empty.
     pub files: PathBuf,
     /// Connections.
@@ -413,6 +416,12 @@ impl Restore {
         let bytes: u64 = group.frames.iter().map(|f| f.length).sum();
         if bytes > AHEAD_BYTES {
             return Ready { group, read: None };
+        }
+        if let (Some(file), Some(range)) = (self.read.get(&group.file.path), readback::range(&group.frames))
+            && range.end <= file.len() as u64
+        {
+            let read = Reader::of(file.len() as u64, file.slice(range.start as usize..range.end as usize));
+            return Ready { group, read: Some(Ok(read)) };
         }
         let read = async {
             let reader = readback::request(&self.store, &self.folder, &group.file, &group.frames).await?;

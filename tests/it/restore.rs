@@ -5,6 +5,7 @@ use crate::support::{
     compare::compare,
     find,
     pg::{self, Server},
+    proxy::{Tamper, TamperingS3},
     run::{Ended, Savepoint, in_process, nothing_left},
     s3, scratch,
 };
@@ -689,6 +690,65 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
     ensure!(server.psql(db, "SELECT count(*) FROM newer").await? == "0", "the old one was replaced");
     let mark = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'it_unequal_new'";
     ensure!(server.psql("postgres", mark).await?.contains("not equal"));
+    Ok(())
+}
+
+/// What is small is kept from its check to its restore; what is large is read again, and checked again.
+#[tokio::test]
+async fn small_files_are_read_once() -> Result {
+    let server = pg::server(MAJOR).await?;
+    let db = "it_reads";
+    server.create_db(db, "").await?;
+    server.psql(db, SHOP).await?;
+    let s3 = s3::s3().await?;
+    let bucket = s3.bucket().await?;
+    Savepoint::backup(&server.url(db), &server.bin)?.to_s3(&s3.endpoint, &bucket, "x").run().await?.expect(0)?;
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = asked.clone();
+    let watched = TamperingS3::start(s3, &bucket, Tamper::Delete, move |key| {
+        log.lock().unwrap().push(key.to_owned());
+        false
+    })
+    .await?;
+    let run = restore(server, &server.url("it_reads_new"))?.to_s3(&watched.endpoint, &bucket, "x");
+    run.args(["latest", "--database", db]).run().await?.expect(0)?.left_nothing()?;
+    let asked = asked.lock().unwrap().clone();
+    let mut sizes: Vec<(u64, usize)> = Vec::new();
+    for object in
+        s3.list(&bucket).await?.iter().filter(|o| o.key.contains("/archive/t") && !o.key.ends_with("/toc.dat"))
+    {
+        sizes.push((object.size, asked.iter().filter(|key| **key == object.key).count()));
+    }
+    sizes.sort_unstable();
+    let times: Vec<usize> = sizes.iter().map(|(_, times)| *times).collect();
+    ensure!(times == [1, 1, 2] && sizes[2].0 > 256 << 10, "{sizes:?}");
+    Ok(())
+}
+
+/// The load does not wait for its commits; when the restore has ended well, a crash of the server takes nothing away all the same.
+#[tokio::test]
+async fn what_was_restored_survives_a_crash() -> Result {
+    // Nothing is written but by those who ask for it.
+    let conf = "wal_writer_delay = 10s\nwal_writer_flush_after = 1GB\nwal_buffers = 64MB\nautovacuum = off\ncheckpoint_timeout = 1h";
+    let server = Server::start(MAJOR, conf).await?;
+    // A crash moves its own sequences on, so the source lies elsewhere.
+    let source = pg::server(MAJOR).await?;
+    let store = shop(source, "it_crash").await?;
+    server.create_db("empty", "").await?;
+    let run = restore(&server, &server.url("empty"))?.to_folder(store.path());
+    run.args(["latest", "--database", "it_crash"]).run().await?.expect(0)?;
+    let pid = server.psql("postgres", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await?;
+    // The postmaster starts over without what stood in its shared memory.
+    let pid = rustix::process::Pid::from_raw(pid.parse()?).context("no process")?;
+    rustix::process::kill_process(pid, Signal::KILL)?;
+    let begun = std::time::Instant::now();
+    while rustix::process::test_kill_process(pid).is_ok() || server.psql("postgres", "SELECT 1").await.is_err() {
+        ensure!(begun.elapsed() < Duration::from_secs(30), "the server does not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let found = compare((source, "it_crash"), (&server, "empty")).await?;
+    ensure!(found.is_empty(), "{found:#?}");
+    ensure!(server.psql("empty", "SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'orders'").await? == "t");
     Ok(())
 }
 
