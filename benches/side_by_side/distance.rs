@@ -32,15 +32,20 @@ pub struct Link {
 /// A timer wakes up to some milliseconds late; the wire may catch up on so much of idle time.
 const CATCH_UP: Duration = Duration::from_millis(10);
 
-/// One direction's wire: when it is free again.
-type Wire = Mutex<Instant>;
+/// One direction's wire.
+struct Wire {
+    /// Bits per second.
+    rate: f64,
+    /// When it is free again.
+    free: Mutex<Instant>,
+}
 
 impl Link {
     /// Starts to listen. `rate`: bits per second and direction.
     pub async fn start(upstream: u16, round_trip: Duration, rate: f64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let wires = Arc::new([Mutex::new(Instant::now()), Mutex::new(Instant::now())]);
+        let wires = Arc::new([(); 2].map(|()| Wire { rate, free: Mutex::new(Instant::now()) }));
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
@@ -52,8 +57,8 @@ impl Link {
                     server.set_nodelay(true)?;
                     let ((from_client, to_client), (from_server, to_server)) =
                         (client.into_split(), server.into_split());
-                    let there = carry(from_client, to_server, &wires[0], round_trip / 2, rate);
-                    let back = carry(from_server, to_client, &wires[1], round_trip / 2, rate);
+                    let there = carry(from_client, to_server, &wires[0], round_trip / 2);
+                    let back = carry(from_server, to_client, &wires[1], round_trip / 2);
                     tokio::try_join!(there, back).map(|_| ())
                 });
                 while connections.try_join_next().is_some() {}
@@ -69,13 +74,7 @@ impl Drop for Link {
     }
 }
 
-async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    wire: &Wire,
-    delay: Duration,
-    rate: f64,
-) -> std::io::Result<()> {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wire: &Wire, delay: Duration) -> std::io::Result<()> {
     // The sender waits for its turn before it reads on, so that no more than rate x delay is ever under way.
     let (put, mut take) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let send = async move {
@@ -86,8 +85,8 @@ async fn carry(
                 return std::io::Result::Ok(());
             }
             let gone = {
-                let mut free = wire.lock().unwrap();
-                *free = (*free).max(Instant::now() - CATCH_UP) + Duration::from_secs_f64(n as f64 * 8.0 / rate);
+                let mut free = wire.free.lock().unwrap();
+                *free = (*free).max(Instant::now() - CATCH_UP) + Duration::from_secs_f64(n as f64 * 8.0 / wire.rate);
                 *free
             };
             if put.send((gone.max(Instant::now()) + delay, buffer[..n].to_vec())).is_err() {

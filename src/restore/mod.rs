@@ -205,6 +205,8 @@ struct Backup {
     manifest: Manifest,
     proof: String,
     toc: Toc,
+    /// Small files that the check has read, by their paths.
+    read: Arc<HashMap<String, Bytes>>,
 }
 
 /// Everything that a restore stands on once nothing speaks against it.
@@ -240,16 +242,15 @@ impl Run<'_> {
         for line in Scratch::sweep(self.config.engine.scratch_dir.as_deref()) {
             self.progress.event(Event::Notice(&line));
         }
-        let archive = self.archive(&folder).await?;
+        let mut archive = self.archive(&folder).await?;
         let (ground, stored) = self.plan(&archive).await?;
         if self.config.dry_run {
             return Ok(self.dry(&ground));
         }
-        let mut read = HashMap::new();
-        if let Archive::Stored(backup) = &archive {
+        if let Archive::Stored(backup) = &mut archive {
             let begun = Instant::now();
             self.progress.event(Event::Started(Phase::Preflight));
-            read = self.check(backup).await?;
+            backup.read = Arc::new(self.check(backup).await?);
             self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         }
         let safety = if ground.plan.safety { Some(self.safety(&ground).await?) } else { None };
@@ -257,7 +258,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let (found, load_seconds) = match (&archive, stored) {
             (Archive::Stored(backup), Some((part, manifest))) => {
-                self.stored(&ground, backup, part, read, &manifest, &into, &folder, &dbname).await?
+                self.stored(&ground, backup, part, &manifest, &into, &folder, &dbname).await?
             }
             (Archive::File(file), _) => {
                 (self.file(&ground, file, &into, &folder).await?, begun.elapsed().as_secs_f64())
@@ -267,6 +268,7 @@ impl Run<'_> {
         if !self.config.part.schema_only {
             self.analyze(&into).await;
         }
+        ground.maintenance.flush().await?;
         let mut page = self.page(&ground, &found, &dbname, load_seconds, safety.as_deref());
         // From here on there is nothing to undo: what was restored stays, equal or not.
         if found.differences.is_empty() {
@@ -284,7 +286,6 @@ impl Run<'_> {
         ground: &Ground,
         backup: &Backup,
         part: Part,
-        read: HashMap<String, Bytes>,
         manifest: &Manifest,
         into: &Target,
         folder: &Path,
@@ -298,7 +299,7 @@ impl Run<'_> {
             encoding: manifest.source.encoding.clone(),
             target: into.clone(),
             part,
-            read: Arc::new(read),
+            read: backup.read.clone(),
             files: folder.join("restore"),
             jobs: self.config.engine.jobs,
             progress: self.progress.clone(),
@@ -390,7 +391,14 @@ impl Run<'_> {
         let local = scratch.join("toc.dat");
         readback::whole(&store, &stored.folder, file, Some(&local)).await?;
         let toc = verify::restore::read_toc(&local)?;
-        Ok(Archive::Stored(Box::new(Backup { store, folder: stored.folder, manifest, proof, toc })))
+        Ok(Archive::Stored(Box::new(Backup {
+            store,
+            folder: stored.folder,
+            manifest,
+            proof,
+            toc,
+            read: Arc::default(),
+        })))
     }
 
     /// A folder that an id names but that holds no manifest is told apart from nothing at all; what is left of its archive is restored
@@ -466,8 +474,8 @@ impl Run<'_> {
             file.known_to(&tools).await?;
         }
         // A crash of the server now breaks the restore off, whatever is on its disk; a commit at the end flushes everything before it.
-        let settings = [("default_transaction_read_only", "off"), ("synchronous_commit", "off")];
-        let mut settings: Vec<_> = settings.map(|(name, value)| (name, value.to_owned())).into();
+        let mut settings =
+            vec![("default_transaction_read_only", "off".to_owned()), ("synchronous_commit", "off".to_owned())];
         if facts.superuser {
             // Autovacuum visits tables that were just filled, and gives way to an index only when somebody has waited so long.
             settings.push(("deadlock_timeout", "50ms".to_owned()));
@@ -927,7 +935,7 @@ impl Run<'_> {
     async fn put_into_place(&self, ground: &Ground, dbname: &str, page: &mut Page) -> Result<()> {
         let (maintenance, db) = (&ground.maintenance, &ground.target.dbname);
         match &ground.plan.way {
-            Way::Into | Way::Wipe => maintenance.flush().await?,
+            Way::Into | Way::Wipe => {}
             Way::Create(_) => maintenance.comment(dbname, None).await?,
             Way::Swap { new, aside } | Way::Replace { new, aside } => {
                 maintenance.carry_over(db, new).await?;

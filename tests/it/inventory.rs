@@ -5,7 +5,7 @@ use crate::support::{
     pg::Server,
     run::{Ended, Savepoint},
     s3::{S3, s3},
-    scratch,
+    scratch, undated,
 };
 use anyhow::{Context, ensure};
 use savepoint::{config::is_id, manifest::Manifest};
@@ -76,9 +76,9 @@ fn texts(list: &Value, field: &str) -> Vec<String> {
 fn masked(text: &str, ids: &[&str], stage: &Stage) -> String {
     let mut text = text.replace(&stage.bucket, "BUCKET").replace(&stage.s3.endpoint, "ENDPOINT");
     text = text.replace(&format!(":{}/", stage.server.port), ":PORT/");
+    text = undated(&text, ids);
     for (n, id) in ids.iter().enumerate() {
-        let day = format!("{}/{}/{}", &id[..4], &id[4..6], &id[6..8]);
-        text = text.replace(&format!("{day}/{id}"), &format!("DAY/ID{}", n + 1)).replace(id, &format!("ID{}", n + 1));
+        text = text.replace(id, &format!("ID{}", n + 1));
     }
     let number = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit() || b"(.+-x".contains(&b));
     let mut out = String::new();

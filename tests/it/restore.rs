@@ -7,7 +7,8 @@ use crate::support::{
     pg::{self, Server},
     proxy::{Tamper, TamperingS3},
     run::{Ended, Savepoint, in_process, nothing_left},
-    s3, scratch,
+    s3::{self, S3},
+    scratch,
 };
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
@@ -59,6 +60,16 @@ async fn shop_with(server: &Server, db: &str, more: &str) -> Result<tempfile::Te
     let store = scratch()?;
     stored(server, db, store.path(), &[]).await?;
     Ok(store)
+}
+
+/// The same in a bucket of its own.
+async fn shop_in_s3(server: &Server, db: &str, prefix: &str) -> Result<(&'static S3, String)> {
+    server.create_db(db, "").await?;
+    server.psql(db, SHOP).await?;
+    let s3 = s3::s3().await?;
+    let bucket = s3.bucket().await?;
+    Savepoint::backup(&server.url(db), &server.bin)?.to_s3(&s3.endpoint, &bucket, prefix).run().await?.expect(0)?;
+    Ok((s3, bucket))
 }
 
 /// `savepoint restore` with the programs of this server.
@@ -377,12 +388,7 @@ async fn an_interrupted_restore_cleans_up() -> Result {
 async fn what_is_damaged_or_unproven_is_refused_before_the_target_is_touched() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_damage";
-    server.create_db(db, "").await?;
-    server.psql(db, SHOP).await?;
-    let s3 = s3::s3().await?;
-    let bucket = s3.bucket().await?;
-    let run = Savepoint::backup(&server.url(db), &server.bin)?.to_s3(&s3.endpoint, &bucket, "d");
-    run.run().await?.expect(0)?;
+    let (s3, bucket) = shop_in_s3(server, db, "d").await?;
     let objects = s3.list(&bucket).await?;
     let key = |end: &str| {
         objects.iter().map(|o| o.key.clone()).find(|k| k.ends_with(end) || k.contains(end)).context(end.to_owned())
@@ -698,15 +704,11 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
 async fn small_files_are_read_once() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_reads";
-    server.create_db(db, "").await?;
-    server.psql(db, SHOP).await?;
-    let s3 = s3::s3().await?;
-    let bucket = s3.bucket().await?;
-    Savepoint::backup(&server.url(db), &server.bin)?.to_s3(&s3.endpoint, &bucket, "x").run().await?.expect(0)?;
+    let (s3, bucket) = shop_in_s3(server, db, "x").await?;
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let log = asked.clone();
+    let seen = asked.clone();
     let watched = TamperingS3::start(s3, &bucket, Tamper::Delete, move |key| {
-        log.lock().unwrap().push(key.to_owned());
+        seen.lock().unwrap().push(key.to_owned());
         false
     })
     .await?;

@@ -124,6 +124,13 @@ impl Drop for Watched {
     }
 }
 
+/// The folders of the days of these backups as `DAY`: an id begins with its day.
+pub fn undated<T: AsRef<str>>(text: &str, ids: &[T]) -> String {
+    ids.iter().map(AsRef::as_ref).fold(text.to_owned(), |text, id| {
+        text.replace(&format!("{}/{}/{}/{id}", &id[..4], &id[4..6], &id[6..8]), &format!("DAY/{id}"))
+    })
+}
+
 /// The first file or folder of this name below `dir`.
 pub fn find(dir: &Path, name: &str) -> Result<PathBuf> {
     for entry in std::fs::read_dir(dir)? {
