@@ -5,8 +5,8 @@ use crate::{
     measure::{self, Job, Run, Servers},
     options::Options,
     support::{
-        Result, is_root, pg,
-        pg::Server,
+        Result, is_root,
+        pg::{self, Server},
         s3::{self, S3},
         scratch,
     },

@@ -1,4 +1,10 @@
 //! PostgreSQL's directory-format archive: its table of contents and its data files.
 
+pub mod compression;
+pub mod fingerprint;
+pub mod frame;
 pub mod schema;
 pub mod toc;
+
+/// What the names of our data files begin with, before the table's OID. pg_dump's own begin with a digit.
+pub const TABLE_FILE: &str = "t";

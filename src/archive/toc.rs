@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Error, Kind, Result},
-    manifest::Sequence,
+    vault::manifest::Sequence,
 };
 use std::{
     collections::{HashMap, HashSet},

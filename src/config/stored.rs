@@ -1,16 +1,26 @@
 //! Options of the verbs that work on stored backups, validated.
 
 use super::{
-    BackupKind, Destination, Filter, NotifyConfig, Output, RunContext, VerifyLevel, choice, context, destination, flag,
-    given, list, notify, number, output, pg_bin_dirs, usage, with_endpoint,
+    Output, choice, context, destination, flag, given, list, notify, number, output, pg_bin_dirs, usage, with_endpoint,
 };
 use crate::{
     cli::{
         AgeArgs, DatabaseArgs, DestinationArgs, DiffArgs, DryRunArgs, EngineArgs, ListArgs, OfKindArgs, OutputArgs,
         PickArgs, PolicyArgs, PruneArgs, RestoreArgs, ShowArgs, VerifyArgs,
     },
+    drill::VerifyConfig,
+    engine::Engine,
     error::Result,
-    postgres::conninfo::{self, Target},
+    inventory::{DiffConfig, ListConfig, ShowConfig},
+    notify::NotifyConfig,
+    postgres::conninfo,
+    prune::{
+        PruneConfig,
+        retention::{Policy, Retention, Span},
+    },
+    restore::{Owners, Place, RestoreConfig},
+    store::Destination,
+    vault::{BackupKind, Filter, Pick, VerifyLevel, Which, is_id},
 };
 use std::{
     path::{Path, PathBuf},
@@ -19,242 +29,6 @@ use std::{
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// Which stored backup is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pick {
-    /// The backup.
-    pub which: Which,
-    /// Only backups taken before this moment.
-    pub before: Option<OffsetDateTime>,
-    /// Only backups of this kind.
-    pub kind: Option<BackupKind>,
-    /// Only backups of this database; without it, of the only one there is.
-    pub database: Option<String>,
-}
-
-/// A stored backup by its name or its age, or a file of pg_dump's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The newest.
-    Latest,
-    /// The oldest.
-    Oldest,
-    /// Every one.
-    All,
-    /// By its id.
-    Id(String),
-    /// A file or folder that pg_dump wrote.
-    File(PathBuf),
-}
-
-/// What the proof or the restore works with.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    /// Connections, at least 1.
-    pub jobs: usize,
-    /// Folders in which PostgreSQL's programs are looked up, in this order.
-    pub pg_bin_dirs: Vec<PathBuf>,
-    /// Where temporary files and the throwaway server lie; default: the system's temporary folder.
-    pub scratch_dir: Option<PathBuf>,
-}
-
-/// Who comes to own what is restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owners {
-    /// The roles of the backup, which must all be there.
-    Keep,
-    /// The roles of the backup; missing ones are created without login.
-    Create,
-    /// The target's user; grants are skipped.
-    Skip,
-}
-
-/// Into what a backup is restored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The target database itself, which must be missing or hold no user's object.
-    Empty,
-    /// A new database of this name on the target's server.
-    New(String),
-    /// A new database (of this name, else of one made up), which then takes the target's name; the target is renamed aside.
-    Swap(Option<String>),
-    /// The target database itself, whose objects are removed first.
-    Clean,
-}
-
-/// Everything a restore needs to know.
-#[derive(Clone, Debug)]
-pub struct RestoreConfig {
-    /// What is restored.
-    pub pick: Pick,
-    /// Where backups lie; absent for a file when none was named.
-    pub destination: Option<Destination>,
-    /// Server and database.
-    pub target: Target,
-    /// How it comes into the target.
-    pub place: Place,
-    /// The name typed once more.
-    pub confirm: Option<String>,
-    /// Take a backup of the target before it is cleaned.
-    pub safety_backup: bool,
-    /// Patterns of hosts and database names that always ask for the name; `*` and `?` as in a shell.
-    pub protect: Vec<String>,
-    /// The part that is restored: `schemas`, `tables` and `schema_only` are used.
-    pub part: Filter,
-    /// Rows only.
-    pub data_only: bool,
-    /// Owners and grants.
-    pub owners: Owners,
-    /// What is compared at the end.
-    pub verify: VerifyLevel,
-    /// Restore also what is not proven.
-    pub force_unproven: bool,
-    /// Stop after the plan.
-    pub dry_run: bool,
-    /// Connections, programs, folder.
-    pub engine: Engine,
-    /// Where the run comes from.
-    pub context: RunContext,
-}
-
-/// Everything a restore drill needs to know.
-#[derive(Clone, Debug)]
-pub struct VerifyConfig {
-    /// What is proven.
-    pub pick: Pick,
-    /// Where backups lie; absent for a file when none was named.
-    pub destination: Option<Destination>,
-    /// How much is proven; never [`VerifyLevel::None`].
-    pub level: VerifyLevel,
-    /// A server in place of the built-in one.
-    pub verify_url: Option<Target>,
-    /// The team's own assertions.
-    pub check_sql: Option<PathBuf>,
-    /// The longest that a restore may take.
-    pub max_rto: Option<Duration>,
-    /// The oldest that the backup may be.
-    pub max_age: Option<Duration>,
-    /// Connections, programs, folder.
-    pub engine: Engine,
-}
-
-/// How a backup's last proof ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProofState {
-    /// It passed.
-    Passed,
-    /// It did not.
-    Failed,
-    /// There is none.
-    None,
-}
-
-/// Which backups are listed.
-#[derive(Clone, Debug)]
-pub struct ListConfig {
-    /// Where backups lie.
-    pub destination: Destination,
-    /// Only this database's.
-    pub database: Option<String>,
-    /// Only of this kind.
-    pub kind: Option<BackupKind>,
-    /// Only younger ones.
-    pub newer_than: Option<Duration>,
-    /// Only older ones.
-    pub older_than: Option<Duration>,
-    /// Only those whose last proof ended so.
-    pub proof: Option<ProofState>,
-}
-
-/// Which backup is shown.
-#[derive(Clone, Debug)]
-pub struct ShowConfig {
-    /// Where backups lie.
-    pub destination: Destination,
-    /// The backup.
-    pub pick: Pick,
-}
-
-/// Which two backups are compared.
-#[derive(Clone, Debug)]
-pub struct DiffConfig {
-    /// Where backups lie.
-    pub destination: Destination,
-    /// The one, by custom the older.
-    pub one: Pick,
-    /// The other.
-    pub other: Pick,
-}
-
-/// Years, months, days and hours, counted back on the calendar in UTC (restic's `--keep-within`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// Years.
-    pub years: u32,
-    /// Months.
-    pub months: u32,
-    /// Days.
-    pub days: u32,
-    /// Hours.
-    pub hours: u32,
-}
-
-/// A rule that says which backups of a group stay; 0 and `None` where it says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// The newest so many.
-    pub last: u32,
-    /// The newest of each of the last so many days that have one.
-    pub daily: u32,
-    /// The newest of each of the last so many weeks (ISO 8601) that have one.
-    pub weekly: u32,
-    /// The newest of each of the last so many months that have one.
-    pub monthly: u32,
-    /// The newest of each of the last so many years that have one.
-    pub yearly: u32,
-    /// All so close to the newest one.
-    pub within: Option<Span>,
-}
-
-impl Policy {
-    /// The rule of a kind where none was named: scheduled 30 days, snapshot 90, pre-restore 7; `None`, for ever, for those taken by hand.
-    pub fn default_of(kind: BackupKind) -> Option<Policy> {
-        let within = |days| Some(Policy { within: Some(Span { days, ..Span::default() }), ..Policy::default() });
-        match kind {
-            BackupKind::Scheduled => within(30),
-            BackupKind::Snapshot => within(90),
-            BackupKind::PreRestore => within(7),
-            BackupKind::Manual => None,
-        }
-    }
-}
-
-/// Which backups are deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// The rule for each kind; `None`: [`Policy::default_of`].
-    pub policy: Option<Policy>,
-    /// Never fewer than this of each group.
-    pub min_keep: usize,
-    /// More than half may go.
-    pub confirm_large: bool,
-}
-
-/// Everything a pruning needs to know.
-#[derive(Clone, Debug)]
-pub struct PruneConfig {
-    /// Where backups lie.
-    pub destination: Destination,
-    /// Only this database's; without it every database's.
-    pub database: Option<String>,
-    /// Only this kind.
-    pub kind: Option<BackupKind>,
-    /// Which go.
-    pub retention: Retention,
-    /// Print the plan, delete nothing.
-    pub dry_run: bool,
-}
 
 /// What the options of a verb say, validated.
 #[derive(Clone, Debug)]
@@ -512,19 +286,6 @@ fn one_only(pick: &Pick) -> Result<()> {
         return Ok(());
     }
     Err(usage("option backup: all names many").hint("use latest, oldest or an id; savepoint list shows them"))
-}
-
-/// True for `20261122T030000Z-snapshot-1a2b3c4`.
-pub fn is_id(text: &str) -> bool {
-    let mut parts = text.splitn(2, '-');
-    let (time, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let random = rest.rsplit('-').next().unwrap_or_default();
-    let stamp = |t: &str| t.len() == 16 && t.is_ascii() && &t[8..9] == "T" && t.ends_with('Z');
-    stamp(time)
-        && time.bytes().enumerate().all(|(n, b)| n == 8 || n == 15 || b.is_ascii_digit())
-        && random.len() == 7
-        && random.bytes().all(|b| b.is_ascii_hexdigit())
-        && rest.len() > 8
 }
 
 /// What the words say, and the destination when they are a whole address.

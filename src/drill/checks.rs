@@ -6,7 +6,7 @@
 use crate::{
     dumpfile::sql::{Piece, Script},
     error::{Error, Kind, Result},
-    postgres::{connect, conninfo::Target},
+    postgres::{answer, connect, conninfo::Target},
     report::format::{clip, count, counted},
 };
 use futures_util::{TryStreamExt, pin_mut};
@@ -113,7 +113,7 @@ pub async fn run(target: &Target, checks: &[Check]) -> Result<Vec<Checked>> {
                 Some(format!("{}: {}{more}", counted(rows, "row"), shown.join("; ")))
             }
             Err(e) if session.is_closed() => return Err(session.explain(&format!("check in line {line}"), e)),
-            Err(e) => Some(connect::error("it raises", e).one_line()),
+            Err(e) => Some(answer::error("it raises", e).one_line()),
         };
         done.push(Checked { line: *line, sql: clip(&text, 200), failure });
     }

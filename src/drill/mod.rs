@@ -2,14 +2,14 @@
 //! there is something to compare with, asked the team's own questions, and timed.
 
 pub mod checks;
+mod config;
+
+pub use config::VerifyConfig;
 
 use crate::{
-    backup::now,
-    config::{VerifyConfig, VerifyLevel, Which},
+    clock::now,
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
-    inventory::{self, Stored},
-    manifest::{Extension, Manifest, Proof, Role, Source},
     postgres::tools::{self, Tools},
     preflight,
     progress::{Event, Phase, Progress},
@@ -20,7 +20,14 @@ use crate::{
     },
     scratch::Scratch,
     store::{self, Store},
-    verify::{Prover, read_manifest, restore::of_the_archive, server::Server},
+    vault::{
+        Manifest, Proof, Stored, VerifyLevel, Which,
+        find::{find, scan},
+        manifest::{Extension, Role, Source},
+        proof,
+        read::manifest_in,
+    },
+    verify::{Prover, restore::of_the_archive, server::Server},
 };
 use checks::{Check, Checked};
 use serde_json::{Value, json};
@@ -196,11 +203,11 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
         return Err(Error::new(Kind::Usage, "option destination: not set").hint("name the place that backups lie in"));
     };
     let store = store::open(destination).await?;
-    let found = inventory::find(&store, &config.pick).await?;
+    let found = find(&store, &config.pick).await?;
     // How much would be lost now is told by the newest backup, whichever is being proven.
     let mut newest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
     for database in found.iter().map(|s| s.database.as_str()).collect::<BTreeSet<_>>() {
-        let all = inventory::scan(&store, Some(database)).await?;
+        let all = scan(&store, Some(database)).await?;
         let counts = |s: &&Stored| s.committed() && config.pick.kind.is_none_or(|k| k == s.kind);
         if let Some(at) = all.iter().filter(counts).map(|s| s.at).max() {
             newest.insert(database.to_owned(), at);
@@ -244,9 +251,9 @@ async fn prepare(
     extensions: &[Extension],
 ) -> Result<()> {
     let scratch = bench.scratch.insert(Scratch::create(config.engine.scratch_dir.as_deref())?);
-    let built_in = preflight::needs_server(config.level) && config.verify_url.is_none();
+    let built_in = config.level.restores() && config.verify_url.is_none();
     preflight::disk(scratch, if built_in { copy } else { 0 }, local)?;
-    if !preflight::needs_server(config.level) {
+    if !config.level.restores() {
         return Ok(());
     }
     let server = match &config.verify_url {
@@ -276,12 +283,12 @@ async fn stored(
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
     // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
-    let manifest = read_manifest(store, &stored.folder).await.map_err(|e| match of_the_archive(&e) {
+    let manifest = manifest_in(store, &stored.folder).await.map_err(|e| match of_the_archive(&e) {
         true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
         false => e,
     })?;
-    let built_in = preflight::needs_server(config.level) && config.verify_url.is_none();
-    let tools = match preflight::needs_server(config.level) {
+    let built_in = config.level.restores() && config.verify_url.is_none();
+    let tools = match config.level.restores() {
         true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
         false => None,
     };
@@ -305,7 +312,7 @@ async fn stored(
         rows: manifest.totals.rows,
         ..Drilled::default()
     };
-    match record(store, stored, &proof).await {
+    match proof::record(store, &stored.folder, &proof).await {
         Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
         Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
     }
@@ -378,24 +385,6 @@ async fn prove(
     Ok((proof, checks::run(&copy, checks).await?))
 }
 
-/// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.
-async fn record(store: &Arc<dyn Store>, stored: &Stored, proof: &Proof) -> Result<String> {
-    let body = serde_json::to_vec_pretty(proof)
-        .map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
-    let time = proof.started_at.replace([':', '-'], "");
-    let mut taken = None;
-    // The suffix of a second proof within a second keeps the order of the names that of the proofs.
-    for suffix in ["", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9"] {
-        let key = format!("{}proofs/{time}{suffix}.json", stored.folder);
-        match store.put_new(&key, body.clone().into()).await {
-            Ok(()) => return Ok(key),
-            Err(e) if e.kind() == Kind::Exists => taken = Some(e),
-            Err(e) => return Err(e),
-        }
-    }
-    Err(taken.unwrap_or_else(|| Error::new(Kind::Exists, "no name is free")))
-}
-
 /// The drill of a dump that has no manifest.
 async fn file(
     config: &VerifyConfig,
@@ -436,7 +425,7 @@ async fn file(
         facts: facts(&dump),
         ..Drilled::default()
     };
-    if !preflight::needs_server(config.level) {
+    if !config.level.restores() {
         progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         drilled.facts.push(("proof", "read to its end, whole; nothing was restored".into()));
         drilled.unproven.push("that the dump restores: it was only read".into());

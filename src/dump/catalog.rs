@@ -2,10 +2,12 @@
 
 use super::pattern;
 use crate::{
-    config::Filter,
     error::{Error, Kind, Result},
-    manifest::{Extension, Matview, Role, Source},
-    postgres::connect::{self, Raw},
+    postgres::{answer, connect::Raw},
+    vault::{
+        Filter,
+        manifest::{Extension, Matview, Role, Source},
+    },
 };
 use std::collections::HashMap;
 use tokio_postgres::{Client, Row, types::Type};
@@ -81,17 +83,17 @@ impl Relation {
 }
 
 fn raw(row: &Row, column: usize) -> Result<Vec<u8>> {
-    row.try_get::<_, Raw>(column).map(|r| r.0).map_err(|e| connect::error("cannot read the catalog", e))
+    row.try_get::<_, Raw>(column).map(|r| r.0).map_err(|e| answer::error("cannot read the catalog", e))
 }
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: &str) -> Result<T> {
-    row.try_get(column).map_err(|e| connect::error("cannot read the catalog", e))
+    row.try_get(column).map_err(|e| answer::error("cannot read the catalog", e))
 }
 
 /// Runs a catalog query.
 async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
     // In one round trip, where preparing it would take another.
-    client.query_typed(sql, &[]).await.map_err(|e| connect::error(&format!("cannot read {what}"), e))
+    client.query_typed(sql, &[]).await.map_err(|e| answer::error(&format!("cannot read {what}"), e))
 }
 
 /// Every ordinary and partitioned table outside the system schemas, and those that an extension put there. Takes no lock and calls nothing that does.
@@ -197,7 +199,7 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
                  FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
     let rows = client.query_typed(sql, &[(&tables, Type::OID_ARRAY)]).await;
     let mut sizes = HashMap::new();
-    for row in rows.map_err(|e| connect::error("cannot read the sizes of the tables", e))? {
+    for row in rows.map_err(|e| answer::error("cannot read the sizes of the tables", e))? {
         let size = Size {
             bytes: get::<i64>(&row, "bytes")?.max(0) as u64,
             pages: get::<i64>(&row, "pages")?.clamp(0, i64::from(u32::MAX)) as u32,

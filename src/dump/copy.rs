@@ -1,39 +1,12 @@
 //! The COPY statements that read rows, from the source and from the restored copy alike, and write them back.
 
-use crate::manifest::Table;
+use crate::{
+    postgres::quote::{qualified, quote},
+    vault::manifest::Table,
+};
 
 /// Pages `[from, to)` of a heap; no `to`: to the end.
 pub type Pages = (u32, Option<u32>);
-
-/// An identifier in double quotes.
-pub fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The names in `a, "b c"` or `s."t"`, as `quote_ident` writes them, without their quotes. Bytes: a name need not be UTF-8.
-pub fn unquoted(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
-    let (mut names, mut name, mut quoted) = (Vec::new(), Vec::new(), false);
-    let mut bytes = list.iter().peekable();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            b'"' if quoted && bytes.peek() == Some(&&b'"') => {
-                bytes.next();
-                name.push(b'"');
-            }
-            b'"' => quoted = !quoted,
-            byte if byte == separator && !quoted => names.push(std::mem::take(&mut name)),
-            byte if byte.is_ascii_whitespace() && !quoted => {}
-            byte => name.push(byte),
-        }
-    }
-    names.push(name);
-    names
-}
-
-/// `"schema"."table"`.
-pub fn qualified(schema: &str, name: &str) -> String {
-    format!("{}.{}", quote(schema), quote(name))
-}
 
 fn columns(table: &Table) -> String {
     table.columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(", ")
@@ -112,6 +85,7 @@ pub fn cut(bytes: u64, pages: u32, chunk_bytes: u64, most: u32) -> Option<Vec<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::quote::unquoted;
 
     #[test]
     fn small_pieces_share_a_statement_and_large_ones_stand_alone() {

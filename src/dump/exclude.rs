@@ -7,10 +7,8 @@
 //! a schema holds each name once, so a pattern matches its tables and nothing else: never a sequence or a materialized view, whose data
 //! would be lost.
 
-use super::{
-    catalog::{RawName, Relation},
-    copy,
-};
+use super::catalog::{RawName, Relation};
+use crate::postgres::quote::unquoted;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of one regular expression: the server's memory grows with their square.
@@ -72,7 +70,7 @@ fn quoted(raw: &[u8]) -> Vec<u8> {
 
 /// Undoes `quote_ident` on `schema.name`.
 fn unquote(sql_name: &[u8]) -> Option<RawName> {
-    let mut pieces = copy::unquoted(sql_name, b'.');
+    let mut pieces = unquoted(sql_name, b'.');
     let name = pieces.pop()?;
     Some((pieces.pop()?, name))
 }
@@ -126,6 +124,7 @@ fn regex(names: &[Vec<u8>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::quote::quote;
 
     fn of(names: &[(&str, &str)]) -> Vec<String> {
         let raw = names.iter().map(|(s, n)| (s.as_bytes().to_vec(), n.as_bytes().to_vec()));
@@ -135,7 +134,7 @@ mod tests {
     #[test]
     fn names_survive_quoting_both_ways() {
         for (schema, name) in [("public", "users"), ("We\"ird", "a.b"), ("x y", "caf\u{e9}\n"), ("\"", "\"\"")] {
-            let sql = format!("{}.{}", copy::quote(schema), copy::quote(name));
+            let sql = format!("{}.{}", quote(schema), quote(name));
             assert_eq!(unquote(sql.as_bytes()).unwrap(), (schema.as_bytes().to_vec(), name.as_bytes().to_vec()));
             assert_eq!([quoted(schema.as_bytes()), quoted(name.as_bytes())].join(&b'.'), sql.as_bytes());
         }

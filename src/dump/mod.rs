@@ -3,8 +3,7 @@
 pub mod catalog;
 pub mod copy;
 pub mod exclude;
-pub mod fingerprint;
-pub mod frame;
+
 pub mod pattern;
 pub mod pg_dump;
 pub mod plan;

@@ -1,14 +1,10 @@
 //! pg_dump's object patterns as SQL conditions (psql manual, "Patterns"; `processSQLNamePattern` in PostgreSQL's source).
 
 use crate::{
-    config::Filter,
     error::{Error, Kind, Result},
+    postgres::quote::literal,
+    vault::Filter,
 };
-
-/// A literal for SQL, with `standard_conforming_strings` on.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
 
 /// Splits a pattern at its unquoted dots and turns each piece into an anchored regular expression.
 fn regexes(pattern: &str) -> Result<Vec<String>> {

@@ -1,16 +1,18 @@
 //! Running pg_dump for everything but the rows that we take over, and reading what it left.
 
-use super::{catalog::RawName, frame, plan::Plan};
+use super::{catalog::RawName, plan::Plan};
 use crate::{
-    archive::toc::Toc,
-    config::{Compression, Filter},
+    archive::{compression::Compression, frame, toc::Toc},
     error::{self, Error, Kind, Result},
-    manifest::{LargeObject, Sequence},
     postgres::{
         conninfo::Target,
         tools::{Run, Stdout, Tools},
     },
     progress::{Event, Progress},
+    vault::{
+        Filter,
+        manifest::{LargeObject, Sequence},
+    },
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};

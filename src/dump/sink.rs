@@ -1,12 +1,11 @@
 //! One stored file in the making: frames come from many workers, parts go to the store.
 
-use super::frame;
 use crate::{
-    config::Compression,
+    archive::{compression::Compression, frame},
     error::{Error, Kind, Result},
-    manifest::{File, Frame},
     progress::{Event, Progress},
     store::{MAX_PARTS, MIN_PART, Store, Upload},
+    vault::manifest::{File, Frame},
 };
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};

@@ -2,14 +2,15 @@
 
 use super::catalog::{self, Relation, Size};
 use crate::{
-    config::Filter,
     error::{Error, Kind, Result},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::Target,
         wire::Wire,
     },
     progress::{Event, Progress},
+    vault::Filter,
 };
 use futures_util::future::join3;
 use std::collections::{HashMap, HashSet};
@@ -53,7 +54,7 @@ pub async fn prepare(session: &Session, major: u32, encoding: &str) -> Result<()
         // The server refuses to send bytes that are no UTF-8 to a UTF8 client; as SQL_ASCII they pass unchanged.
         settings.push_str("SET client_encoding TO 'SQL_ASCII';\n");
     }
-    session.batch_execute(&settings).await.map_err(|e| connect::error("cannot prepare the session", e))
+    session.batch_execute(&settings).await.map_err(|e| answer::error("cannot prepare the session", e))
 }
 
 /// A connection that reads rows in the exported snapshot.
@@ -67,7 +68,7 @@ pub async fn reading_wire(target: &Target, major: u32, encoding: &str, id: &str)
 async fn import(session: &Session, id: &str) -> Result<()> {
     let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
     session.batch_execute(&begin).await.map_err(|e| {
-        let error = connect::error("cannot join the snapshot", e);
+        let error = answer::error("cannot join the snapshot", e);
         match error.hint_text() {
             Some(_) => error,
             None => error.hint("every connection must reach the same server: name one host, not a balanced address or a pool of replicas"),
@@ -91,7 +92,7 @@ async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_po
 /// send all of its statements when it is first polled: what it sends later finds an empty search_path.
 pub async fn with_role_path<T>(session: &Session, work: impl Future<Output = Result<T>>) -> Result<T> {
     let set = |sql| async move {
-        session.batch_execute(sql).await.map_err(|e| connect::error("cannot set the search_path", e))
+        session.batch_execute(sql).await.map_err(|e| answer::error("cannot set the search_path", e))
     };
     let reset = set("RESET search_path");
     let restored = set("SELECT pg_catalog.set_config('search_path', '', false)");
@@ -113,7 +114,7 @@ pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
 pub async fn take(session: Session, filter: &Filter, progress: &dyn Progress) -> Result<Snapshot> {
     let run = |sql: String| {
         let session = &session;
-        async move { session.batch_execute(&sql).await.map_err(|e| connect::error("cannot take a snapshot", e)) }
+        async move { session.batch_execute(&sql).await.map_err(|e| answer::error("cannot take a snapshot", e)) }
     };
     run(format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
     let mut reason = String::new();
@@ -127,7 +128,7 @@ pub async fn take(session: Session, filter: &Filter, progress: &dyn Progress) ->
             continue;
         }
         let id = session.simple_value("SELECT pg_catalog.pg_export_snapshot()").await;
-        let id = id.map_err(|e| connect::error("cannot export a snapshot", e))?;
+        let id = id.map_err(|e| answer::error("cannot export a snapshot", e))?;
         let taken_at = OffsetDateTime::now_utc();
         let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
         // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
@@ -170,16 +171,16 @@ async fn again(session: &Session, e: tokio_postgres::Error) -> Result<String> {
     ];
     match e.code() {
         Some(code) if gone.contains(code) => {
-            let reason = connect::error("a table went away", e).one_line();
-            session.batch_execute("ROLLBACK").await.map_err(|e| connect::error("cannot start over", e))?;
+            let reason = answer::error("a table went away", e).one_line();
+            session.batch_execute("ROLLBACK").await.map_err(|e| answer::error("cannot start over", e))?;
             Ok(reason)
         }
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(connect::error("cannot lock the tables", e).hint(format!(
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(answer::error("cannot lock the tables", e).hint(format!(
             "another session has held an exclusive lock for {LOCK_TIMEOUT}: see pg_stat_activity and pg_blocking_pids(), and take the \
              backup when the migration has ended"
         ))),
-        Some(&SqlState::OUT_OF_MEMORY) => Err(connect::error("cannot lock the tables", e)
+        Some(&SqlState::OUT_OF_MEMORY) => Err(answer::error("cannot lock the tables", e)
             .hint("raise max_locks_per_transaction on the server, or take fewer tables with schemas or exclude-schemas")),
-        _ => Err(connect::error("cannot lock the tables", e)),
+        _ => Err(answer::error("cannot lock the tables", e)),
     }
 }

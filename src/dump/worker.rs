@@ -2,22 +2,25 @@
 
 use super::{
     copy::{self, Pages},
-    fingerprint::Fingerprint,
-    frame::{FrameWriter, MOST_FRAME_BYTES},
     rate::Rate,
     sink::{OpenFrame, Sink},
     snapshot,
 };
 use crate::{
-    config::Compression,
+    archive::{
+        compression::Compression,
+        fingerprint::{Fingerprint, parse_sum},
+        frame::{FrameWriter, MOST_FRAME_BYTES},
+    },
     error::{Error, Kind, Result},
-    manifest::{Chunk, File, Frame, Table},
     postgres::{
         connect::Session,
         conninfo::Target,
+        quote::qualified,
         wire::{Fault, Wire},
     },
     progress::{Event, Progress},
+    vault::manifest::{Chunk, File, Frame, Table},
 };
 use bytes::Bytes;
 use std::{
@@ -221,7 +224,7 @@ impl Reader {
         if !fresh.is_empty() {
             let only = |t: &&Table| {
                 let only = if t.with_children { "" } else { "ONLY " };
-                format!("{only}{}", copy::qualified(&t.schema, &t.name))
+                format!("{only}{}", qualified(&t.schema, &t.name))
             };
             let names = fresh.iter().map(only).collect::<Vec<_>>().join(", ");
             sql = format!("SAVEPOINT l; LOCK TABLE {names} IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT l;\n");
@@ -450,9 +453,4 @@ async fn finish_piece(
         Ok(())
     }));
     Ok(())
-}
-
-/// A fingerprint's sum from its 32 hex digits.
-pub fn parse_sum(hex: &str) -> Result<u128> {
-    u128::from_str_radix(hex, 16).map_err(|e| Error::new(Kind::Archive, format!("{hex} is no fingerprint")).because(e))
 }

@@ -3,7 +3,7 @@
 use super::DumpFile;
 use crate::{
     error::Result,
-    postgres::{connect, conninfo::Target},
+    postgres::{answer, connect, conninfo::Target},
     report::format::{count, counted},
 };
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ impl DumpFile {
     /// difference.
     pub async fn count(&self, target: &Target) -> Result<Counted> {
         let session = connect::connect(target, "savepoint count").await?;
-        let failed = |e| connect::error("cannot count the restored rows", e);
+        let failed = |e| answer::error("cannot count the restored rows", e);
         // Names as COPY statements write them.
         session.batch_execute("SET search_path = ''; SET row_security = off").await.map_err(failed)?;
         let tables = session
@@ -51,7 +51,7 @@ impl DumpFile {
             let is = match session.query_one(&sql, &[]).await {
                 Ok(row) => row.get::<_, i64>(0).max(0) as u64,
                 Err(e) => {
-                    let e = connect::error(&format!("table {name}: its rows cannot be counted"), e);
+                    let e = answer::error(&format!("table {name}: its rows cannot be counted"), e);
                     found.differences.push(e.one_line());
                     continue;
                 }

@@ -6,11 +6,12 @@ use super::{
     stream::{self, Input},
 };
 use crate::{
-    dump::pattern::literal,
     error::{self, Error, Kind, Result},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::Target,
+        quote::literal,
     },
     progress::{Event, Progress},
 };
@@ -323,7 +324,7 @@ impl Running {
         self.session = connect::connect(&self.target, "savepoint restore").await?;
         for (_, setting) in &self.settings {
             let set = self.session.batch_execute(setting).await;
-            set.map_err(|e| connect::error("cannot prepare the session", e))?;
+            set.map_err(|e| answer::error("cannot prepare the session", e))?;
         }
         Ok(())
     }

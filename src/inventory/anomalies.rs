@@ -1,14 +1,31 @@
 //! What is remarkable about a backup beside the one before.
 
-use super::{manifest, newest};
 use crate::{
-    config::Anomaly,
     error::Result,
-    manifest::{Manifest, Table},
     report::format::{bytes, clean, count, counted},
     store::Store,
+    vault::{Manifest, Stored, find::newest, manifest::Table, read::manifest},
 };
 use std::{collections::HashMap, sync::Arc};
+
+/// When a backup is remarkable beside the one before of the same database and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anomaly {
+    /// Percent of its rows that a table, and of its size that a backup may lose.
+    pub max_drop: u32,
+    /// Percent that the backup's size may grow by.
+    pub max_growth: u32,
+    /// End with exit code 4 when something is remarkable.
+    pub fail: bool,
+    /// A database without any table is a success.
+    pub allow_empty: bool,
+}
+
+impl Default for Anomaly {
+    fn default() -> Self {
+        Self { max_drop: 50, max_growth: 300, fail: false, allow_empty: false }
+    }
+}
 
 /// Tables with fewer rows may shrink as they like, but for becoming empty.
 const FEW_ROWS: u64 = 100;
@@ -36,7 +53,7 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     // By the moment in the id, whose random end says nothing.
     let moment = |id: &str| id.get(..16).unwrap_or_default().to_owned();
     let this = moment(id);
-    let wanted = |s: &super::Stored| s.kind == kind && s.id != id && moment(&s.id) <= this;
+    let wanted = |s: &Stored| s.kind == kind && s.id != id && moment(&s.id) <= this;
     let Some(stored) = newest(store, &now.source.database, wanted).await? else { return Ok(Beside::First) };
     let before = manifest(store, &stored).await?;
     Ok(match before.options.filter == now.options.filter {

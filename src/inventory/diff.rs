@@ -1,16 +1,21 @@
 //! `savepoint diff`: what two stored backups have not in common.
 
-use super::{Stored, age, find, manifest, open, show};
+use super::show;
 use crate::{
     archive::{schema, toc::Toc},
-    config::DiffConfig,
+    clock::{age, moment},
     error::{Error, Result},
-    manifest::{Manifest, Table},
     report::{
         format::{bytes, count, counted},
         page::{self, Page, Verdict},
     },
-    store::Store,
+    store::{Destination, Store},
+    vault::{
+        Manifest, Pick, Stored,
+        find::{find, open},
+        manifest::Table,
+        read::manifest,
+    },
 };
 use serde_json::json;
 use std::{
@@ -18,6 +23,17 @@ use std::{
     sync::Arc,
 };
 use time::OffsetDateTime;
+
+/// Which two backups are compared.
+#[derive(Clone, Debug)]
+pub struct DiffConfig {
+    /// Where backups lie.
+    pub destination: Destination,
+    /// The one, by custom the older.
+    pub one: Pick,
+    /// The other.
+    pub other: Pick,
+}
 
 /// Tables, rows, sizes and schema of two backups, in the order in which they were named.
 ///
@@ -130,7 +146,7 @@ fn compare(mut page: Page, a: &Manifest, b: &Manifest, entries: Vec<String>, now
         (_, n, false) => format!("{}: {}, and so does the schema", a.source.database, tables_differ(n)),
     };
     let label = |m: &Manifest| {
-        let at = super::moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
+        let at = moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
         let of =
             if a.source.database == b.source.database { String::new() } else { format!(" of {}", m.source.database) };
         format!("{}{of}{at}, PostgreSQL {}", m.id, m.source.server_version)

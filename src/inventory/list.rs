@@ -1,21 +1,54 @@
 //! `savepoint list`: the stored backups, the newest first.
 
-use super::{READS, Stored, age, check_header, destination_options, last_proof, moment, open, scan};
+use super::{READS, destination_options};
 use crate::{
-    config::{BackupKind, ListConfig, ProofState, RunContext},
+    clock::{age, moment},
     error::{Error, Kind, Result},
-    manifest::{Proof, Totals},
     report::{
         format::{bytes, count, counted},
         page::{Page, Table, Verdict},
     },
-    store::Store,
+    store::{Destination, Store},
+    vault::{
+        BackupKind, Proof, RunContext, Stored,
+        find::{open, scan},
+        manifest::Totals,
+        read::{check_header, last_proof},
+    },
 };
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
+
+/// Which backups are listed.
+#[derive(Clone, Debug)]
+pub struct ListConfig {
+    /// Where backups lie.
+    pub destination: Destination,
+    /// Only this database's.
+    pub database: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<BackupKind>,
+    /// Only younger ones.
+    pub newer_than: Option<Duration>,
+    /// Only older ones.
+    pub older_than: Option<Duration>,
+    /// Only those whose last proof ended so.
+    pub proof: Option<ProofState>,
+}
+
+/// How a backup's last proof ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProofState {
+    /// It passed.
+    Passed,
+    /// It did not.
+    Failed,
+    /// There is none.
+    None,
+}
 
 /// Manifests up to this size are read whole, in bytes; of larger ones only this much at either end.
 const END: u64 = 64 << 10;
@@ -265,7 +298,7 @@ fn object(store: &Arc<dyn Store>, row: &Row, now: OffsetDateTime) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{manifest::Frame, report::fixture};
+    use crate::{report::fixture, vault::manifest::Frame};
 
     #[test]
     fn a_large_manifest_is_known_by_its_ends() {
@@ -274,7 +307,7 @@ mod tests {
         // A name that looks like the end of the head.
         manifest.left_out.push("x\n  \"files\": [\n  \"totals\": {".into());
         let frame = Frame { offset: 0, length: 1, sha256: "ab".repeat(32) };
-        manifest.tables[0].chunks = vec![crate::manifest::Chunk {
+        manifest.tables[0].chunks = vec![crate::vault::manifest::Chunk {
             pages: None,
             rows: 1,
             bytes: 1,

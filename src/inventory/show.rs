@@ -1,20 +1,35 @@
 //! `savepoint show`: everything that is known of one stored backup.
 
-use super::{READS, Stored, age, destination_options, find, manifest, moment, open, read_proof};
+use super::{READS, destination_options};
 use crate::{
-    config::{RunContext, ShowConfig, VerifyLevel},
+    clock::{age, moment},
     error::{Error, Kind, Result},
-    manifest::{Manifest, Proof, TakenBy},
     report::{
         self,
         format::{bytes, count, counted, seconds, shell_word},
         page::{Page, Table, Verdict},
+    },
+    store::Destination,
+    vault::{
+        Manifest, Pick, Proof, RunContext, Stored, VerifyLevel,
+        find::{find, open},
+        manifest::TakenBy,
+        read::{manifest, proof as read_proof},
     },
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use time::OffsetDateTime;
+
+/// Which backup is shown.
+#[derive(Clone, Debug)]
+pub struct ShowConfig {
+    /// Where backups lie.
+    pub destination: Destination,
+    /// The backup.
+    pub pick: Pick,
+}
 
 /// Facts, tables, proofs and files of one backup, and the commands that restore it.
 ///
@@ -35,8 +50,8 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     let uri = store.uri(&stored.folder);
     let options = destination_options(&store, &config.destination);
     let endpoint = match &config.destination {
-        crate::config::Destination::S3(s3) => s3.endpoint.as_deref(),
-        crate::config::Destination::Local(_) => None,
+        crate::store::Destination::S3(s3) => s3.endpoint.as_deref(),
+        crate::store::Destination::Local(_) => None,
     };
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
     let without_us = report::restore_commands(&uri, endpoint);
@@ -224,7 +239,7 @@ fn proof_table(proofs: &[(String, Proof)], now: OffsetDateTime) -> Table {
 fn tables(m: &Manifest) -> Table {
     let mut tables: Vec<_> = m.tables.iter().collect();
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.schema, &a.name).cmp(&(&b.schema, &b.name))));
-    let row = |t: &&crate::manifest::Table| {
+    let row = |t: &&crate::vault::manifest::Table| {
         let by = match t.taken_by {
             TakenBy::PgDump => "pg_dump".to_owned(),
             TakenBy::Streams => counted(t.chunks.len() as u64, "stream"),

@@ -1,9 +1,14 @@
 //! Connections: TLS, session settings, errors that say what the server said.
 
-use crate::error::{Error, Kind, Result};
-use crate::postgres::conninfo::{SslMode, Target, unreachable_hint};
-use crate::postgres::tls;
-use crate::postgres::wire::{Said, Slot, Tap, TapConnect, Wire};
+use crate::{
+    error::{Error, Kind, Result},
+    postgres::{
+        answer,
+        conninfo::{SslMode, Target, unreachable_hint},
+        tls,
+        wire::{Slot, Tap, TapConnect, Wire},
+    },
+};
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::fmt;
@@ -75,11 +80,11 @@ impl Session {
         taken.map(Wire::new).ok_or_else(|| Error::new(Kind::Database, format!("{}: it is closed", self.what)))
     }
 
-    /// Like [`error`], but when the connection died, says what the server or the network said as it died, where
+    /// Like [`answer::error`], but when the connection died, says what the server or the network said as it died, where
     /// tokio-postgres knows only "connection closed".
     pub fn explain(&self, what: &str, e: tokio_postgres::Error) -> Error {
         if !e.is_closed() {
-            return error(what, e);
+            return answer::error(what, e);
         }
         match self.end.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(end) => {
@@ -89,7 +94,7 @@ impl Session {
                     None => error,
                 }
             }
-            None => error(what, e).context(&self.what),
+            None => answer::error(what, e).context(&self.what),
         }
     }
 }
@@ -231,7 +236,7 @@ async fn keep<C>(
             Error::new(Kind::Database, "the server closed the connection unexpectedly")
                 .hint("see the server's log: it was restarted, ran out of memory, or a proxy cut the connection")
         } else {
-            error("the connection broke", e)
+            answer::error("the connection broke", e)
         };
         *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }
@@ -281,9 +286,9 @@ fn open_error(what: &str, target: &Target, e: tokio_postgres::Error) -> Error {
         );
     }
     if let Some(hint) = cause::<io::Error>(&e).map(|io| io_hint(target, io)) {
-        return error(what, e).hint(hint);
+        return answer::error(what, e).hint(hint);
     }
-    error(what, e)
+    answer::error(what, e)
 }
 
 /// The socket could not be opened.
@@ -302,58 +307,6 @@ fn io_hint(target: &Target, e: &io::Error) -> &'static str {
         }
         _ => unreachable_hint(&target.host, e),
     }
-}
-
-/// Turns a failure of tokio-postgres into ours (`Kind::Database`): what was being done, the server's message, detail
-/// and SQLSTATE, and the server's hint or a better one.
-pub fn error(what: &str, e: tokio_postgres::Error) -> Error {
-    let Some(db) = e.as_db_error() else {
-        return Error::new(Kind::Database, what).because(e);
-    };
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    said(
-        what,
-        &Said {
-            code: db.code().code().to_owned(),
-            message: db.message().to_owned(),
-            detail: owned(db.detail()),
-            hint: owned(db.hint()),
-            place: owned(db.where_()),
-        },
-    )
-}
-
-/// The same for what the server said over a [`Wire`].
-pub(super) fn said(what: &str, db: &Said) -> Error {
-    let code = db.code.as_str();
-    let mut message = format!("{what}: {} (SQLSTATE {code})", db.message);
-    for extra in [&db.detail, &db.place].into_iter().flatten() {
-        message.push_str(": ");
-        message.push_str(extra);
-    }
-    let error = Error::new(Kind::Database, message);
-    let ours = match code {
-        "28P01" => "check user and password; characters like / : @ % in a URL's password are percent-encoded",
-        "28000" => "the server's pg_hba.conf admits no such connection: check user, database, sslmode and the address",
-        "3D000" => "check the database name at the end of the URL",
-        "53300" => {
-            "end idle sessions, raise max_connections or the CONNECTION LIMIT of the role or the database, or lower --jobs"
-        }
-        "57P03" => "the server is starting or shutting down: try again in a moment",
-        "57P01" | "57P02" => "the server, or an administrator, ended the connection: see the server's log",
-        "40001" if db.message.contains("recovery") => {
-            "the standby had to cancel the backup to go on replaying: back up from the primary, or raise max_standby_streaming_delay"
-        }
-        "55P03" => "another session holds a stronger lock: try again when no migration is running",
-        "42501" => "grant the backup's role what it lacks: GRANT pg_read_all_data TO role (PostgreSQL 14 and later)",
-        _ => {
-            return match &db.hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            };
-        }
-    };
-    error.hint(ours)
 }
 
 /// The bytes of a text-like value or bytea as the server sent them: names need not be valid UTF-8.

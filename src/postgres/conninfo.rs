@@ -4,8 +4,10 @@
 //! parameters of their own, those are dropped with a notice. No error of this module quotes the string: a badly
 //! encoded password may stand in any part of it.
 
-use crate::error::{Error, Kind, Result};
-use crate::secret::Secret;
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

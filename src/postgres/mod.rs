@@ -1,8 +1,10 @@
 //! Talking to PostgreSQL: connection strings, connections, and the programs that come with a server.
 
+pub mod answer;
 pub mod connect;
 pub mod conninfo;
 pub mod pooler;
+pub mod quote;
 pub mod tls;
 pub mod tools;
 pub mod wire;

@@ -7,7 +7,10 @@ use super::{
     connect::{self, Session},
     conninfo::Target,
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    postgres::answer,
+};
 use std::time::Duration;
 
 /// A session that has a server process to itself. Nothing has been set in it yet.
@@ -68,6 +71,6 @@ async fn idle_process(session: &Session) -> Result<Option<i32>> {
 /// The process behind a session, by the simple protocol: a prepared statement may be unknown to the next process.
 async fn server_process(session: &Session, begin: &str) -> Result<i32> {
     let pid = session.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
-    let pid = pid.map_err(|e| connect::error("cannot ask for the server process", e))?;
+    let pid = pid.map_err(|e| answer::error("cannot ask for the server process", e))?;
     pid.and_then(|p| p.parse().ok()).ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
 }

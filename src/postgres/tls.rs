@@ -1,7 +1,9 @@
 //! TLS with libpq's meaning of `sslmode` and `sslrootcert`.
 
-use crate::error::{Error, Kind, Result};
-use crate::postgres::conninfo::{SslMode, Target};
+use crate::{
+    error::{Error, Kind, Result},
+    postgres::conninfo::{SslMode, Target},
+};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};

@@ -1,7 +1,9 @@
 //! pg_dump, pg_restore, initdb and postgres of one major version, and running them without leaking anything.
 
-use crate::error::{Error, Kind, Result};
-use crate::secret::Secret;
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,10 @@
 //! it was set up. Speaks only what that takes of the protocol
 //! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    postgres::answer::{self, Said},
+};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -123,41 +126,6 @@ where
     }
 }
 
-/// What the server said when it refused.
-#[derive(Clone, Debug, Default)]
-pub struct Said {
-    /// SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-    /// More about it.
-    pub detail: Option<String>,
-    /// The server's own hint.
-    pub hint: Option<String>,
-    /// Where in a function or a COPY.
-    pub place: Option<String>,
-}
-
-impl Said {
-    /// Fields of an ErrorResponse: a type byte and a string each, zero-terminated.
-    fn parse(body: &[u8]) -> Said {
-        let mut said = Said::default();
-        for field in body.split(|&b| b == 0) {
-            let Some((kind, text)) = field.split_first() else { continue };
-            let text = String::from_utf8_lossy(text).into_owned();
-            match kind {
-                b'C' => said.code = text,
-                b'M' => said.message = text,
-                b'D' => said.detail = Some(text),
-                b'H' => said.hint = Some(text),
-                b'W' => said.place = Some(text),
-                _ => {}
-            }
-        }
-        said
-    }
-}
-
 /// Why a statement over a [`Wire`] did not end well.
 #[derive(Debug)]
 pub enum Fault {
@@ -171,7 +139,7 @@ impl Fault {
     /// As an error about `what`.
     pub fn explain(self, what: &str) -> Error {
         match self {
-            Fault::Server(said) => super::connect::said(what, &said),
+            Fault::Server(said) => answer::said(what, &said),
             Fault::Broken(e) => e.context(what),
         }
     }
@@ -404,7 +372,7 @@ impl Wire {
     /// The connection broke: what the server said last counts more than how.
     fn lost(&mut self, e: std::io::Error) -> Fault {
         if let Some(said) = self.failed.take() {
-            return Fault::Broken(super::connect::said("the server ended the connection", &said));
+            return Fault::Broken(answer::said("the server ended the connection", &said));
         }
         let closed = Error::new(Kind::Database, "the server closed the connection unexpectedly")
             .hint("see the server's log: it was restarted, ran out of memory, or a proxy cut the connection");
@@ -422,7 +390,7 @@ fn unexpected(tag: u8) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::fingerprint::Fingerprint;
+    use crate::archive::fingerprint::Fingerprint;
     use proptest::prelude::*;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -1,9 +1,10 @@
 //! Reports for the tests of the renderers: one per way a run can end.
 
 use super::*;
-use crate::{
-    config::Filter,
-    manifest::{Compared, File, Options, ProofServer, Source, Table, Totals},
+use crate::vault::{
+    Filter,
+    manifest::{File, Options, Source, Table, Totals},
+    proof::{Compared, ProofServer},
 };
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! One report, many renderers: terminal, step summary, Slack, JSON.
 
-use crate::{
-    config::{BackupKind, RunContext, VerifyLevel},
-    manifest::{Extension, Manifest, Proof, TakenBy},
+use crate::vault::{
+    BackupKind, Manifest, Proof, RunContext, VerifyLevel,
+    manifest::{Extension, TakenBy},
 };
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;

@@ -4,7 +4,7 @@ use super::{
     Failure,
     format::{clean, clip, count},
 };
-use crate::{config::RunContext, error::Error};
+use crate::{error::Error, vault::RunContext};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

@@ -6,7 +6,7 @@ use super::{
     Report,
     format::{clip, seconds},
 };
-use crate::config::RunContext;
+use crate::vault::RunContext;
 use serde_json::{Value, json};
 
 /// As many differences as a message is good for.

@@ -4,7 +4,7 @@ use super::{
     Check, PlanReport, Report, Status,
     format::{bytes, clean, count, counted, seconds},
 };
-use crate::manifest::TakenBy;
+use crate::vault::manifest::TakenBy;
 use std::fmt::Write as _;
 
 /// As many lines of a list as a terminal is good for.

@@ -3,26 +3,29 @@
 //! Nothing that stands in the target is touched before everything stored was checked, and a database is replaced only by one that was
 //! restored beside it and compared: whoever kills this program at any moment finds the old database as it was.
 
+mod config;
 pub mod part;
-pub mod plan;
+mod plan;
 pub mod target;
 mod tell;
 
+pub use config::{Owners, Place, RestoreConfig};
+
 use crate::{
     archive::{
+        compression::CompressionChoice,
         schema,
         toc::{Toc, lossy},
     },
-    backup,
-    config::{Anomaly, BackupConfig, BackupKind, CompressionChoice, Filter, Owners, RestoreConfig, VerifyLevel, Which},
-    dump::{copy, pattern::literal},
+    backup::{self, BackupConfig},
+    clock::now,
     dumpfile::{self, DumpFile, Format},
     error::{self, Error, Kind, Result},
-    inventory,
-    manifest::{File, Manifest, Source},
+    inventory::anomalies::Anomaly,
     postgres::{
-        connect,
+        answer, connect,
         conninfo::Target,
+        quote::{literal, qualified, quote},
         tools::{self, Tools},
     },
     progress::{Event, Phase, Progress},
@@ -33,6 +36,12 @@ use crate::{
     },
     scratch::{self, Scratch},
     store::{self, Store},
+    vault::{
+        BackupKind, Filter, Manifest, VerifyLevel, Which,
+        find::{find, scan},
+        manifest::{File, Source},
+        read::{last_proof, manifest_in},
+    },
     verify::{
         self, cluster,
         compare::{self, Comparison},
@@ -185,7 +194,7 @@ async fn truncate(target: &Target, tables: &[String]) -> Result<()> {
     for table in tables {
         // TRUNCATE refuses a table that a foreign key points to.
         let emptied = session.batch_execute(&format!("DELETE FROM ONLY {table}")).await;
-        emptied.map_err(|e| connect::error(&format!("cannot empty table {table} again"), e))?;
+        emptied.map_err(|e| answer::error(&format!("cannot empty table {table} again"), e))?;
     }
     Ok(())
 }
@@ -374,7 +383,7 @@ impl Run<'_> {
         let destination = self.config.destination.as_ref();
         let destination = destination.ok_or_else(|| Error::new(Kind::Usage, "option destination: not set"))?;
         let store = store::open(destination).await?;
-        let found = match inventory::find(&store, &self.config.pick).await {
+        let found = match find(&store, &self.config.pick).await {
             Err(e) if e.kind() == Kind::NotFound => return self.without_manifest(&store, e, scratch).await,
             found => found?,
         };
@@ -383,8 +392,8 @@ impl Run<'_> {
             t.backup_id = Some(stored.id.clone());
             t.facts.push(("backup", stored.id.clone()));
         });
-        let manifest = verify::read_manifest(&store, &stored.folder).await?;
-        let proof = inventory::last_proof(&store, &stored).await?;
+        let manifest = manifest_in(&store, &stored.folder).await?;
+        let proof = last_proof(&store, &stored).await?;
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
         let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");
         let file = file.ok_or_else(|| Error::new(Kind::Archive, "the manifest names no archive/toc.dat"))?;
@@ -405,8 +414,7 @@ impl Run<'_> {
     /// as any other folder of pg_dump's when that is asked for.
     async fn without_manifest(&self, store: &Arc<dyn Store>, not_found: Error, scratch: &Path) -> Result<Archive> {
         let Which::Id(id) = &self.config.pick.which else { return Err(not_found) };
-        let Some(stored) = inventory::scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed())
-        else {
+        let Some(stored) = scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed()) else {
             return Err(not_found);
         };
         if !self.config.force_unproven {
@@ -458,7 +466,7 @@ impl Run<'_> {
                 notices = said;
                 let manifest = part_of(&backup.manifest, &backup.toc, &part);
                 let what = what(backup, &manifest, &part.of(backup.toc.clone()), &part);
-                tables.extend(manifest.tables.iter().map(|t| (copy::qualified(&t.schema, &t.name), t.columns.clone())));
+                tables.extend(manifest.tables.iter().map(|t| (qualified(&t.schema, &t.name), t.columns.clone())));
                 stored = Some((part, manifest));
                 (what, Some(backup.manifest.source.lc_monetary.clone()), backup.proof.clone())
             }
@@ -496,7 +504,7 @@ impl Run<'_> {
         for name in &facts.unfinished {
             notices.push(format!(
                 "database {name} is what a restore that was broken off left behind: DROP DATABASE {}",
-                copy::quote(name)
+                quote(name)
             ));
         }
         let tables = tables.into_iter().map(|(name, _)| name).collect();
@@ -578,7 +586,7 @@ impl Run<'_> {
         settings: &mut Vec<(&'static str, String)>,
     ) -> Result<()> {
         let session = connect::connect(target, "savepoint restore").await?;
-        let failed = |e| connect::error("cannot look at the target's tables", e);
+        let failed = |e| answer::error("cannot look at the target's tables", e);
         let replica = session.batch_execute("SET session_replication_role TO replica").await.is_ok();
         for (name, wanted) in tables {
             let row = session
@@ -716,7 +724,7 @@ impl Run<'_> {
         let undo = |undo: Undo| with(&self.traces, |t| t.undo.push(undo));
         let dbname = match &plan.way {
             Way::Create(name) | Way::Swap { new: name, .. } | Way::Replace { new: name, .. } => {
-                let mark = format!("{MARK}{} unfinished, begun {}", ground.what.label, backup::now());
+                let mark = format!("{MARK}{} unfinished, begun {}", ground.what.label, now());
                 // Before it is there: whoever interrupts us in between finds nothing to drop.
                 undo(Undo::Drop(name.clone()));
                 if let Err(e) = maintenance.create(name, &create_sql(archive, name, facts.major), &mark).await {
@@ -876,8 +884,8 @@ impl Run<'_> {
                          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                         WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
                         ORDER BY pg_catalog.pg_table_size(c.oid) DESC";
-            let rows = session.query(sql, &[]).await.map_err(|e| connect::error("cannot list the tables", e))?;
-            let name = |r: &tokio_postgres::Row| Some(copy::qualified(r.try_get(0).ok()?, r.try_get(1).ok()?));
+            let rows = session.query(sql, &[]).await.map_err(|e| answer::error("cannot list the tables", e))?;
+            let name = |r: &tokio_postgres::Row| Some(qualified(r.try_get(0).ok()?, r.try_get(1).ok()?));
             Ok::<VecDeque<String>, Error>(rows.iter().filter_map(name).collect())
         };
         let warn = |e: Error| self.progress.event(Event::Warning(&format!("ANALYZE: {}", e.one_line())));
@@ -894,7 +902,7 @@ impl Run<'_> {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(table) = next else { return Ok::<(), Error>(()) };
                     let done = session.batch_execute(&format!("ANALYZE {table}")).await;
-                    done.map_err(|e| connect::error(&table, e))?;
+                    done.map_err(|e| answer::error(&table, e))?;
                 }
             });
         }
@@ -923,7 +931,7 @@ impl Run<'_> {
                 };
                 page.notices.push(format!(
                     "{stays}what was restored is kept as {dbname}: DROP DATABASE {} when you have looked at it",
-                    copy::quote(dbname)
+                    quote(dbname)
                 ));
             }
             Way::Into | Way::Wipe => {}
@@ -943,7 +951,7 @@ impl Run<'_> {
             }
         }
         with(&self.traces, |t| t.undo.clear());
-        let quote = copy::quote;
+        let quote = quote;
         match &ground.plan.way {
             Way::Swap { aside, .. } => {
                 page.facts.push(("old database", format!("kept as {aside}")));
@@ -1033,8 +1041,8 @@ fn create_sql(archive: &Archive, name: &str, major: u32) -> String {
             let clauses = clauses.map(|c| c.split(" TABLESPACE").next().unwrap_or(c).trim().trim_end_matches(';'));
             let encoding = file.encoding.as_deref().map(|e| format!(" ENCODING {}", literal(e))).unwrap_or_default();
             match clauses {
-                Some(clauses) => format!("CREATE DATABASE {} WITH {clauses}", copy::quote(name)),
-                None => format!("CREATE DATABASE {} TEMPLATE template0{encoding}", copy::quote(name)),
+                Some(clauses) => format!("CREATE DATABASE {} WITH {clauses}", quote(name)),
+                None => format!("CREATE DATABASE {} TEMPLATE template0{encoding}", quote(name)),
             }
         }
     }

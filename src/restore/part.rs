@@ -2,10 +2,10 @@
 
 use crate::{
     archive::toc::{Entry, Toc, lossy, section},
-    config::Filter,
     dump::pattern,
     error::{Error, Kind, Result},
-    postgres::connect::{self, Session},
+    postgres::{answer, connect::Session},
+    vault::Filter,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,7 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
     let schemas: Vec<&str> = candidates.iter().map(|(_, schema, _)| schema.as_str()).collect();
     let names: Vec<&str> = candidates.iter().map(|(.., name)| name.as_str()).collect();
     let rows = session.query(&sql, &[&schemas, &names]).await;
-    let rows = rows.map_err(|e| connect::error("cannot match the patterns of schemas and tables", e))?;
+    let rows = rows.map_err(|e| answer::error("cannot match the patterns of schemas and tables", e))?;
     let seeds: BTreeSet<i32> = rows.iter().map(|r| candidates[(r.get::<_, i64>(0) - 1) as usize].0.dump_id).collect();
     if seeds.is_empty() {
         let what = if by_table { "tables" } else { "schemas" };

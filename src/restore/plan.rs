@@ -2,12 +2,11 @@
 
 use super::target::{Content, Facts};
 use crate::{
-    config::{Owners, Place, RestoreConfig, VerifyLevel},
-    dump::copy::quote,
     error::{Error, Kind, Result},
-    manifest::{Manifest, Proof},
-    postgres::conninfo::Target,
+    postgres::{conninfo::Target, quote::quote},
     report::format::{bytes, counted, shell_word},
+    restore::{Owners, Place, RestoreConfig},
+    vault::{Manifest, Proof, VerifyLevel},
 };
 use std::collections::BTreeSet;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
@@ -481,7 +480,10 @@ fn steps(config: &RestoreConfig, what: &What, way: &Way, safety: bool, create_ro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Engine, Filter, Pick, RunContext, Which};
+    use crate::{
+        engine::Engine,
+        vault::{Filter, Pick, RunContext, Which},
+    };
     use std::fmt::Write as _;
 
     fn config(place: Place) -> RestoreConfig {
@@ -489,7 +491,7 @@ mod tests {
         let (target, _) = crate::postgres::conninfo::parse("postgresql://me@db.example.com/app", &no_env).unwrap();
         RestoreConfig {
             pick: Pick { which: Which::Latest, before: None, kind: None, database: None },
-            destination: Some(crate::config::Destination::Local("backups".into())),
+            destination: Some(crate::store::Destination::Local("backups".into())),
             target,
             place,
             confirm: None,

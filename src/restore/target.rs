@@ -1,15 +1,13 @@
 //! The target's server: what stands there, and what is done to its databases.
 
 use crate::{
-    dump::{
-        copy::{quote, unquoted},
-        pattern::literal,
-    },
     error::{Error, Kind, Result},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::Target,
         pooler,
+        quote::{literal, quote, unquoted},
     },
 };
 use std::{
@@ -127,7 +125,7 @@ impl Maintenance {
     async fn run(&self, what: &str, statements: &[String]) -> Result<()> {
         let session = self.session().await?;
         for sql in statements {
-            session.batch_execute(sql).await.map_err(|e| connect::error(what, e))?;
+            session.batch_execute(sql).await.map_err(|e| answer::error(what, e))?;
         }
         Ok(())
     }
@@ -135,7 +133,7 @@ impl Maintenance {
     /// Looks at the server, and at the target database on it.
     pub async fn look(&self, target: &Target) -> Result<Facts> {
         let session = self.session().await?;
-        let failed = |e| connect::error("cannot look at the target's server", e);
+        let failed = |e| answer::error("cannot look at the target's server", e);
         let row = session
             .query_one(
                 "SELECT pg_catalog.current_setting('server_version'),
@@ -182,7 +180,7 @@ impl Maintenance {
     pub async fn create(&self, name: &str, sql: &str, mark: &str) -> Result<()> {
         let session = self.session().await?;
         session.batch_execute(sql).await.map_err(|e| {
-            let error = connect::error(&format!("cannot create database {name}"), e);
+            let error = answer::error(&format!("cannot create database {name}"), e);
             match error.hint_text() {
                 Some(_) => error,
                 None => error.hint(
@@ -218,7 +216,7 @@ impl Maintenance {
         let session = self.session().await?;
         for name in names {
             let failed = |e| {
-                connect::error(&format!("cannot create role {name}"), e)
+                answer::error(&format!("cannot create role {name}"), e)
                     .hint("let a superuser create it, or restore with --no-owner")
             };
             session.batch_execute(&format!("CREATE ROLE {} NOLOGIN", quote(name))).await.map_err(failed)?;
@@ -233,7 +231,7 @@ impl Maintenance {
     /// Gives `to` what belongs to the database `from` itself: owner, privileges, settings, connection limit, comment.
     pub async fn carry_over(&self, from: &str, to: &str) -> Result<()> {
         let session = self.session().await?;
-        let failed = |e| connect::error(&format!("cannot read the settings of database {from}"), e);
+        let failed = |e| answer::error(&format!("cannot read the settings of database {from}"), e);
         let row = session
             .query_one(
                 "SELECT d.oid, pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, d.datconnlimit, d.datacl IS NOT NULL,
@@ -295,7 +293,7 @@ impl Maintenance {
     pub async fn swap(&self, old: &str, aside: &str, new: &str) -> Result<()> {
         let session = self.session().await?;
         let killer = self.session().await?;
-        let failed = |e| connect::error(&format!("cannot put database {new} into the place of {old}"), e);
+        let failed = |e| answer::error(&format!("cannot put database {new} into the place of {old}"), e);
         let others = "SELECT pid FROM pg_catalog.pg_stat_activity
                        WHERE datname = ANY ($1::pg_catalog.text[]) AND pid <> pg_catalog.pg_backend_pid()";
         let both = vec![old.to_owned(), new.to_owned()];
@@ -334,7 +332,7 @@ impl Maintenance {
                     Some(e) => error.hint(format!(
                         "its sessions could not be ended ({}): end them, or let a role that may (a superuser, or a member of \
                          pg_signal_backend) do the swap",
-                        connect::error("pg_terminate_backend", e).one_line()
+                        answer::error("pg_terminate_backend", e).one_line()
                     )),
                     None => error,
                 });
@@ -385,7 +383,7 @@ pub async fn content(target: &Target) -> Result<Content> {
         others.join(" UNION ALL ")
     );
     let row =
-        session.query_one(&sql, &[]).await.map_err(|e| connect::error("cannot look into the target database", e))?;
+        session.query_one(&sql, &[]).await.map_err(|e| answer::error("cannot look into the target database", e))?;
     let tables = row.get::<_, i64>(0) as u64;
     Ok(Content {
         tables,
@@ -453,7 +451,7 @@ fn objects(only_public: bool) -> Vec<String> {
 /// schema. Extensions outside of the removed schemas stay.
 pub async fn wipe(target: &Target) -> Result<()> {
     let session = connect::connect(target, APPLICATION).await?;
-    let failed = |e| connect::error(&format!("cannot empty database {}", target.dbname), e);
+    let failed = |e| answer::error(&format!("cannot empty database {}", target.dbname), e);
     session
         .batch_execute("SELECT pg_catalog.set_config('search_path', '', false); SET lock_timeout = '60s'; BEGIN")
         .await

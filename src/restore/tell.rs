@@ -2,11 +2,11 @@
 
 use super::{Ground, Run, plan, plan::Way, with};
 use crate::{
-    config::VerifyLevel,
     report::{
         format::{bytes, count, counted, seconds},
         page::Page,
     },
+    vault::VerifyLevel,
     verify::compare::Comparison,
 };
 use serde_json::json;

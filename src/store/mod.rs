@@ -3,14 +3,23 @@
 //! Keys are relative to the destination (`app/2026/11/22/<id>/manifest.json`), with `/` between their parts.
 
 use crate::{
-    config::Destination,
     error::{Error, Kind, Result},
+    store::s3::S3Options,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
-use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf, sync::Arc};
 use time::OffsetDateTime;
+
+/// A place for backups.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A local folder.
+    Local(PathBuf),
+    /// An S3 bucket.
+    S3(S3Options),
+}
 
 pub mod local;
 pub mod s3;

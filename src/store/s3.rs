@@ -4,7 +4,6 @@ use super::{
     ObjectInfo, Parts, Reader, Store, Unfinished, Upload, check_key, check_prefix, check_range, delete_each, too_short,
 };
 use crate::{
-    config::{S3Checksums, S3Options},
     error::{Error, Kind, Result},
     secret::Secret,
 };
@@ -37,6 +36,41 @@ use std::{
     time::Duration,
 };
 use time::OffsetDateTime;
+
+/// An S3 bucket and how to talk to it. Credentials come from the SDK's own chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// Bucket name.
+    pub bucket: String,
+    /// Key prefix without a slash at either end; may be empty.
+    pub prefix: String,
+    /// Endpoint URL of an S3 clone; AWS when absent.
+    pub endpoint: Option<String>,
+    /// Region; else the SDK's chain, else `us-east-1`.
+    pub region: Option<String>,
+    /// `endpoint/bucket/key` in place of `bucket.endpoint/key`. `None`: on with a custom endpoint.
+    pub path_style: Option<bool>,
+    /// Storage class, such as `STANDARD_IA`.
+    pub storage_class: Option<String>,
+    /// Server-side encryption: `AES256` or `aws:kms`.
+    pub sse: Option<String>,
+    /// KMS key for `aws:kms`.
+    pub kms_key_id: Option<String>,
+    /// Which checksums are sent.
+    pub checksums: S3Checksums,
+}
+
+/// Which checksums are sent with S3 requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum S3Checksums {
+    /// The SDK's default, and without it when the server refuses it.
+    #[default]
+    Auto,
+    /// Always; an error when the server refuses it.
+    Required,
+    /// Only where S3 asks for one.
+    Off,
+}
 
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

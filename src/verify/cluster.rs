@@ -6,12 +6,12 @@
 
 use crate::{
     error::{Error, Kind, Result, io},
-    manifest::{Extension, Source},
     postgres::{
         conninfo::{SslMode, Target},
         tools::Tools,
     },
     scratch::{self, SOCKET_NOTE, SOCKET_PREFIX},
+    vault::manifest::{Extension, Source},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{

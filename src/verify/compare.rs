@@ -2,18 +2,27 @@
 
 use super::restore::{self, Granted, Restore};
 use crate::{
-    archive::{schema, toc::Toc},
-    config::VerifyLevel,
-    dump::{catalog, copy, fingerprint::Fingerprint, snapshot, worker::parse_sum},
+    archive::{
+        fingerprint::{Fingerprint, parse_sum},
+        schema,
+        toc::Toc,
+    },
+    dump::{catalog, copy, snapshot},
     error::{Error, Kind, Result},
-    manifest::{Compared, LargeObject, Manifest, Sequence, Table},
     postgres::{
-        connect::{self, Session},
+        answer,
+        connect::Session,
         conninfo::Target,
+        quote::qualified,
         tools::{Run, Stdout, Tools},
         wire::{Fault, Wire},
     },
     progress::{Event, Progress},
+    vault::{
+        Manifest, VerifyLevel,
+        manifest::{LargeObject, Sequence, Table},
+        proof::Compared,
+    },
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
@@ -94,7 +103,7 @@ async fn tables(restore: &Restore, manifest: &Manifest, level: VerifyLevel, foun
             &[],
         )
         .await
-        .map_err(|e| connect::error("cannot list the restored tables", e))?;
+        .map_err(|e| answer::error("cannot list the restored tables", e))?;
     let mut sizes: HashMap<(String, String), (u64, u32, bool)> = HashMap::new();
     for row in rows {
         // A table whose name is no UTF-8 is not in the manifest either.
@@ -248,22 +257,22 @@ async fn fingerprint(this: &Restore, wire: &mut Wire) -> Result<Option<Fingerpri
 async fn count(session: &Session, table: &Table) -> Result<Result<Fingerprint, String>> {
     let only = if table.with_children { "" } else { "ONLY " };
     let condition = table.condition.as_deref().unwrap_or_default();
-    let sql = format!("SELECT count(*) FROM {only}{} {condition}", copy::qualified(&table.schema, &table.name));
+    let sql = format!("SELECT count(*) FROM {only}{} {condition}", qualified(&table.schema, &table.name));
     match session.query_one(&sql, &[]).await {
         Ok(row) => Ok(Ok(Fingerprint { rows: row.get::<_, i64>(0) as u64, ..Fingerprint::default() })),
         Err(e) if session.is_closed() => Err(session.explain("the restored copy cannot be read", e)),
-        Err(e) => Ok(Err(connect::error("count", e).one_line())),
+        Err(e) => Ok(Err(answer::error("count", e).one_line())),
     }
 }
 
 async fn sequences(session: &Session, expected: &[Sequence], found: &mut Comparison) -> Result<()> {
     for batch in expected.chunks(200) {
         // One query for many; a sequence that is missing would fail them all, so existence is asked first.
-        let names: Vec<String> = batch.iter().map(|s| copy::qualified(&s.schema, &s.name)).collect();
+        let names: Vec<String> = batch.iter().map(|s| qualified(&s.schema, &s.name)).collect();
         let sql = "SELECT pg_catalog.to_regclass(name) IS NOT NULL FROM pg_catalog.unnest($1::pg_catalog.text[])
                      WITH ORDINALITY AS u (name, n) ORDER BY n";
         let there = session.query(sql, &[&names]).await;
-        let there = there.map_err(|e| connect::error("cannot look up the sequences", e))?;
+        let there = there.map_err(|e| answer::error("cannot look up the sequences", e))?;
         let selects: Vec<String> = (names.iter().zip(there).enumerate())
             .filter(|(_, (_, there))| there.get(0))
             .map(|(n, (name, _))| format!("SELECT {n}::pg_catalog.int4, last_value, is_called FROM {name}"))
@@ -271,7 +280,7 @@ async fn sequences(session: &Session, expected: &[Sequence], found: &mut Compari
         let mut is: BTreeMap<i32, (i64, bool)> = BTreeMap::new();
         if !selects.is_empty() {
             let rows = session.query(&selects.join(" UNION ALL "), &[]).await;
-            for row in rows.map_err(|e| connect::error("cannot read the restored sequences", e))? {
+            for row in rows.map_err(|e| answer::error("cannot read the restored sequences", e))? {
                 is.insert(row.get(0), (row.get(1), row.get(2)));
             }
         }
@@ -322,7 +331,7 @@ async fn large_objects(
         loop {
             let (offset, step) = (size as i64, LARGE_OBJECT_STEP as i32);
             let row = session.query_one("SELECT pg_catalog.lo_get($1, $2, $3)", &[&object.oid, &offset, &step]).await;
-            let row = row.map_err(|e| connect::error(&format!("cannot read large object {}", object.oid), e))?;
+            let row = row.map_err(|e| answer::error(&format!("cannot read large object {}", object.oid), e))?;
             let bytes: &[u8] = row.get(0);
             sha.update(bytes);
             size += bytes.len() as u64;
@@ -346,7 +355,7 @@ async fn large_objects(
 }
 
 async fn matviews(session: &Session, manifest: &Manifest, found: &mut Comparison) -> Result<()> {
-    let now = catalog::matviews(session, &crate::config::Filter::default()).await?;
+    let now = catalog::matviews(session, &crate::vault::Filter::default()).await?;
     for expected in &manifest.matviews {
         found.compared.matviews += 1;
         let label = format!("materialized view {}.{}", expected.schema, expected.name);
@@ -461,7 +470,7 @@ mod tests {
             columns: vec!["id".into()],
             condition: None,
             with_children: false,
-            taken_by: crate::manifest::TakenBy::Streams,
+            taken_by: crate::vault::manifest::TakenBy::Streams,
             rows: was.rows,
             bytes: was.bytes,
             fingerprint: was.hex(),

@@ -7,13 +7,17 @@ pub mod restore;
 pub mod server;
 
 use crate::{
-    backup::now,
-    config::{Filter, VerifyLevel},
+    clock::now,
     error::{self, Result},
-    manifest::{Compared, Extension, FORMAT_VERSION, File, Manifest, Proof, Table},
     postgres::tools::Tools,
     progress::{Event, Phase, Progress},
     store::Store,
+    vault::{
+        Filter, Manifest, Proof, VerifyLevel,
+        manifest::{Extension, FORMAT_VERSION, File, Table},
+        proof::Compared,
+        read::manifest_in,
+    },
 };
 use compare::Comparison;
 use restore::{Granted, Incoming, Restore, Restored};
@@ -58,9 +62,9 @@ pub struct Half {
 /// What the restore needs to know before tables come.
 pub struct Begin {
     /// Facts about the source.
-    pub source: crate::manifest::Source,
+    pub source: crate::vault::manifest::Source,
     /// Roles that the archive names.
-    pub roles: Vec<crate::manifest::Role>,
+    pub roles: Vec<crate::vault::manifest::Role>,
     /// Whether single tables were asked for, so that their schemas are not in the archive.
     pub single_tables: bool,
     /// Extensions that the archive takes for granted.
@@ -185,7 +189,7 @@ impl Prover {
     /// What the store's list of the backup's folder says against the manifest: the stored manifest itself, missing and foreign files.
     async fn listed(&self, manifest: &Manifest) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        let stored = read_manifest(&self.store, &self.folder).await;
+        let stored = manifest_in(&self.store, &self.folder).await;
         match stored {
             Ok(stored) if stored == *manifest => {}
             Ok(_) => problems.push("stored file manifest.json: it is not what was stored".into()),
@@ -213,7 +217,7 @@ impl Prover {
         &self,
         manifest: &Manifest,
         started_at: String,
-        server: Option<crate::manifest::ProofServer>,
+        server: Option<crate::vault::proof::ProofServer>,
         compared: Compared,
         differences: Vec<String>,
         unproven: Vec<String>,
@@ -262,27 +266,6 @@ impl Prover {
 /// pg_dump takes no extensions as soon as schemas or tables are named.
 pub fn granted_extensions(filter: &Filter, extensions: &[Extension]) -> Vec<Extension> {
     if filter.names_a_part() { extensions.to_vec() } else { Vec::new() }
-}
-
-/// Reads a backup's manifest.
-pub async fn read_manifest(store: &Arc<dyn Store>, folder: &str) -> Result<Manifest> {
-    use futures_util::TryStreamExt;
-    let key = format!("{folder}manifest.json");
-    let reader = store.open(&key, None).await?;
-    let bytes: Vec<u8> = reader
-        .stream
-        .try_fold(Vec::new(), |mut all, b| async move {
-            all.extend_from_slice(&b);
-            Ok(all)
-        })
-        .await?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        error::Error::new(
-            error::Kind::Archive,
-            format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}"),
-        )
-        .because(e)
-    })
 }
 
 /// How psql would reach the throwaway database; without a password.

@@ -2,8 +2,8 @@
 
 use crate::{
     error::{self, Error, Kind, Result},
-    manifest::{File, Frame, Table},
     store::{Reader, Store},
+    vault::manifest::{File, Frame, Table},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;

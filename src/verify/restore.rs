@@ -3,26 +3,27 @@
 use super::readback::{self, Frames, Piece};
 use crate::{
     archive::{
+        compression::Compression,
+        frame::{self, FrameReader},
         schema::Difference,
         toc::{Entry, Toc, lossy, section},
     },
-    config::Compression,
-    dump::{
-        copy,
-        frame::{self, FrameReader},
-        snapshot,
-        worker::Fresh,
-    },
+    dump::{copy, snapshot, worker::Fresh},
     error::{self, Error, Kind, Result},
-    manifest::{Extension, File, Frame, Manifest, Table},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::{self, Target},
+        quote::{quote, unquoted},
         tools::{Run, Stdout, Tools},
     },
     progress::{Event, Progress},
     report::format::clip,
     store::{Reader, Store},
+    vault::{
+        Manifest,
+        manifest::{Extension, File, Frame, Table},
+    },
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, pin_mut, stream};
@@ -288,7 +289,7 @@ impl Restore {
         // The tables that we restore by our own streams.
         let ours = |e: &Entry| {
             e.kind() == "TABLE DATA"
-                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::backup::TABLE_FILE.as_bytes()))
+                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::archive::TABLE_FILE.as_bytes()))
         };
         if toc.entries.iter().any(|e| e.section == section::DATA && !ours(e) && self.part.has(e)) {
             let list = self.list(toc, "data.list", ours)?;
@@ -575,9 +576,9 @@ impl Granted {
         let created = toc.created_schemas();
         let missing = |schema: &str| schema != "public" && !created.iter().any(|c| c == schema);
         for schema in self.schemas.iter().filter(|s| missing(s)) {
-            let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", copy::quote(schema));
+            let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema));
             let made = session.batch_execute(&sql).await;
-            made.map_err(|e| connect::error("cannot prepare the database", e))?;
+            made.map_err(|e| answer::error("cannot prepare the database", e))?;
         }
         let mut notes = Vec::new();
         for Extension { name, schema, .. } in &self.extensions {
@@ -585,12 +586,12 @@ impl Granted {
                 notes.push(format!("extension {name}: it lies in schema {schema}, which the archive is to create"));
                 continue;
             }
-            let (name, schema) = (copy::quote(name), copy::quote(schema));
+            let (name, schema) = (quote(name), quote(schema));
             let sql = format!(
                 "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA {schema} CASCADE"
             );
             if let Err(e) = session.batch_execute(&sql).await {
-                notes.push(connect::error(&format!("extension {name} could not be made"), e).one_line());
+                notes.push(answer::error(&format!("extension {name} could not be made"), e).one_line());
             }
         }
         Ok(notes)
@@ -615,7 +616,7 @@ impl Granted {
                 name == "public" && toc.creates_public() && !stated
             }
             ("COMMENT", Some(("EXTENSION", name))) => {
-                self.extensions.iter().any(|e| e.name == name || copy::quote(&e.name) == name)
+                self.extensions.iter().any(|e| e.name == name || quote(&e.name) == name)
             }
             _ => false,
         }
@@ -625,7 +626,7 @@ impl Granted {
 /// Checks the stored table of contents against the manifest: our own COPY streams do not show whether pg_restore would find each table's
 /// file and load it into the right columns.
 pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
-    let is_table_file = |f: &str| f.starts_with(crate::backup::TABLE_FILE);
+    let is_table_file = |f: &str| f.starts_with(crate::archive::TABLE_FILE);
     let mut entries: BTreeMap<String, Vec<&Entry>> = BTreeMap::new();
     for entry in toc.entries.iter().filter(|e| e.kind() == "TABLE DATA") {
         entries.entry(lossy(&entry.filename)).or_default().push(entry);
@@ -678,7 +679,7 @@ fn copied_columns(statement: &str) -> Option<Vec<String>> {
     match head.split_once(opens) {
         None => Some(Vec::new()),
         Some((_, list)) => {
-            let names = copy::unquoted(list.strip_suffix(')')?.as_bytes(), b',');
+            let names = unquoted(list.strip_suffix(')')?.as_bytes(), b',');
             names.into_iter().map(|name| String::from_utf8(name).ok()).collect()
         }
     }

@@ -2,16 +2,20 @@
 
 use super::cluster::{self, Cluster, ClusterOptions};
 use crate::{
-    dump::{copy::quote, pattern::literal},
     error::{Error, Kind, Result},
-    manifest::{Extension, ProofServer, Role, Source},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::Target,
         pooler,
+        quote::{literal, quote},
         tools::Tools,
     },
     progress::{Event, Progress},
+    vault::{
+        manifest::{Extension, Role, Source},
+        proof::ProofServer,
+    },
 };
 use std::{collections::BTreeSet, path::Path};
 
@@ -74,7 +78,7 @@ impl Server {
     async fn connected(cluster: Option<Cluster>, maintenance: Target) -> Result<Server> {
         let session = connect::connect(&maintenance, "savepoint proof").await?;
         let row = session.query_one("SELECT pg_catalog.current_setting('server_version')", &[]).await;
-        let version = row.map_err(|e| connect::error("cannot ask the throwaway server", e))?.get(0);
+        let version = row.map_err(|e| answer::error("cannot ask the throwaway server", e))?.get(0);
         Ok(Server { cluster, maintenance, version, made_databases: Vec::new(), made_roles: Vec::new() })
     }
 
@@ -92,7 +96,7 @@ impl Server {
     /// Names of extensions that the server can create, and of those libraries that it has loaded at its start.
     pub async fn extensions(&self) -> Result<(BTreeSet<String>, String)> {
         let session = self.session().await?;
-        let failed = |e| connect::error("cannot list the throwaway server's extensions", e);
+        let failed = |e| answer::error("cannot list the throwaway server's extensions", e);
         let rows = session.query("SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions", &[]).await;
         let names = rows.map_err(failed)?.iter().map(|r| r.get(0)).collect();
         let row = session.query_one("SELECT pg_catalog.current_setting('shared_preload_libraries')", &[]).await;
@@ -105,13 +109,13 @@ impl Server {
         for role in roles {
             let exists = format!("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = {}", literal(&role.name));
             let there = session.query_opt(&exists, &[]).await;
-            if there.map_err(|e| connect::error("cannot list the throwaway server's roles", e))?.is_some() {
+            if there.map_err(|e| answer::error("cannot list the throwaway server's roles", e))?.is_some() {
                 continue;
             }
             let superuser = if role.superuser && self.cluster.is_some() { " SUPERUSER" } else { "" };
             let sql = format!("CREATE ROLE {} NOLOGIN{superuser}", quote(&role.name));
             session.batch_execute(&sql).await.map_err(|e| {
-                connect::error(&format!("cannot create role {} on the throwaway server", role.name), e)
+                answer::error(&format!("cannot create role {} on the throwaway server", role.name), e)
                     .hint("the role of verify-url needs CREATEROLE, best SUPERUSER")
             })?;
             progress.event(Event::Detail(&format!("created role {} on the throwaway server", role.name)));
@@ -133,12 +137,12 @@ impl Server {
             // Many times as fast as pglz, and a value's text is the same. Not every server is built with it.
             let lz4 = "SELECT 1 FROM pg_catalog.pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
             let known = session.query_typed_opt(lz4, &[]).await;
-            if known.map_err(|e| connect::error("cannot ask the throwaway server", e))?.is_some() {
+            if known.map_err(|e| answer::error("cannot ask the throwaway server", e))?.is_some() {
                 let sql = format!("ALTER DATABASE {} SET default_toast_compression TO lz4", quote(&name));
                 session
                     .batch_execute(&sql)
                     .await
-                    .map_err(|e| connect::error("cannot set up the throwaway database", e))?;
+                    .map_err(|e| answer::error("cannot set up the throwaway database", e))?;
             }
         } else {
             // pg_dump writes amounts of money as the source's lc_monetary prints them.
@@ -165,7 +169,7 @@ impl Server {
         let mut left = Vec::new();
         for sql in drops.chain(self.made_roles.iter().rev().map(|r| format!("DROP ROLE IF EXISTS {}", quote(r)))) {
             if let Err(e) = session.batch_execute(&sql).await {
-                left.push(connect::error(&format!("cannot clean up behind verify-url ({sql})"), e).one_line());
+                left.push(answer::error(&format!("cannot clean up behind verify-url ({sql})"), e).one_line());
             }
         }
         left

@@ -2,9 +2,9 @@
 
 use crate::toc::installations;
 use savepoint::{
-    manifest::Source,
     postgres::tools::Tools,
     scratch::Scratch,
+    vault::manifest::Source,
     verify::cluster::{Cluster, ClusterOptions, create_database, create_database_sql},
 };
 use std::{

@@ -8,7 +8,7 @@ use saphyr::{LoadableYamlNode, Yaml};
 use savepoint::{
     cli::{self, Command},
     config,
-    manifest::{Manifest, Proof},
+    vault::{Manifest, Proof},
 };
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

@@ -1,8 +1,8 @@
 //! The proof can fail, and a run that is broken off leaves nothing behind.
 
 use crate::support::{
-    Result, pg,
-    pg::Server,
+    Result,
+    pg::{self, Server},
     proxy::{Action, Proxy, Rule, Tamper, TamperingS3},
     run::{Ended, Savepoint, in_process, kill, nothing_left},
     s3::{self, S3},

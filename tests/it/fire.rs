@@ -1,6 +1,11 @@
 //! Consistency under fire: backups while the database changes beneath them.
 
-use crate::support::{Result, find, pg, pg::Server, run::Savepoint, scratch};
+use crate::support::{
+    Result, find,
+    pg::{self, Server},
+    run::Savepoint,
+    scratch,
+};
 use anyhow::ensure;
 use std::process::Stdio;
 

@@ -8,7 +8,7 @@ use crate::support::{
     scratch, undated,
 };
 use anyhow::{Context, ensure};
-use savepoint::{config::is_id, manifest::Manifest};
+use savepoint::vault::{Manifest, is_id};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! Migrations that wait for our locks.
 
 use crate::support::{
-    Result, pg,
-    pg::Server,
+    Result,
+    pg::{self, Server},
     run::{in_process, nothing_left},
     scratch,
 };

@@ -11,11 +11,17 @@ use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use savepoint::{
-    config::{BackupKind, Destination, Policy, Retention, S3Options},
     progress::Silent,
-    prune::{self, Done, Scope, Survey},
+    prune::{
+        self, Done, Scope, Survey,
+        retention::{Policy, Retention},
+    },
     secret::Secret,
-    store::{self, ObjectInfo, Reader, Store, Unfinished, Upload, s3::S3Store},
+    store::{
+        self, Destination, ObjectInfo, Reader, Store, Unfinished, Upload,
+        s3::{S3Options, S3Store},
+    },
+    vault::BackupKind,
 };
 use serde_json::{Value, json};
 use std::{
@@ -83,7 +89,7 @@ async fn plant(store: &Arc<dyn Store>, like: Like<'_>) -> Result<String> {
     let day = at.format(format_description!("[year]/[month]/[day]"))?;
     let random = uuid::Uuid::new_v4().simple().to_string();
     let id = format!("{stamp}-{}-{}", like.kind.name(), &random[..7]);
-    let folder = format!("{}/{day}/{id}/", savepoint::backup::folder_name(like.database));
+    let folder = format!("{}/{day}/{id}/", savepoint::vault::folder_name(like.database));
     // The manifest last, as a backup does.
     for (path, bytes) in template().await?.iter().rev() {
         let mut bytes = bytes.clone();

@@ -13,10 +13,12 @@ use crate::support::{
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use savepoint::{
-    config::{
-        BackupConfig, Destination, Engine, Filter, Owners, Pick, Place, RestoreConfig, RunContext, VerifyLevel, Which,
-    },
+    backup::BackupConfig,
+    engine::Engine,
     progress::{Event, Phase, Progress},
+    restore::{Owners, Place, RestoreConfig},
+    store::Destination,
+    vault::{Filter, Pick, RunContext, VerifyLevel, Which},
 };
 use std::{
     path::{Path, PathBuf},

@@ -10,10 +10,13 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, future::join_all};
 use savepoint::{
     Error,
-    config::{Destination, S3Checksums, S3Options},
     error::Kind,
     secret::Secret,
-    store::{self, Store, local::LocalStore, s3::S3Store},
+    store::{
+        self, Destination, Store,
+        local::LocalStore,
+        s3::{S3Checksums, S3Options, S3Store},
+    },
 };
 use std::{
     os::unix::fs::PermissionsExt,

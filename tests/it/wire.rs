@@ -6,7 +6,7 @@ use crate::support::{
 };
 use anyhow::{Context, ensure};
 use savepoint::{
-    dump::fingerprint::Fingerprint,
+    archive::fingerprint::Fingerprint,
     postgres::{
         connect::{Session, connect},
         conninfo::{Target, parse},

@@ -3,8 +3,11 @@
 use super::{Result, s3, scratch};
 use anyhow::{Context, ensure};
 use savepoint::{
-    config::{BackupConfig, BackupKind, CompressionChoice, Destination, Filter, RunContext, VerifyLevel},
+    archive::compression::CompressionChoice,
+    backup::BackupConfig,
     postgres::conninfo::{SslMode, Target},
+    store::Destination,
+    vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
 use std::{
     collections::BTreeSet,
@@ -324,7 +327,7 @@ pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary:
         pg_bin_dirs: vec![server.bin.clone()],
         scratch_dir: Some(temporary.to_owned()),
         redact_host: false,
-        anomaly: savepoint::config::Anomaly::default(),
+        anomaly: savepoint::inventory::anomalies::Anomaly::default(),
         prune: None,
         context: RunContext::default(),
     }

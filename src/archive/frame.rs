@@ -1,7 +1,7 @@
 //! Frames: runs of gzip members, of zstd frames or of plain text that begin and end at a row.
 
 use crate::{
-    config::Compression,
+    archive::compression::Compression,
     error::{Error, Kind, Result},
 };
 use bytes::Bytes;

@@ -4,11 +4,65 @@
 //! applied to each group, here (database, kind), and what any part of it keeps stays. Rails keep more than a rule says, never less.
 
 use crate::{
-    config::{BackupKind, Policy, Retention, Span},
     error::{Error, Kind, Result},
+    vault::BackupKind,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use time::{Date, Duration, Month, OffsetDateTime};
+
+/// Years, months, days and hours, counted back on the calendar in UTC (restic's `--keep-within`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Years.
+    pub years: u32,
+    /// Months.
+    pub months: u32,
+    /// Days.
+    pub days: u32,
+    /// Hours.
+    pub hours: u32,
+}
+
+/// A rule that says which backups of a group stay; 0 and `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The newest so many.
+    pub last: u32,
+    /// The newest of each of the last so many days that have one.
+    pub daily: u32,
+    /// The newest of each of the last so many weeks (ISO 8601) that have one.
+    pub weekly: u32,
+    /// The newest of each of the last so many months that have one.
+    pub monthly: u32,
+    /// The newest of each of the last so many years that have one.
+    pub yearly: u32,
+    /// All so close to the newest one.
+    pub within: Option<Span>,
+}
+
+impl Policy {
+    /// The rule of a kind where none was named: scheduled 30 days, snapshot 90, pre-restore 7; `None`, for ever, for those taken by hand.
+    pub fn default_of(kind: BackupKind) -> Option<Policy> {
+        let within = |days| Some(Policy { within: Some(Span { days, ..Span::default() }), ..Policy::default() });
+        match kind {
+            BackupKind::Scheduled => within(30),
+            BackupKind::Snapshot => within(90),
+            BackupKind::PreRestore => within(7),
+            BackupKind::Manual => None,
+        }
+    }
+}
+
+/// Which backups are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// The rule for each kind; `None`: [`Policy::default_of`].
+    pub policy: Option<Policy>,
+    /// Never fewer than this of each group.
+    pub min_keep: usize,
+    /// More than half may go.
+    pub confirm_large: bool,
+}
 
 /// How long a run may take at most: what may belong to one that is still going on is never touched.
 pub const IN_FLIGHT: Duration = Duration::hours(24);
@@ -41,6 +95,13 @@ pub struct Candidate {
     pub stored: OffsetDateTime,
     /// Its last proof. Records need to be read from a group's newest backup downwards only until one that passed.
     pub proven: Proven,
+}
+
+impl Candidate {
+    /// The backup's folder in the destination.
+    pub fn folder(&self) -> String {
+        crate::vault::address::folder(&self.database, self.at, &self.id)
+    }
 }
 
 /// A backup and why it stays.

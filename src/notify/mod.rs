@@ -1,7 +1,6 @@
 //! Telling Slack, and the monitor that waits for a scheduled run. What does not arrive is a warning, never a failed run.
 
 use crate::{
-    config::{NotifyOn, SlackConfig},
     error::{Error, Kind, Result},
     report::{Check, Status, format::clip, slack as message},
     secret::Secret,
@@ -11,6 +10,36 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
+
+/// When Slack is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum NotifyOn {
+    /// Each run.
+    #[default]
+    Always,
+    /// Only runs that failed.
+    Failure,
+    /// Only runs that did not fail.
+    Success,
+}
+
+/// Slack, when it is to be told.
+#[derive(Clone, Debug)]
+pub struct SlackConfig {
+    /// The incoming webhook; the whole URL is a secret.
+    pub webhook_url: Secret,
+    /// Which runs are told.
+    pub notify_on: NotifyOn,
+}
+
+/// Who is told of a run.
+#[derive(Clone, Debug, Default)]
+pub struct NotifyConfig {
+    /// Slack, when it is to be told.
+    pub slack: Option<SlackConfig>,
+    /// An address that is asked at start, success and failure; the whole URL is a secret.
+    pub heartbeat: Option<Secret>,
+}
 
 /// One request's time, connection included.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,42 +1,54 @@
-//! Deletes old backups by a rule: looks at everything, decides ([`crate::retention`]), and only then acts.
+//! Deletes old backups by a rule: looks at everything, decides ([`crate::prune::retention`]), and only then acts.
 //!
 //! A backup's manifest goes first, so that a run that is broken off leaves no half backup, but a folder without a manifest, which a later
 //! run sweeps.
 
+pub mod retention;
+
 use crate::{
-    backup::folder_name,
-    config::{BackupConfig, BackupKind, PruneConfig, Retention},
+    backup::BackupConfig,
     error::{Error, Kind, Result},
-    inventory::{self, Stored},
-    manifest::{FORMAT_VERSION, Manifest},
     progress::{Event, Progress},
+    prune::retention::{Candidate, Decision, IN_FLIGHT, Plan, Proven, Retention},
     report::{
         Failure, Pruned,
         format::{bytes, count, counted},
         page::{Page, Table, Verdict},
     },
-    retention::{self, Candidate, Decision, IN_FLIGHT, Plan, Proven},
-    store::{self, Store, Unfinished},
+    store::{self, Destination, Store, Unfinished},
+    vault::{
+        BackupKind, Manifest, Stored,
+        find::scan,
+        folder_name,
+        read::{HEAD, Known, known, last_proof},
+    },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::{
-    Deserialize, Deserializer as _,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
     sync::Arc,
 };
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
+/// Everything a pruning needs to know.
+#[derive(Clone, Debug)]
+pub struct PruneConfig {
+    /// Where backups lie.
+    pub destination: Destination,
+    /// Only this database's; without it every database's.
+    pub database: Option<String>,
+    /// Only this kind.
+    pub kind: Option<BackupKind>,
+    /// Which go.
+    pub retention: Retention,
+    /// Print the plan, delete nothing.
+    pub dry_run: bool,
+}
+
 /// Objects that are read at a time.
 const READS: usize = 16;
-
-/// Bytes of a manifest that are read of a backup that stays: its first fields say whose it is.
-const HEAD: u64 = 64 * 1024;
 
 /// Backups whose manifests, and then whose other objects, are deleted together.
 const TOGETHER: usize = 250;
@@ -165,10 +177,10 @@ pub async fn survey(
     now: OffsetDateTime,
 ) -> Result<Survey> {
     let (mut strangers, mut warnings) = (Vec::new(), Vec::new());
-    let mut found = inventory::scan(store, scope.database).await?;
+    let mut found = scan(store, scope.database).await?;
     found.retain(|s| scope.kind.is_none_or(|kind| s.kind == kind));
     found.retain(|s| {
-        let ours = is_exact(s);
+        let ours = s.is_exact();
         if !ours {
             strangers.push(format!("{}: savepoint writes this database's name in another way", store.uri(&s.folder)));
         }
@@ -185,7 +197,7 @@ pub async fn survey(
 
     let mut ours = Vec::new();
     let mut checks = stream::iter(committed)
-        .map(|stored| async move { Ok::<_, Error>((check(store, &stored, HEAD).await?, stored)) })
+        .map(|stored| async move { Ok::<_, Error>((known(store, &stored, HEAD).await?, stored)) })
         .buffered(READS);
     while let Some((known, stored)) = checks.try_next().await? {
         match known {
@@ -203,10 +215,10 @@ pub async fn survey(
         let candidates = stored.values().map(|s| candidate(s, &proofs)).collect();
         let plan = retention::plan(candidates, retention, now)?;
         // What is to go is read whole before: only what is a backup of ours in every byte may be deleted.
-        let going: Vec<&Stored> = plan.removed().filter_map(|c| stored.get(&folder(c))).collect();
-        let unread = going.into_iter().filter(|s| manifest_size(s) > HEAD && !examined.contains(&s.folder));
+        let going: Vec<&Stored> = plan.removed().filter_map(|c| stored.get(&c.folder())).collect();
+        let unread = going.into_iter().filter(|s| s.manifest_size() > HEAD && !examined.contains(&s.folder));
         let read: Vec<(String, Known)> = stream::iter(unread.cloned().collect::<Vec<_>>())
-            .map(|s| async move { Ok::<_, Error>((s.folder.clone(), check(store, &s, u64::MAX).await?)) })
+            .map(|s| async move { Ok::<_, Error>((s.folder.clone(), known(store, &s, u64::MAX).await?)) })
             .buffered(4)
             .try_collect()
             .await?;
@@ -235,7 +247,7 @@ pub async fn execute(
     cancel: &CancellationToken,
 ) -> Done {
     let mut done = Done::default();
-    let mut going: Vec<&Stored> = survey.plan.removed().filter_map(|c| survey.stored.get(&folder(c))).collect();
+    let mut going: Vec<&Stored> = survey.plan.removed().filter_map(|c| survey.stored.get(&c.folder())).collect();
     // The oldest first: they are missed least, should the run be broken off.
     going.sort_by_key(|s| s.at);
     let stop = |done: &mut Done| {
@@ -249,12 +261,12 @@ pub async fn execute(
         if stop(&mut done) {
             return done;
         }
-        let keys: Vec<String> = together.iter().map(|s| manifest_key(s)).collect();
+        let keys: Vec<String> = together.iter().map(|s| s.manifest_key()).collect();
         let left = note(store.delete_many(&keys).await, &mut done);
-        let gone: Vec<&Stored> = together.iter().copied().filter(|s| !left.contains(&manifest_key(s))).collect();
-        done.freed += gone.iter().map(|s| manifest_size(s)).sum::<u64>();
+        let gone: Vec<&Stored> = together.iter().copied().filter(|s| !left.contains(&s.manifest_key())).collect();
+        done.freed += gone.iter().map(|s| s.manifest_size()).sum::<u64>();
         done.deleted.extend(gone.iter().map(|s| s.id.clone()));
-        let rest = gone.iter().flat_map(|s| s.objects.iter().filter(|o| o.key != manifest_key(s)));
+        let rest = gone.iter().flat_map(|s| s.objects.iter().filter(|o| o.key != s.manifest_key()));
         let rest: Vec<(String, u64)> = rest.map(|o| (o.key.clone(), o.size)).collect();
         remove(&**store, rest, &mut done).await;
         let said = format!("{} of {} deleted", count(done.deleted.len() as u64), counted(going.len() as u64, "backup"));
@@ -266,7 +278,7 @@ pub async fn execute(
         }
         match store.list(&folder.folder).await {
             // A very long run may have come to its end meanwhile.
-            Ok(objects) if objects.iter().any(|o| o.key == manifest_key(folder)) => {}
+            Ok(objects) if objects.iter().any(|o| o.key == folder.manifest_key()) => {}
             Ok(objects) => {
                 if remove(&**store, objects.into_iter().map(|o| (o.key, o.size)).collect(), &mut done).await {
                     done.swept += 1;
@@ -308,29 +320,8 @@ fn note(left: Vec<(String, Error)>, done: &mut Done) -> BTreeSet<String> {
     keys
 }
 
-/// Whether the folder is the one that a backup of this database would go to, and not another way to write its name.
-fn is_exact(stored: &Stored) -> bool {
-    stored.folder.split('/').next() == Some(&folder_name(&stored.database))
-}
-
-/// `<database>/<YYYY>/<MM>/<DD>/<id>/`
-fn folder(c: &Candidate) -> String {
-    let at = c.at;
-    let day = format!("{:04}/{:02}/{:02}", at.year(), u8::from(at.month()), at.day());
-    format!("{}/{day}/{}/", folder_name(&c.database), c.id)
-}
-
-fn manifest_key(stored: &Stored) -> String {
-    format!("{}manifest.json", stored.folder)
-}
-
-fn manifest_size(stored: &Stored) -> u64 {
-    let key = manifest_key(stored);
-    stored.objects.iter().find(|o| o.key == key).map_or(0, |o| o.size)
-}
-
 fn candidate(stored: &Stored, proofs: &HashMap<String, Proven>) -> Candidate {
-    let key = manifest_key(stored);
+    let key = stored.manifest_key();
     let manifest = stored.objects.iter().find(|o| o.key == key);
     let unread = if stored.proofs().next().is_some() { Proven::Unknown } else { Proven::Never };
     Candidate {
@@ -354,7 +345,7 @@ async fn leftovers(
     let prefix = scope.database.map(|name| format!("{}/", folder_name(name))).unwrap_or_default();
     // Only uploads to the folder of a backup: others may share the bucket.
     let ours = |upload: &Unfinished| {
-        Stored::of_key(&upload.key).filter(|s| is_exact(s) && scope.kind.is_none_or(|kind| s.kind == kind))
+        Stored::of_key(&upload.key).filter(|s| s.is_exact() && scope.kind.is_none_or(|kind| s.kind == kind))
     };
     let uploads = store.uploads(&prefix).await?;
     let uploads: Vec<(Stored, Unfinished)> = uploads.into_iter().filter_map(|u| Some((ours(&u)?, u))).collect();
@@ -377,7 +368,7 @@ async fn proofs(store: &Arc<dyn Store>, ours: &[Stored], now: OffsetDateTime) ->
         group.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
         let mut read = Vec::new();
         for stored in group {
-            let proven = match inventory::last_proof(store, stored).await {
+            let proven = match last_proof(store, stored).await {
                 Ok(None) => Proven::Never,
                 Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
                 Ok(Some(proof)) if proof.proves_a_restore() => Proven::Yes,
@@ -396,90 +387,6 @@ async fn proofs(store: &Arc<dyn Store>, ours: &[Stored], now: OffsetDateTime) ->
     let groups: Vec<_> = groups.collect();
     let read: Vec<Vec<(String, Proven)>> = stream::iter(groups).buffered(READS).try_collect().await?;
     Ok(read.into_iter().flatten().collect())
-}
-
-/// What a manifest says of its folder.
-enum Known {
-    /// It is a backup of ours.
-    Ours,
-    /// It was there a moment ago.
-    Gone,
-    /// It may not be, and why.
-    Stranger(String),
-}
-
-/// Reads a manifest, or its first `limit` bytes, and compares it with the folder that it lies in.
-async fn check(store: &Arc<dyn Store>, stored: &Stored, limit: u64) -> Result<Known> {
-    let size = manifest_size(stored);
-    let range = (size > limit).then_some(0..limit);
-    let whole = range.is_none();
-    let read = async { store.open(&manifest_key(stored), range).await?.bytes().await };
-    let bytes = match read.await {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == Kind::NotFound => return Ok(Known::Gone),
-        Err(e) if e.kind() == Kind::Archive => return Ok(Known::Stranger(e.one_line())),
-        Err(e) => return Err(e),
-    };
-    let mut head = Head::default();
-    let parsed = serde_json::Deserializer::from_slice(&bytes).deserialize_map(&mut head);
-    let (Some(format), Some(id), Some(kind), Some(database)) = (head.format, head.id, head.kind, head.database) else {
-        if !whole {
-            // Some tool may have written it anew, in another order.
-            return Box::pin(check(store, stored, u64::MAX)).await;
-        }
-        let why = parsed.err().map(|e| format!(" ({e})")).unwrap_or_default();
-        return Ok(Known::Stranger(format!("manifest.json is not one of savepoint's{why}")));
-    };
-    let why = if format == 0 || format > FORMAT_VERSION {
-        format!("manifest.json has format {format}, which this version does not know")
-    } else if id != stored.id {
-        format!("manifest.json names backup {id}")
-    } else if kind != stored.kind.name() {
-        format!("manifest.json names kind {kind}")
-    } else if database != stored.database {
-        format!("manifest.json names database {database}")
-    } else {
-        match whole.then(|| serde_json::from_slice::<Manifest>(&bytes)) {
-            Some(Err(e)) => format!("manifest.json is damaged ({e})"),
-            _ => return Ok(Known::Ours),
-        }
-    };
-    Ok(Known::Stranger(why))
-}
-
-/// The first fields of a manifest, which may be cut off behind them.
-#[derive(Default)]
-struct Head {
-    format: Option<u32>,
-    id: Option<String>,
-    kind: Option<String>,
-    database: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Source {
-    database: String,
-}
-
-impl<'de> Visitor<'de> for &mut Head {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a manifest")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "format" => self.format = Some(map.next_value()?),
-                "id" => self.id = Some(map.next_value()?),
-                "kind" => self.kind = Some(map.next_value()?),
-                "source" => self.database = Some(map.next_value::<Source>()?.database),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// `3 d 4 h`, `4 h 10 min`, `5 min`.
@@ -503,7 +410,7 @@ fn page(
     let acted = done.is_some();
     let Done { deleted, freed, swept, held, failures } = done.unwrap_or_default();
     let all = survey.plan.0.len();
-    let size = |c: &Candidate| survey.stored.get(&folder(c)).map_or(0, Stored::bytes);
+    let size = |c: &Candidate| survey.stored.get(&c.folder()).map_or(0, Stored::bytes);
     let leftovers = (survey.leftovers.len() + survey.uploads.len()) as u64;
     let left_bytes: u64 = survey.leftovers.iter().map(Stored::bytes).sum();
     let (removed, freed, swept) = match acted {

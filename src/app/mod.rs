@@ -3,25 +3,22 @@
 use crate::{
     action, backup,
     cli::{self, ActionArgs, BackupArgs, CheckArgs, Command, OutputArgs},
-    config::{
-        self, DiffConfig, ListConfig, Output, Parsed, PruneConfig, RestoreConfig, ShowConfig, SlackConfig, Validated,
-        VerifyConfig,
-    },
-    drill,
+    config::{self, Output, Parsed, Validated},
+    drill::{self, VerifyConfig},
     error::{Error, Kind, Result},
-    inventory,
-    notify::{self, Heartbeat},
+    inventory::{self, DiffConfig, ListConfig, ShowConfig},
+    notify::{self, Heartbeat, SlackConfig},
     postgres::conninfo::Target,
     preflight,
     progress::{Event, Progress, Silent},
-    prune,
+    prune::{self, PruneConfig},
     report::{
         Status, json,
         page::Page,
         progress::{Console, Style},
         slack, summary, terminal,
     },
-    restore,
+    restore::{self, RestoreConfig},
     secret::Secret,
 };
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! `manifest.json`: what a backup holds. Written last and only if absent: the commit point. The stored format is
 //! described in `docs/format.md`, its JSON Schema (`docs/manifest.schema.json`) is generated from these types.
 
-use crate::config::{BackupKind, Filter, RunContext, VerifyLevel};
+use crate::vault::{BackupKind, VerifyLevel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -256,66 +256,57 @@ pub struct Totals {
     pub stored_bytes: u64,
 }
 
-/// `proofs/<time>.json`: what one proof of a stored backup found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Proof {
-    /// Version of this format.
-    pub format: u32,
-    /// The backup's id.
-    pub backup_id: String,
-    /// Version of the program that proved it.
-    pub tool_version: String,
-    /// How much was proven.
-    pub level: VerifyLevel,
-    /// True when nothing differs.
-    pub passed: bool,
-    /// When it began (RFC 3339, UTC).
-    pub started_at: String,
-    /// When it ended (RFC 3339, UTC).
-    pub finished_at: String,
-    /// The server that the archive was restored into; absent when nothing was restored.
-    pub server: Option<ProofServer>,
-    /// What was compared.
-    pub compared: Compared,
-    /// What differs, one line per object (`table public.orders: 3 rows fewer, content differs`).
-    pub differences: Vec<String>,
-    /// What this proof could not cover, and why.
-    pub unproven: Vec<String>,
-    /// Seconds per phase.
-    pub timings: BTreeMap<String, f64>,
+/// What is taken and left out; patterns as in pg_dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Filter {
+    /// `pg_dump --schema`.
+    pub schemas: Vec<String>,
+    /// `pg_dump --exclude-schema`.
+    pub exclude_schemas: Vec<String>,
+    /// `pg_dump --table`.
+    pub tables: Vec<String>,
+    /// `pg_dump --exclude-table`.
+    pub exclude_tables: Vec<String>,
+    /// `pg_dump --exclude-table-data`.
+    pub exclude_table_data: Vec<String>,
+    /// `pg_dump --schema-only`.
+    pub schema_only: bool,
 }
 
-impl Proof {
-    /// True when the archive was restored and nothing differed. A look at the files alone proves no restore.
-    pub fn proves_a_restore(&self) -> bool {
-        self.passed && matches!(self.level, VerifyLevel::Content | VerifyLevel::Rows)
+impl Filter {
+    /// True when schemas or tables are named. pg_dump then takes neither large objects nor extensions.
+    pub fn names_a_part(&self) -> bool {
+        !self.schemas.is_empty() || !self.tables.is_empty()
+    }
+
+    /// Whether pg_dump takes large objects.
+    pub fn takes_large_objects(&self) -> bool {
+        !self.names_a_part() && !self.schema_only
+    }
+
+    /// True when everything in the database is taken.
+    pub fn is_everything(&self) -> bool {
+        *self == Filter::default()
     }
 }
 
-/// The server of a proof.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ProofServer {
-    /// `built-in` or `verify-url`.
-    pub kind: String,
-    /// `server_version`.
-    pub version: String,
-}
-
-/// How many things a proof compared and found equal or not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Compared {
-    /// Files read back, size and SHA-256 checked.
-    pub files: u64,
-    /// Tables.
-    pub tables: u64,
-    /// Rows read from the restored copy.
-    pub rows: u64,
-    /// Sequences.
-    pub sequences: u64,
-    /// Large objects.
-    pub large_objects: u64,
-    /// Materialized views.
-    pub matviews: u64,
-    /// Schema entries.
-    pub schema_entries: u64,
+/// Git and CI facts of this run, stored in the manifest and shown in reports. Every field may be unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct RunContext {
+    /// `owner/name`.
+    pub repository: Option<String>,
+    /// Full commit hash.
+    pub commit: Option<String>,
+    /// Branch or tag.
+    pub git_ref: Option<String>,
+    /// Who or what triggered the run.
+    pub actor: Option<String>,
+    /// Event that triggered the workflow.
+    pub event: Option<String>,
+    /// Workflow name.
+    pub workflow: Option<String>,
+    /// Link to the run.
+    pub run_url: Option<String>,
 }

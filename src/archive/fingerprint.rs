@@ -1,5 +1,6 @@
 //! What rows are, whatever their order: a count, their bytes, and a sum of hashes.
 
+use crate::error::{Error, Kind, Result};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Rows, bytes of COPY text, and the sum modulo 2^128 of the XXH3-128 hash of each row. Order-independent, and additive over
@@ -56,6 +57,11 @@ impl Fingerprint {
     pub fn hex(&self) -> String {
         format!("{:032x}", self.sum)
     }
+}
+
+/// A fingerprint's sum from its 32 hex digits.
+pub fn parse_sum(hex: &str) -> Result<u128> {
+    u128::from_str_radix(hex, 16).map_err(|e| Error::new(Kind::Archive, format!("{hex} is no fingerprint")).because(e))
 }
 
 #[cfg(test)]

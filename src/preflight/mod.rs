@@ -1,11 +1,12 @@
 //! Questions that are asked before anything is written. Each has a line for people and a cure.
 
 use crate::{
-    config::{BackupConfig, Compression, CompressionChoice, Destination, VerifyLevel},
+    archive::compression::{Compression, CompressionChoice},
+    backup::BackupConfig,
     dump::{catalog, snapshot},
     error::{Error, Kind, Result},
-    manifest::{Extension, Source},
     postgres::{
+        answer,
         connect::{self, Session},
         conninfo::Target,
         pooler::{self, Direct},
@@ -14,7 +15,8 @@ use crate::{
     progress::{Event, Progress},
     report::{Check, Status},
     scratch::{self, Scratch},
-    store::{self, Store},
+    store::{self, Destination, Store},
+    vault::manifest::{Extension, Source},
     verify::server::Server,
 };
 use futures_util::future::join;
@@ -165,11 +167,6 @@ impl Asked<'_> {
     fn failed(&self) -> bool {
         self.checks.iter().any(|c| c.status == Status::Failed)
     }
-}
-
-/// Whether the built-in or another server is needed.
-pub fn needs_server(level: VerifyLevel) -> bool {
-    matches!(level, VerifyLevel::Content | VerifyLevel::Rows)
 }
 
 /// How far the questions go.
@@ -326,7 +323,7 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
     standby(&source, asked);
     // From here on with the settings of its version.
     asked.take("connection", snapshot::prepare(&session, source.major, &source.encoding).await)?;
-    let built_in = needs_server(config.verify) && config.verify_url.is_none();
+    let built_in = config.verify.restores() && config.verify_url.is_none();
     let tools = asked.take("tools", tools::find(source.major, &config.pg_bin_dirs, built_in).await)?;
     asked.ok("tools", format!("pg_dump {} in {}", tools.version, tools.dir.display()));
     let extensions = asked.take("extensions", extensions)?;
@@ -338,7 +335,7 @@ async fn ask_source(config: &BackupConfig, asked: &mut Asked<'_>) -> Option<Read
     if let Some(line) = asked.take("disk", disk(&scratch, if built_in { source.database_bytes } else { 0 }, large)) {
         asked.ok("disk", line);
     }
-    let starts = asked.reach == Reach::Full && needs_server(config.verify) && !asked.failed();
+    let starts = asked.reach == Reach::Full && config.verify.restores() && !asked.failed();
     let server = starts.then(|| {
         let folder = scratch.path().join("throwaway");
         let (url, jobs) = (config.verify_url.clone(), config.jobs);
@@ -462,14 +459,14 @@ fn privileges(
     (sequences, large): (Vec<String>, i64),
     asked: &mut Asked<'_>,
 ) {
-    let user = crate::dump::copy::quote(&source.user);
+    let user = crate::postgres::quote::quote(&source.user);
     let taken = || relations.iter().filter(|r| r.taken && !r.extension_member);
     let unreadable: Vec<&catalog::Relation> = taken().filter(|r| !r.readable).collect();
     let mut fine = true;
     if !unreadable.is_empty() {
         fine = false;
         let names: Vec<String> = unreadable.iter().map(|r| r.label()).collect();
-        let schema = crate::dump::copy::quote(&unreadable[0].schema);
+        let schema = crate::postgres::quote::quote(&unreadable[0].schema);
         asked.answer(
             "privileges",
             Status::Failed,
@@ -517,7 +514,7 @@ fn privileges(
 }
 
 async fn unreadable_objects(session: &Session, config: &BackupConfig) -> Result<(Vec<String>, i64)> {
-    let failed = |e| connect::error("cannot read the privileges", e);
+    let failed = |e| answer::error("cannot read the privileges", e);
     let (taken, _) = crate::dump::pattern::conditions(&config.filter)?;
     let sequences = format!(
         "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
@@ -560,8 +557,7 @@ async fn free_connections(session: &Session, passing: i32, wanted: usize) -> Res
                       AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))
                     - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()
                         AND backend_type = 'client backend' AND pid <> {passing}))");
-    let row =
-        session.query_typed_one(&sql, &[]).await.map_err(|e| connect::error("cannot count the connections", e))?;
+    let row = session.query_typed_one(&sql, &[]).await.map_err(|e| answer::error("cannot count the connections", e))?;
     let free: i64 = row.get(0);
     // This session is to hold the snapshot.
     let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
@@ -578,7 +574,7 @@ async fn free_connections(session: &Session, passing: i32, wanted: usize) -> Res
 async fn large_object_bytes(session: &Session) -> Result<u64> {
     let row =
         session.query_typed_one("SELECT pg_catalog.pg_total_relation_size('pg_catalog.pg_largeobject')", &[]).await;
-    Ok(row.map_err(|e| connect::error("cannot read the size of the large objects", e))?.get::<_, i64>(0).max(0) as u64)
+    Ok(row.map_err(|e| answer::error("cannot read the size of the large objects", e))?.get::<_, i64>(0).max(0) as u64)
 }
 
 /// `copy`: bytes of the database, when the throwaway copy lies here; `large`: bytes of large objects, which pg_dump writes here and the

@@ -1,14 +1,17 @@
 //! Orchestrates a backup from preflight to proof.
 
+mod config;
+
+pub use config::BackupConfig;
+
 use crate::{
     archive::{
+        TABLE_FILE,
+        compression::Compression,
         schema,
         toc::{TableData, Toc},
     },
-    config::{
-        BackupConfig, Compression, CompressionChoice, DEFAULT_GZIP_LEVEL, DEFAULT_ZSTD_LEVEL, Destination, Filter,
-        VerifyLevel,
-    },
+    clock::{now, stamp},
     dump::{
         catalog::{self, Relation},
         copy,
@@ -21,10 +24,6 @@ use crate::{
     },
     error::{self, Error, Kind, Result},
     inventory::anomalies::{self, Beside},
-    manifest::{
-        Extension, FORMAT_VERSION, File, LargeObject, Manifest, Matview, Options, Proof, Role, Source, Table, TakenBy,
-        Totals,
-    },
     postgres::{
         connect::Session,
         conninfo::{self, Target},
@@ -35,7 +34,13 @@ use crate::{
     prune,
     report::{Failure, Outcome, PlanReport, PlanTable, Pruned, Report, StoredBackup},
     scratch::Scratch,
-    store::Store,
+    store::{Destination, Store},
+    vault::{
+        Address, Filter, Manifest, Proof, VerifyLevel,
+        manifest::{
+            Extension, FORMAT_VERSION, File, LargeObject, Matview, Options, Role, Source, Table, TakenBy, Totals,
+        },
+    },
     verify::{
         Begin, Half, Prover, granted_extensions,
         restore::{Incoming, Stored},
@@ -43,7 +48,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -51,15 +55,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::OffsetDateTime;
 use tokio::{io::AsyncReadExt, sync::mpsc};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
-
-/// What the names of our data files begin with, before the table's OID. pg_dump's own begin with a digit.
-pub const TABLE_FILE: &str = "t";
 
 /// Bytes that may be on their way to the store at a time.
 const IN_FLIGHT: usize = 64 << 20;
@@ -76,43 +77,6 @@ const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 /// How often at most, and how long after one another, the destination is looked at for what a broken off request left.
 const LAST_LOOKS: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(400);
-
-/// Now, RFC 3339, UTC, whole seconds.
-pub fn now() -> String {
-    stamp(OffsetDateTime::now_utc())
-}
-
-fn stamp(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
-}
-
-/// The folder of a database's backups is its name; what could be misread in a key is percent-encoded.
-const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
-
-/// `<database>/<YYYY>/<MM>/<DD>/<id>/` and the id.
-fn address(config: &BackupConfig, database: &str, at: OffsetDateTime) -> (String, String) {
-    let compact = at.format(format_description!("[year][month][day]T[hour][minute][second]Z")).unwrap_or_default();
-    let day = at.format(format_description!("[year]/[month]/[day]")).unwrap_or_default();
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    let id = format!("{compact}-{}-{}", config.kind.name(), &random[..7]);
-    (format!("{}/{day}/{id}/", folder_name(database)), id)
-}
-
-/// The name of the folder that a database's backups lie in.
-pub fn folder_name(database: &str) -> String {
-    let name = utf8_percent_encode(database, &PLAIN).to_string();
-    // A folder of that name would be somewhere else.
-    if name.chars().all(|c| c == '.') { name.replace('.', "%2E") } else { name }
-}
-
-/// What a compression choice means for a source of this major.
-pub fn compression(choice: CompressionChoice, major: u32) -> Compression {
-    match choice {
-        CompressionChoice::Named(compression) => compression,
-        CompressionChoice::Auto if major >= 16 => Compression::Zstd(DEFAULT_ZSTD_LEVEL),
-        CompressionChoice::Auto => Compression::Gzip(DEFAULT_GZIP_LEVEL),
-    }
-}
 
 /// Hands events on, and keeps what the report needs of them.
 struct Recorder {
@@ -521,7 +485,7 @@ impl Ground<'_> {
         let mut plan = plan::plan(&relations, &sizes, source.major, source.standby);
         source.snapshot = snapshot.id.clone();
         let taken_at = snapshot.taken_at;
-        let compression = compression(config.compression, source.major);
+        let compression = config.compression.for_major(source.major);
         let dump_folder = scratch_path.join(format!("dump-{attempt}"));
         let filter = &config.filter;
         let pg_dump =
@@ -539,7 +503,7 @@ impl Ground<'_> {
         // Dump: pg_dump, the reading connections, and the restore that follows them.
         let dump_begun = Instant::now();
         progress.event(Event::Started(Phase::Dump));
-        let (folder, id) = address(config, &source.database, taken_at);
+        let Address { folder, id } = Address::new(&source.database, config.kind, taken_at);
         with(traces, |t| t.folder = Some(folder.clone()));
         let (done, mut tables_done) = mpsc::unbounded_channel::<Done>();
         let (tasks, task_queue) = mpsc::unbounded_channel::<Batch>();
@@ -1084,7 +1048,7 @@ pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<
     .await;
     scratch.remove()?;
     let plan = planned?;
-    let (folder, _) = address(config, &source.database, OffsetDateTime::now_utc());
+    let folder = Address::new(&source.database, config.kind, OffsetDateTime::now_utc()).folder;
     let kept = plan.pg_dump.iter().filter(|r| !r.extension_member).map(|r| (r, 0, -1, 1, TakenBy::PgDump));
     let ours = plan.streams.iter();
     let ours = ours.map(|t| (&t.relation, t.size.bytes, t.size.rows_estimate, t.chunks.len() as u64, TakenBy::Streams));
@@ -1104,7 +1068,7 @@ pub async fn plan(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<
         server_version: source.server_version.clone(),
         uri: format!("{}/{folder}", destination_label(&config.destination).trim_end_matches('/')),
         tools: programs.into_iter().filter_map(|(n, p)| Some((n.to_owned(), p?.display().to_string()))).collect(),
-        compression: compression(config.compression, source.major).to_string(),
+        compression: config.compression.for_major(source.major).to_string(),
         jobs: jobs as u32,
         tables: tables.collect(),
         extensions,

@@ -1,0 +1,47 @@
+//! What a backup needs to know.
+
+use crate::{
+    archive::compression::CompressionChoice,
+    inventory::anomalies::Anomaly,
+    postgres::conninfo::Target,
+    prune::retention::Retention,
+    store::Destination,
+    vault::{BackupKind, Filter, RunContext, VerifyLevel},
+};
+use std::{num::NonZeroU64, path::PathBuf};
+
+/// Everything a backup needs to know.
+#[derive(Clone, Debug)]
+pub struct BackupConfig {
+    /// The database to back up.
+    pub source: Target,
+    /// Where to store it.
+    pub destination: Destination,
+    /// Why it is taken.
+    pub kind: BackupKind,
+    /// Connections that read rows at the same time, at least 1.
+    pub jobs: usize,
+    /// Bytes of COPY text that are read from the source per second at most, over all connections; `None`: as fast as they come.
+    pub max_rate: Option<NonZeroU64>,
+    /// How rows are compressed.
+    pub compression: CompressionChoice,
+    /// What is taken and left out.
+    pub filter: Filter,
+    /// How much is proven.
+    pub verify: VerifyLevel,
+    /// A server for the throwaway database in place of the built-in one.
+    pub verify_url: Option<Target>,
+    /// Folders in which PostgreSQL's programs are looked up, in this order (`--pg-bin-dir`, then `PATH`, then
+    /// `/usr/lib/postgresql/*/bin`).
+    pub pg_bin_dirs: Vec<PathBuf>,
+    /// Where the throwaway server and pg_dump's own files lie; default: the system's temporary folder.
+    pub scratch_dir: Option<PathBuf>,
+    /// Store a hash of the source's host name in place of the name.
+    pub redact_host: bool,
+    /// What is remarkable beside the backup before.
+    pub anomaly: Anomaly,
+    /// Delete old backups of this database and kind once this one is proven.
+    pub prune: Option<Retention>,
+    /// Where the run comes from.
+    pub context: RunContext,
+}

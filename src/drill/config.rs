@@ -1,0 +1,30 @@
+//! What a restore drill needs to know.
+
+use crate::{
+    engine::Engine,
+    postgres::conninfo::Target,
+    store::Destination,
+    vault::{Pick, VerifyLevel},
+};
+use std::{path::PathBuf, time::Duration};
+
+/// Everything a restore drill needs to know.
+#[derive(Clone, Debug)]
+pub struct VerifyConfig {
+    /// What is proven.
+    pub pick: Pick,
+    /// Where backups lie; absent for a file when none was named.
+    pub destination: Option<Destination>,
+    /// How much is proven; never [`VerifyLevel::None`].
+    pub level: VerifyLevel,
+    /// A server in place of the built-in one.
+    pub verify_url: Option<Target>,
+    /// The team's own assertions.
+    pub check_sql: Option<PathBuf>,
+    /// The longest that a restore may take.
+    pub max_rto: Option<Duration>,
+    /// The oldest that the backup may be.
+    pub max_age: Option<Duration>,
+    /// Connections, programs, folder.
+    pub engine: Engine,
+}

@@ -1,0 +1,261 @@
+//! Finding stored backups: by folder, id, age, database and kind.
+
+use super::{BackupKind, MANIFEST, folder_name, is_id};
+use crate::{
+    error::{Error, Kind, Result},
+    store::{self, Destination, ObjectInfo, Store},
+};
+use futures_util::{StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
+
+/// Requests for a part of the listing that are under way at the same time.
+const LISTINGS: usize = 16;
+
+/// A backup's folder, as the destination's listing shows it; nothing of it was read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Database name.
+    pub database: String,
+    /// Id.
+    pub id: String,
+    /// Why it was taken.
+    pub kind: BackupKind,
+    /// The moment that the id names, by the clock of the machine that took it; whole seconds.
+    pub at: OffsetDateTime,
+    /// `<database>/<YYYY>/<MM>/<DD>/<id>/`
+    pub folder: String,
+    /// Every object in it, in order of the keys.
+    pub objects: Vec<ObjectInfo>,
+}
+
+impl Stored {
+    /// The folder of a key below it; `None` when the key is not one of ours
+    /// (`<database>/<YYYY>/<MM>/<DD>/<id>/…`, see `docs/format.md`).
+    pub fn of_key(key: &str) -> Option<Stored> {
+        let mut parts = key.splitn(6, '/');
+        let (database, day) = (parts.next()?, [parts.next()?, parts.next()?, parts.next()?]);
+        let (id, rest) = (parts.next()?, parts.next()?);
+        let stamp = id.get(..16).filter(|_| is_id(id))?;
+        if rest.is_empty() || stamp.get(..8)? != day.concat() {
+            return None;
+        }
+        let at =
+            PrimitiveDateTime::parse(stamp, format_description!("[year][month][day]T[hour][minute][second]Z")).ok()?;
+        let kind = id.get(17..id.len() - 8)?;
+        Some(Stored {
+            database: percent_encoding::percent_decode_str(database).decode_utf8().ok()?.into_owned(),
+            id: id.to_owned(),
+            kind: BackupKind::ALL.into_iter().find(|k| k.name() == kind)?,
+            at: at.assume_utc(),
+            folder: key.get(..key.len() - rest.len())?.to_owned(),
+            objects: Vec::new(),
+        })
+    }
+
+    /// True when it has a manifest: without one it is no backup, but what is left of a run, or one that is going on.
+    pub fn committed(&self) -> bool {
+        self.objects.iter().any(|o| o.key.strip_prefix(&self.folder) == Some(MANIFEST))
+    }
+
+    /// Key of its manifest.
+    pub fn manifest_key(&self) -> String {
+        format!("{}{MANIFEST}", self.folder)
+    }
+
+    /// Bytes of its manifest; 0 without one.
+    pub fn manifest_size(&self) -> u64 {
+        let key = self.manifest_key();
+        self.objects.iter().find(|o| o.key == key).map_or(0, |o| o.size)
+    }
+
+    /// Whether the folder is the one that a backup of this database would go to, and not another way to write its name.
+    pub fn is_exact(&self) -> bool {
+        self.folder.split('/').next() == Some(&folder_name(&self.database))
+    }
+
+    /// Bytes of all its objects.
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|o| o.size).sum()
+    }
+
+    /// Keys of its proof records, the newest last.
+    pub fn proofs(&self) -> impl DoubleEndedIterator<Item = &str> {
+        let is_proof = |key: &&str| {
+            key.strip_prefix(self.folder.as_str()).is_some_and(|k| k.starts_with("proofs/") && k.ends_with(".json"))
+        };
+        self.objects.iter().map(|o| o.key.as_str()).filter(is_proof)
+    }
+}
+
+/// Which stored backup is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// The backup.
+    pub which: Which,
+    /// Only backups taken before this moment.
+    pub before: Option<OffsetDateTime>,
+    /// Only backups of this kind.
+    pub kind: Option<BackupKind>,
+    /// Only backups of this database; without it, of the only one there is.
+    pub database: Option<String>,
+}
+
+/// A stored backup by its name or its age, or a file of pg_dump's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The newest.
+    Latest,
+    /// The oldest.
+    Oldest,
+    /// Every one.
+    All,
+    /// By its id.
+    Id(String),
+    /// A file or folder that pg_dump wrote.
+    File(PathBuf),
+}
+
+/// Every folder of a backup, finished or not, in order of time; only one database's when it is named.
+pub async fn scan(store: &Arc<dyn Store>, database: Option<&str>) -> Result<Vec<Stored>> {
+    let prefix = database.map(|name| format!("{}/", folder_name(name))).unwrap_or_default();
+    below(store, &prefix).await
+}
+
+/// As [`scan`], of everything whose key begins with a prefix.
+async fn below(store: &Arc<dyn Store>, prefix: &str) -> Result<Vec<Stored>> {
+    let mut found: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut waiting = vec![prefix.to_owned()];
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < LISTINGS
+            && let Some(prefix) = waiting.pop()
+        {
+            running.push(part(store, prefix));
+        }
+        let Some(part) = running.next().await else { break };
+        let (objects, folders) = part?;
+        waiting.extend(folders);
+        for object in objects {
+            let Some(stored) = Stored::of_key(&object.key) else { continue };
+            found.entry(stored.folder.clone()).or_insert(stored).objects.push(object);
+        }
+    }
+    let mut found: Vec<Stored> = found.into_values().collect();
+    found.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    Ok(found)
+}
+
+/// The objects below a prefix, or where they are more than one request can name, the folders to look into instead.
+async fn part(store: &Arc<dyn Store>, prefix: String) -> Result<(Vec<ObjectInfo>, Vec<String>)> {
+    if let Some(objects) = store.list_at_once(&prefix).await? {
+        return Ok((objects, Vec::new()));
+    }
+    let depth = prefix.matches('/').count();
+    if depth > 4 {
+        // A backup's own folder.
+        return Ok((store.list(&prefix).await?, Vec::new()));
+    }
+    // What else lies in the bucket is left alone.
+    let digits = |name: &str, n| name.len() == n && name.bytes().all(|b| b.is_ascii_digit());
+    let ours = |folder: &String| {
+        let name = folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        match depth {
+            0 => true,
+            1 => digits(name, 4),
+            2 | 3 => digits(name, 2),
+            _ => is_id(name),
+        }
+    };
+    Ok((Vec::new(), store.folders(&prefix).await?.into_iter().filter(ours).collect()))
+}
+
+/// The newest finished backup of a database that is wanted (objects are not known then). Looks from the newest month on, so that it
+/// need not list them all.
+pub async fn newest(
+    store: &Arc<dyn Store>,
+    database: &str,
+    wanted: impl Fn(&Stored) -> bool,
+) -> Result<Option<Stored>> {
+    for year in store.folders(&format!("{}/", folder_name(database))).await?.iter().rev() {
+        for month in store.folders(year).await?.iter().rev() {
+            let days = stream::iter(store.folders(month).await?);
+            let days = days.map(async |day| store.folders(&day).await).buffer_unordered(LISTINGS);
+            let folders: Vec<Vec<String>> = days.try_collect().await?;
+            let mut folders: Vec<Stored> =
+                folders.iter().flatten().filter_map(|f| Stored::of_key(&format!("{f}{MANIFEST}"))).collect();
+            folders.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+            for mut stored in folders.into_iter().filter(&wanted) {
+                stored.objects = store.list(&stored.folder).await?;
+                if stored.committed() {
+                    return Ok(Some(stored));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The folders of this id, whatever the database.
+async fn of_id(store: &Arc<dyn Store>, id: &str) -> Result<Vec<Stored>> {
+    let day = [id.get(..4), id.get(4..6), id.get(6..8)].map(Option::unwrap_or_default).join("/");
+    let mut found = Vec::new();
+    for database in store.folders("").await? {
+        found.extend(below(store, &format!("{database}{day}/{id}/")).await?);
+    }
+    Ok(found)
+}
+
+/// The finished backups that are meant, in order of time; never an empty list.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is none, [`Kind::Usage`] when the database must be named.
+pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Vec<Stored>> {
+    let wanted = |s: &Stored| pick.kind.is_none_or(|k| s.kind == k) && pick.before.is_none_or(|t| s.at < t);
+    let mut found = match (&pick.which, &pick.database) {
+        // An id is unique: a database's name is only there for `latest`.
+        (Which::Id(id), _) => of_id(store, id).await?,
+        (Which::Latest, Some(database)) => newest(store, database, wanted).await?.into_iter().collect(),
+        (_, database) => scan(store, database.as_deref()).await?,
+    };
+    found.retain(|s| s.committed() && wanted(s));
+    let mut databases: Vec<&str> = found.iter().map(|s| s.database.as_str()).collect();
+    databases.sort_unstable();
+    databases.dedup();
+    if databases.len() > 1 && pick.which != Which::All {
+        return Err(Error::new(Kind::Usage, format!("backups of {} databases lie there", databases.len()))
+            .hint(format!("name one by database: {}", databases.join(", "))));
+    }
+    match pick.which {
+        Which::Latest => found = found.split_off(found.len().saturating_sub(1)),
+        Which::Oldest => found.truncate(1),
+        Which::All | Which::Id(_) | Which::File(_) => {}
+    }
+    if found.is_empty() {
+        let what = match &pick.which {
+            Which::Id(id) => format!("no backup {id}"),
+            _ => "no backup".into(),
+        };
+        let of = pick.database.as_deref().map(|d| format!(" of database {d}")).unwrap_or_default();
+        let kind = pick.kind.map(|k| format!(" of kind {}", k.name())).unwrap_or_default();
+        let before = if pick.before.is_some() { " before that time" } else { "" };
+        let place = store.uri("");
+        return Err(Error::new(Kind::NotFound, format!("{what}{of}{kind}{before} lies in {place}"))
+            .hint("savepoint list --destination … shows what is there"));
+    }
+    Ok(found)
+}
+
+/// Opens a destination to read it. Unlike a backup, this makes no folder.
+///
+/// # Errors
+/// [`Kind::NotFound`] when a folder is not there.
+pub async fn open(destination: &Destination) -> Result<Arc<dyn Store>> {
+    if let Destination::Local(path) = destination
+        && !path.exists()
+    {
+        return Err(Error::new(Kind::NotFound, format!("the folder {} does not exist", path.display()))
+            .hint("name the folder or bucket that backups were stored in by --destination"));
+    }
+    store::open(destination).await
+}

@@ -1,0 +1,14 @@
+//! What lies in a destination: backups by database, day and id; their manifests and proof records; how they are found and read.
+//!
+//! Everything that writes, finds, proves, restores or removes stored backups goes through this room.
+
+pub mod address;
+pub mod find;
+pub mod manifest;
+pub mod proof;
+pub mod read;
+
+pub use address::{Address, BackupKind, MANIFEST, folder_name, is_id};
+pub use find::{Pick, Stored, Which};
+pub use manifest::{Filter, Manifest, RunContext};
+pub use proof::{Proof, VerifyLevel};

@@ -1,0 +1,160 @@
+//! Reading what lies in a backup's folder: manifest and proof records.
+
+use super::{
+    MANIFEST, Stored,
+    manifest::{FORMAT_VERSION, Manifest},
+    proof::Proof,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    store::Store,
+};
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use std::{fmt, sync::Arc};
+
+/// The manifest that lies in a folder, whosever it is.
+///
+/// # Errors
+/// [`Kind::NotFound`] when there is none, [`Kind::Archive`] when it is none of ours.
+pub async fn manifest_in(store: &Arc<dyn Store>, folder: &str) -> Result<Manifest> {
+    let key = format!("{folder}{MANIFEST}");
+    let bytes = store.open(&key, None).await?.bytes().await?;
+    let damaged = |e| {
+        Error::new(Kind::Archive, format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}")).because(e)
+    };
+    serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+/// A backup's manifest, which must be of this backup and of a format that we know.
+pub async fn manifest(store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
+    let manifest = manifest_in(store, &stored.folder).await?;
+    check_header(stored, manifest.format, &manifest.id)?;
+    Ok(manifest)
+}
+
+/// Refuses a manifest of a newer format, and that of another backup.
+///
+/// # Errors
+/// [`Kind::Archive`].
+pub fn check_header(stored: &Stored, format: u32, id: &str) -> Result<()> {
+    let file = format!("stored file {}manifest.json", stored.folder);
+    if format > FORMAT_VERSION {
+        let message = format!("{file}: it is of format {format}, and we know {FORMAT_VERSION}");
+        return Err(Error::new(Kind::Archive, message).hint("use a newer savepoint"));
+    }
+    if id != stored.id {
+        return Err(Error::new(Kind::Archive, format!("{file}: it is the manifest of backup {id:?}")));
+    }
+    Ok(())
+}
+
+/// The newest proof record of a backup; `None` when it was never proven.
+pub async fn last_proof(store: &Arc<dyn Store>, stored: &Stored) -> Result<Option<Proof>> {
+    match stored.proofs().next_back() {
+        Some(key) => proof(store, key).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A proof record by its key.
+///
+/// # Errors
+/// [`Kind::Archive`] when it is no proof record.
+pub async fn proof(store: &Arc<dyn Store>, key: &str) -> Result<Proof> {
+    let bytes = store.open(key, None).await?.bytes().await?;
+    let damaged = |e| Error::new(Kind::Archive, format!("stored file {key}: it is no proof record")).because(e);
+    serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+/// Bytes of a manifest that are read of a backup that stays: its first fields say whose it is.
+pub const HEAD: u64 = 64 * 1024;
+
+/// What a manifest says of its folder.
+pub enum Known {
+    /// It is a backup of ours.
+    Ours,
+    /// It was there a moment ago.
+    Gone,
+    /// It may not be, and why.
+    Stranger(String),
+}
+
+/// Reads a manifest, or its first `limit` bytes, and compares it with the folder that it lies in.
+///
+/// # Errors
+/// When the store does not answer; a manifest that is missing, damaged or another backup's is an answer.
+pub async fn known(store: &Arc<dyn Store>, stored: &Stored, limit: u64) -> Result<Known> {
+    let size = stored.manifest_size();
+    let range = (size > limit).then_some(0..limit);
+    let whole = range.is_none();
+    let read = async { store.open(&stored.manifest_key(), range).await?.bytes().await };
+    let bytes = match read.await {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == Kind::NotFound => return Ok(Known::Gone),
+        Err(e) if e.kind() == Kind::Archive => return Ok(Known::Stranger(e.one_line())),
+        Err(e) => return Err(e),
+    };
+    let mut head = Head::default();
+    let parsed = serde_json::Deserializer::from_slice(&bytes).deserialize_map(&mut head);
+    let (Some(format), Some(id), Some(kind), Some(database)) = (head.format, head.id, head.kind, head.database) else {
+        if !whole {
+            // Some tool may have written it anew, in another order.
+            return Box::pin(known(store, stored, u64::MAX)).await;
+        }
+        let why = parsed.err().map(|e| format!(" ({e})")).unwrap_or_default();
+        return Ok(Known::Stranger(format!("manifest.json is not one of savepoint's{why}")));
+    };
+    let why = if format == 0 || format > FORMAT_VERSION {
+        format!("manifest.json has format {format}, which this version does not know")
+    } else if id != stored.id {
+        format!("manifest.json names backup {id}")
+    } else if kind != stored.kind.name() {
+        format!("manifest.json names kind {kind}")
+    } else if database != stored.database {
+        format!("manifest.json names database {database}")
+    } else {
+        match whole.then(|| serde_json::from_slice::<Manifest>(&bytes)) {
+            Some(Err(e)) => format!("manifest.json is damaged ({e})"),
+            _ => return Ok(Known::Ours),
+        }
+    };
+    Ok(Known::Stranger(why))
+}
+
+/// The first fields of a manifest, which may be cut off behind them.
+#[derive(Default)]
+struct Head {
+    format: Option<u32>,
+    id: Option<String>,
+    kind: Option<String>,
+    database: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    database: String,
+}
+
+impl<'de> Visitor<'de> for &mut Head {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a manifest")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "format" => self.format = Some(map.next_value()?),
+                "id" => self.id = Some(map.next_value()?),
+                "kind" => self.kind = Some(map.next_value()?),
+                "source" => self.database = Some(map.next_value::<Source>()?.database),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
