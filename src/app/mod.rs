@@ -222,7 +222,7 @@ impl Stage<'_> {
         let targets: Vec<&Target> = std::iter::once(&config.source).chain(&config.verify_url).collect();
         let console = self.open(output, &targets, &notices);
         if output.dry_run {
-            let work = backup::plan(&config, console.clone());
+            let work = backup::preview(&config, console.clone());
             let plan =
                 tokio::select! { plan = work => plan?, () = self.cancel.cancelled() => return Err(interrupted()) };
             console.finish();

@@ -45,3 +45,13 @@ pub struct BackupConfig {
     /// Where the run comes from.
     pub context: RunContext,
 }
+
+impl BackupConfig {
+    /// The source as people read it: without its password, or with its host as a hash.
+    pub fn source_label(&self) -> String {
+        match self.redact_host {
+            true => format!("{} on {}", self.source.dbname, self.source.host_label(true)),
+            false => self.source.redacted(),
+        }
+    }
+}

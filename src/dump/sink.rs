@@ -4,10 +4,13 @@ use crate::{
     archive::{compression::Compression, frame},
     error::{Error, Kind, Result},
     progress::{Event, Progress},
-    store::{MAX_PARTS, MIN_PART, Store, Upload},
-    vault::manifest::{File, Frame},
+    store::{MAX_PARTS, MIN_PART, Upload},
+    vault::{
+        folder::{FileInTheMaking, Folder},
+        manifest::{File, Frame},
+    },
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::{
@@ -55,7 +58,7 @@ fn part_bytes(expected: u64, number: u32) -> u64 {
 pub struct Sink {
     key: String,
     path: String,
-    store: Arc<dyn Store>,
+    folder: Folder,
     compression: Compression,
     expected: u64,
     in_flight: InFlight,
@@ -63,32 +66,37 @@ pub struct Sink {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
-    buffer: BytesMut,
+    /// `None` once the file is sealed or given up: a worker that has not noticed yet must not begin anew.
+    file: Option<FileInTheMaking>,
+    /// Bytes of the file itself, coat left out: where the next frame begins.
     offset: u64,
     sent: u64,
     parts: u32,
-    sha: Sha256,
     upload: Option<Arc<dyn Upload>>,
     uploads: JoinSet<Result<()>>,
-    /// Set by [`Sink::abort`]: a worker that has not noticed yet must not begin anew.
-    closed: bool,
 }
 
 impl Sink {
-    /// A sink for `<folder><path>`; nothing is sent before the first part is full. `expected`: planned size in bytes.
+    /// A sink for a file of a backup; nothing is sent before the first part is full. `expected`: planned size in bytes.
     pub fn new(
-        store: Arc<dyn Store>,
-        folder: &str,
+        folder: &Folder,
         path: String,
         compression: Compression,
         expected: u64,
         in_flight: InFlight,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let key = format!("{folder}{path}");
-        Self { key, path, store, compression, expected, in_flight, progress, state: Arc::default() }
+        let (folder, key) = (folder.clone(), folder.key(&path));
+        let state = State {
+            file: Some(FileInTheMaking::new(folder.coat())),
+            offset: 0,
+            sent: 0,
+            parts: 0,
+            upload: None,
+            uploads: JoinSet::new(),
+        };
+        Self { key, path, folder, compression, expected, in_flight, progress, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Whether more than one part is planned, so that nothing of the file can be read before its end.
@@ -112,30 +120,24 @@ impl Sink {
 
     /// Begins a frame that is too large to be kept until it is whole. The other workers of this table wait until it is closed.
     pub async fn open_frame(&self) -> Result<OpenFrame<'_>> {
-        let state = self.open_state().await?;
+        let state = self.state.clone().lock_owned().await;
+        if state.file.is_none() {
+            return Err(broken_off());
+        }
         Ok(OpenFrame { sink: self, offset: state.offset, state, sha: Sha256::new() })
     }
 
-    /// Sends what fills whole parts; at least one byte is left for the last one.
-    async fn send_full(&self, state: &mut State) -> Result<()> {
-        let size = |parts: u32| part_bytes(self.expected, parts + 1) as usize;
-        if state.buffer.len() <= size(state.parts) {
-            return Ok(());
-        }
-        let mut whole = std::mem::take(&mut state.buffer).freeze();
-        while whole.len() > size(state.parts) {
-            let part = whole.split_to(size(state.parts));
+    /// Takes bytes of the open frame, and sends what fills whole parts.
+    async fn write(&self, state: &mut State, bytes: &[u8]) -> Result<()> {
+        let sent = state.parts;
+        let file = state.file.as_mut().ok_or_else(broken_off)?;
+        file.add(bytes);
+        state.offset += bytes.len() as u64;
+        for part in file.full_parts(|n| part_bytes(self.expected, sent + n) as usize) {
             debug_assert!(part.len() as u64 >= MIN_PART);
             self.send(state, part).await?;
         }
-        // Copied: a slice would keep the whole allocation alive.
-        state.buffer.extend_from_slice(&whole);
         Ok(())
-    }
-
-    async fn open_state(&self) -> Result<OwnedMutexGuard<State>> {
-        let state = self.state.clone().lock_owned().await;
-        if state.closed { Err(Error::new(Kind::Interrupted, "the run was broken off")) } else { Ok(state) }
     }
 
     /// Hands bytes to the store as the next part. Waits for memory while it holds the sink's lock: the other workers
@@ -150,12 +152,12 @@ impl Sink {
             flatten(done)?;
         }
         if state.parts == MAX_PARTS {
-            let what = format!("{} is larger than {MAX_PARTS} parts of S3 can hold", self.store.uri(&self.key));
+            let what = format!("{} is larger than {MAX_PARTS} parts of S3 can hold", self.folder.uri(&self.path));
             return Err(Error::new(Kind::Store, what).hint("choose a stronger compression, or split the table"));
         }
         let upload = match &state.upload {
             Some(upload) => upload.clone(),
-            None => state.upload.insert(self.store.create_upload(&self.key).await?).clone(),
+            None => state.upload.insert(self.folder.store().create_upload(&self.key).await?).clone(),
         };
         let (number, offset) = (state.parts + 1, state.sent);
         state.parts = number;
@@ -179,17 +181,14 @@ impl Sink {
         let OpenFrame { mut state, sha, offset, .. } = open;
         let length = state.offset - offset;
         let terminator = Frame { offset, length, sha256: hex::encode(sha.finalize()) };
-        let sha256 = hex::encode(std::mem::take(&mut state.sha).finalize());
-        let file = File { path: self.path.clone(), size: state.offset, sha256 };
-        let body: Bytes = std::mem::take(&mut state.buffer).freeze();
+        let (file, body) = state.file.take().ok_or_else(broken_off)?.end(&self.path);
         let permit = self.in_flight.take(body.len()).await?;
-        state.closed = true;
         drop(state);
         Ok(async move {
             let mut state = self.state.clone().lock_owned().await;
             if state.upload.is_none() {
                 let bytes = body.len() as u64;
-                self.store.put(&self.key, body).await?;
+                self.folder.store().put(&self.key, body).await?;
                 self.progress.event(Event::Stored(bytes));
                 return Ok((file, terminator));
             }
@@ -208,7 +207,7 @@ impl Sink {
     /// Drops what was sent. The key of the file, for a caller that also removes finished files.
     pub async fn abort(&self) -> Result<()> {
         let mut state = self.state.lock().await;
-        state.closed = true;
+        state.file = None;
         state.uploads.shutdown().await;
         match state.upload.take() {
             Some(upload) => upload.abort().await,
@@ -234,10 +233,7 @@ impl OpenFrame<'_> {
     /// Appends bytes of the frame.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.sha.update(bytes);
-        self.state.sha.update(bytes);
-        self.state.buffer.extend_from_slice(bytes);
-        self.state.offset += bytes.len() as u64;
-        self.sink.send_full(&mut self.state).await
+        self.sink.write(&mut self.state, bytes).await
     }
 
     /// The frame's place in the file.
@@ -245,6 +241,10 @@ impl OpenFrame<'_> {
         let length = self.state.offset - self.offset;
         Frame { offset: self.offset, length, sha256: hex::encode(self.sha.finalize()) }
     }
+}
+
+fn broken_off() -> Error {
+    Error::new(Kind::Interrupted, "the run was broken off")
 }
 
 fn flatten(done: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
@@ -269,12 +269,20 @@ mod tests {
     #[tokio::test]
     async fn frames_of_a_large_table_are_larger() {
         let root = tempfile::tempdir().expect("has a folder");
-        let store: Arc<dyn Store> = Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
+        let store: Arc<dyn crate::store::Store> =
+            Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
         for (expected, bytes) in
             [(0, 1 << 20), (4 << 30, 1 << 20), (8 << 30, 2 << 20), (16 << 30, 4 << 20), (5 << 40, 4 << 20)]
         {
             let (progress, in_flight) = (Arc::new(Sizes::default()), InFlight::new(1 << 20));
-            let sink = Sink::new(store.clone(), "", "t".into(), Compression::None, expected, in_flight, progress);
+            let sink = Sink::new(
+                &Folder::new(store.clone(), ""),
+                "t".into(),
+                Compression::None,
+                expected,
+                in_flight,
+                progress,
+            );
             assert_eq!(sink.frame_bytes(), bytes, "{expected} bytes planned");
         }
     }
@@ -294,10 +302,18 @@ mod tests {
     #[tokio::test]
     async fn all_parts_but_the_last_have_one_size_whatever_the_frames() {
         let root = tempfile::tempdir().expect("has a folder");
-        let store: Arc<dyn Store> = Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
+        let store: Arc<dyn crate::store::Store> =
+            Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
         for frames in [vec![3_usize << 20; 9], vec![5 << 20, 40 << 20, 1], vec![8 << 20, 8 << 20], vec![100]] {
             let (sizes, in_flight) = (Arc::new(Sizes::default()), InFlight::new(64 << 20));
-            let sink = Sink::new(store.clone(), "f/", "t".into(), Compression::None, 0, in_flight, sizes.clone());
+            let sink = Sink::new(
+                &Folder::new(store.clone(), "f/"),
+                "t".into(),
+                Compression::None,
+                0,
+                in_flight,
+                sizes.clone(),
+            );
             let sink = Arc::new(sink);
             let mut whole = Vec::new();
             for (n, length) in frames.iter().enumerate() {

@@ -6,7 +6,6 @@
 pub mod retention;
 
 use crate::{
-    backup::BackupConfig,
     error::{Error, Kind, Result},
     progress::{Event, Progress},
     prune::retention::{Candidate, Decision, IN_FLIGHT, Plan, Proven, Retention},
@@ -122,13 +121,13 @@ pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Canc
 /// # Errors
 /// When nothing was touched. What could not be deleted stands in the result.
 pub async fn behind(
-    config: &BackupConfig,
+    destination: &Destination,
     retention: &Retention,
     own: &Manifest,
     progress: &dyn Progress,
     cancel: &CancellationToken,
 ) -> Result<Pruned> {
-    let store = store::open(&config.destination).await?;
+    let store = store::open(destination).await?;
     let scope = Scope { database: Some(&own.source.database), kind: Some(own.kind) };
     let survey = survey(&store, scope, retention, OffsetDateTime::now_utc()).await?;
     // Its proof passed a moment ago; below a newer proven one, taken at the same time, nothing is read of it here.

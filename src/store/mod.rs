@@ -24,6 +24,24 @@ pub enum Destination {
 pub mod local;
 pub mod s3;
 
+impl Destination {
+    /// The place as people read it; holds no secret.
+    pub fn label(&self) -> String {
+        match self {
+            Destination::Local(path) => path.display().to_string(),
+            Destination::S3(s3) => format!("s3://{}/{}", s3.bucket, s3.prefix),
+        }
+    }
+
+    /// The endpoint that a command for another shell must name.
+    pub fn endpoint(&self) -> Option<&str> {
+        match self {
+            Destination::S3(s3) => s3.endpoint.as_deref(),
+            Destination::Local(_) => None,
+        }
+    }
+}
+
 /// One stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {

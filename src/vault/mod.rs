@@ -4,11 +4,13 @@
 
 pub mod address;
 pub mod find;
+pub mod folder;
 pub mod manifest;
 pub mod proof;
 pub mod read;
 
 pub use address::{Address, BackupKind, MANIFEST, folder_name, is_id};
 pub use find::{Pick, Stored, Which};
+pub use folder::Folder;
 pub use manifest::{Filter, Manifest, RunContext};
 pub use proof::{Proof, VerifyLevel};

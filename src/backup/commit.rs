@@ -1,0 +1,141 @@
+//! Commit: everything is stored, so the manifest is written, only if absent. From then on it is a backup.
+
+use super::{beside, dump::Taken, ground::Ground};
+use crate::{
+    archive::schema,
+    clock::{now, stamp},
+    dump::plan::Plan,
+    error::{Error, Kind, Result},
+    inventory::anomalies::{self, Beside},
+    progress::{Event, Phase, Progress},
+    report::StoredBackup,
+    vault::{
+        Folder, MANIFEST, Manifest,
+        manifest::{FORMAT_VERSION, File, LargeObject, Options, Table, Totals},
+    },
+    verify::Half,
+};
+use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A backup that is committed and not yet proven.
+pub(super) struct Committed {
+    pub folder: Folder,
+    pub manifest: Manifest,
+    /// What a proof cannot cover, known from the plan.
+    pub unproven: Vec<String>,
+    pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
+}
+
+/// Writes the manifest. `so_far`: what the run took until here.
+pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) -> Result<Committed> {
+    let phase = ground.progress.begin(Phase::Commit);
+    complete(&taken.plan, &taken.tables)?;
+    let (sequences, nameless) = taken.own.dumped.sequences(&taken.seen.sequence_names)?;
+    let (files, left_out) = listed(ground, taken.files, taken.own.files, taken.beside, taken.plan.left_out);
+    let mut tables = taken.tables;
+    tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
+    let total = [("total".to_owned(), so_far.as_secs_f64())];
+    let manifest = Manifest {
+        format: FORMAT_VERSION,
+        id: taken.address.id,
+        kind: ground.config.kind,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        taken_at: stamp(taken.taken_at),
+        stored_at: now(),
+        source: taken.source,
+        context: ground.config.context.clone(),
+        options: Options {
+            jobs: ground.jobs as u32,
+            compression: taken.compression.to_string(),
+            filter: ground.config.filter.clone(),
+            verify: ground.config.verify,
+            pg_dump: ground.tools.version.clone(),
+        },
+        left_out,
+        totals: totals(&tables, &taken.own.large_objects, &files),
+        files,
+        sequences,
+        schema_digest: schema::digest(&taken.own.dumped.toc),
+        tables,
+        large_objects: taken.own.large_objects,
+        matviews: taken.seen.matviews,
+        extensions: ground.extensions.clone(),
+        roles: taken.own.roles,
+        timings: ground.progress.seconds().into_iter().chain(total).collect(),
+    };
+    store(&taken.folder, &manifest).await?;
+    ground.traces.result(|r| {
+        r.committed = Some(StoredBackup {
+            uri: taken.folder.uri(""),
+            manifest_uri: taken.folder.uri(MANIFEST),
+            proof_uri: None,
+            manifest: manifest.clone(),
+        });
+    });
+    phase.end();
+    let unproven = taken.plan.unproven.into_iter().chain(nameless).collect();
+    Ok(Committed { folder: taken.folder, manifest, unproven, restoring: taken.restoring })
+}
+
+/// The commit point.
+async fn store(folder: &Folder, manifest: &Manifest) -> Result<()> {
+    let body = serde_json::to_vec_pretty(manifest)
+        .map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+    let stored = folder.store().put_new(&folder.key(MANIFEST), body.into()).await;
+    stored.map_err(|e| e.context("the manifest was not stored"))
+}
+
+/// Every table that was planned must have come back.
+fn complete(plan: &Plan, tables: &[Table]) -> Result<()> {
+    let there: std::collections::BTreeSet<u32> = tables.iter().map(|t| t.oid).collect();
+    match plan.streams.iter().find(|t| !there.contains(&t.relation.oid)) {
+        Some(missing) => {
+            Err(Error::new(Kind::Archive, format!("table {} was planned but not stored", missing.relation.label())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The manifest's list of files in order of their paths, and of what was left out.
+fn listed(
+    ground: &Ground<'_>,
+    tables: Vec<File>,
+    own: Vec<File>,
+    beside: Vec<beside::Taken>,
+    mut left_out: Vec<String>,
+) -> (Vec<File>, Vec<String>) {
+    let mut files: Vec<File> = tables.into_iter().chain(own).collect();
+    for taken in beside {
+        match taken {
+            beside::Taken::Stored(stored) => files.extend(stored),
+            beside::Taken::LeftOut(why) => {
+                ground.progress.event(Event::Notice(&why));
+                left_out.push(why);
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    (files, left_out)
+}
+
+fn totals(tables: &[Table], large_objects: &[LargeObject], files: &[File]) -> Totals {
+    Totals {
+        tables: tables.len() as u64,
+        rows: tables.iter().map(|t| t.rows).sum(),
+        bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.size).sum::<u64>(),
+        stored_bytes: files.iter().map(|f| f.size).sum(),
+    }
+}
+
+/// Compares with the backup before. That this cannot be done is a warning.
+pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest) {
+    let progress = &ground.progress;
+    match anomalies::beside(&ground.store, manifest, &ground.config.anomaly).await {
+        Ok(Beside::First) => {}
+        Ok(Beside::Compared(lines)) => ground.traces.result(|r| r.anomalies = lines),
+        Ok(Beside::Other(id)) => progress
+            .event(Event::Notice(&format!("not compared with the backup before, {id}: its filter was another one"))),
+        Err(e) => progress.event(Event::Warning(&e.context("not compared with the backup before").one_line())),
+    }
+}

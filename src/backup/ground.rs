@@ -1,0 +1,73 @@
+//! Preflight: the questions, and what every attempt at a dump stands on once none was answered with no.
+
+use super::{BackupConfig, recorder::Recorder, traces::Traces};
+use crate::{
+    error::{Error, Kind, Result},
+    postgres::{connect::Session, conninfo::Target, tools::Tools},
+    preflight::{self, Reach, Ready},
+    progress::{Event, Phase, Progress},
+    report::Status,
+    store::Store,
+    vault::manifest::{Extension, Source},
+    verify::granted_extensions,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// What every attempt at a dump stands on.
+pub(super) struct Ground<'a> {
+    pub config: &'a BackupConfig,
+    /// The source, pinned to one address.
+    pub target: Target,
+    pub source: Source,
+    pub extensions: Vec<Extension>,
+    pub tools: Tools,
+    pub store: Arc<dyn Store>,
+    /// Connections that the source has room for.
+    pub jobs: usize,
+    /// This run's folder on the local disk.
+    pub scratch: PathBuf,
+    /// A throwaway server is on its way up: the backup is restored while it is taken.
+    pub proves: bool,
+    pub progress: Arc<Recorder>,
+    pub traces: Traces,
+}
+
+impl<'a> Ground<'a> {
+    /// Asks everything that is asked before anything is written. Returns the session that asked, which goes on to hold the snapshot.
+    pub async fn examine(
+        config: &'a BackupConfig,
+        progress: Arc<Recorder>,
+        traces: Traces,
+    ) -> Result<(Ground<'a>, Session)> {
+        let phase = progress.begin(Phase::Preflight);
+        let examined = preflight::examine(config, Reach::Full, &*progress).await;
+        for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
+            progress.event(Event::Warning(&format!("{}: {}", check.name, check.detail)));
+        }
+        let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
+        phase.end();
+        let Ready { target, session, source, extensions, tools, store, server, scratch, jobs } = ready;
+        let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
+        let (proves, folder) = (server.is_some(), scratch.path().to_owned());
+        traces.opened(store.clone(), scratch, server);
+        let ground = Ground {
+            config,
+            target,
+            source,
+            extensions,
+            tools,
+            store,
+            jobs,
+            scratch: folder,
+            proves,
+            progress,
+            traces,
+        };
+        Ok((ground, session))
+    }
+
+    /// Extensions that the archive takes for granted.
+    pub fn granted(&self) -> Vec<Extension> {
+        granted_extensions(&self.config.filter, &self.extensions)
+    }
+}

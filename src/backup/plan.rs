@@ -1,0 +1,112 @@
+//! Plan: locks, the snapshot, the list of tables and who takes which; pg_dump starts at once.
+
+use super::{BackupConfig, ground::Ground};
+use crate::{
+    archive::compression::Compression,
+    dump::{
+        catalog::{self, LargeObjectMeta, RawName, Relation, Size},
+        pg_dump::{self, Dumped},
+        plan::{self, Plan},
+        snapshot::{self, Snapshot},
+    },
+    error::{Error, Kind, Result},
+    postgres::connect::Session,
+    progress::{Event, Phase, Progress},
+    vault::{
+        Address, Folder,
+        manifest::{Matview, Role, Source},
+    },
+};
+use std::collections::HashMap;
+use time::OffsetDateTime;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A dump that is decided on: the snapshot is held, pg_dump is on its way, no row was read yet.
+pub(super) struct Planned {
+    /// When the snapshot was taken.
+    pub taken_at: OffsetDateTime,
+    /// The source, the snapshot's name with it.
+    pub source: Source,
+    pub address: Address,
+    pub folder: Folder,
+    pub compression: Compression,
+    /// Every table that the snapshot shows.
+    pub relations: Vec<Relation>,
+    pub sizes: HashMap<u32, Size>,
+    pub plan: Plan,
+    pub pg_dump: AbortOnDropHandle<Result<Dumped>>,
+    pub seen: Seen,
+}
+
+/// What the catalog says at the snapshot of things that pg_dump writes.
+pub(super) struct Seen {
+    pub matviews: Vec<Matview>,
+    /// Every role of the server.
+    pub roles: Vec<Role>,
+    pub large_objects: Vec<LargeObjectMeta>,
+    pub sequence_names: HashMap<RawName, (String, String)>,
+}
+
+impl Planned {
+    /// Plans attempt number `attempt` (from 1) on a session that reads; without one, on a new one. Returns the session with it: it holds
+    /// the snapshot and its locks.
+    pub async fn make(ground: &Ground<'_>, attempt: u32, session: Option<Session>) -> Result<(Planned, Session)> {
+        let Ground { config, target, tools, progress, .. } = ground;
+        let phase = progress.begin(Phase::Plan);
+        let mut source = ground.source.clone();
+        let session = match session {
+            Some(session) => session,
+            None => snapshot::reading_session(target, source.major, &source.encoding).await?,
+        };
+        let snapshot = snapshot::take(session, &config.filter, &**progress).await?;
+        refuse_empty(config, &snapshot.relations)?;
+        let Snapshot { session, id, taken_at, relations, sizes } = snapshot;
+        let plan = plan::plan(&relations, &sizes, source.major, source.standby);
+        let compression = config.compression.for_major(source.major);
+        let files = ground.scratch.join(format!("dump-{attempt}"));
+        // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
+        let pg_dump = pg_dump::start(tools, target, &id, &config.filter, &plan, compression, &files, progress.clone())?;
+        source.snapshot = id;
+        let seen = Seen::ask(&session, config).await?;
+        progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
+        phase.end();
+        let address = Address::new(&source.database, config.kind, taken_at);
+        let folder = Folder::new(ground.store.clone(), &address.folder);
+        let planned = Planned { taken_at, source, address, folder, compression, relations, sizes, plan, pg_dump, seen };
+        Ok((planned, session))
+    }
+}
+
+impl Seen {
+    async fn ask(session: &Session, config: &BackupConfig) -> Result<Seen> {
+        let matviews = snapshot::with_role_path(session, catalog::matviews(session, &config.filter)).await?;
+        let (roles, large_objects, sequence_names) = tokio::try_join!(
+            catalog::roles(session),
+            catalog::large_objects(session),
+            catalog::sequence_names(session)
+        )?;
+        // pg_dump alone decides whether it takes them; we only know by which options it does.
+        let large_objects = if config.filter.takes_large_objects() { large_objects } else { Vec::new() };
+        Ok(Seen { matviews, roles, large_objects, sequence_names })
+    }
+}
+
+/// A backup without any table is hardly ever what was meant. A pattern that names nothing is refused by pg_dump itself.
+pub(super) fn refuse_empty(config: &BackupConfig, relations: &[Relation]) -> Result<()> {
+    if config.anomaly.allow_empty {
+        return Ok(());
+    }
+    let database = &config.source.dbname;
+    let own = relations.iter().filter(|r| !r.extension_member);
+    match (own.clone().count(), own.filter(|r| r.taken).count()) {
+        (0, _) => Err(Error::new(Kind::Refused, format!("database {database} holds no table at all"))
+            .hint("check the database's name in the URL; if it is right, give --allow-empty")),
+        (n, 0) if !config.filter.names_a_part() => {
+            let tables = if n == 1 { "the only table".to_owned() } else { format!("all {n} tables") };
+            let message = format!("the filter leaves out {tables} of database {database}");
+            Err(Error::new(Kind::Refused, message)
+                .hint("check exclude-schemas and exclude-tables; if they are right, give --allow-empty"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Prove: the restored copy is compared, and the record of the proof is stored. Whatever goes wrong here, the backup is stored.
+
+use super::{commit::Committed, dump::prover, ground::Ground};
+use crate::{
+    clock::now,
+    error::{Error, Kind, Result},
+    progress::{Event, Progress},
+    vault::{Manifest, Proof, VerifyLevel, manifest::FORMAT_VERSION, proof},
+};
+use std::collections::BTreeMap;
+
+/// Finishes the proof and stores its record.
+///
+/// # Errors
+/// When the proof could not be finished. A proof that found differences is none: it stands in the record.
+pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<()> {
+    let Committed { folder, manifest, unproven, restoring } = committed;
+    let level = ground.config.verify;
+    let (prover, begun) = (prover(ground, &folder), now());
+    let found = match (level, restoring) {
+        (VerifyLevel::None, _) => return Ok(()),
+        (_, None) => prover.archive_only(&manifest).await,
+        (_, Some(restoring)) => {
+            let half =
+                restoring.await.map_err(|e| Error::new(Kind::Throwaway, "restoring stopped").because(e)).flatten();
+            match half {
+                Ok(half) => prover.compare(ground.traces.hold_server().server()?, &manifest, half).await,
+                Err(e) => Err(e),
+            }
+        }
+    };
+    // A proof that could not be finished is a failed proof, with its reason.
+    let (mut found, broken) = match found {
+        Ok(found) => (found, None),
+        Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
+    };
+    found.unproven.extend(unproven);
+    let stored = proof::record(&ground.store, folder.prefix(), &found).await;
+    let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
+    ground.traces.result(|r| {
+        r.proof = Some(found);
+        if let Some(committed) = &mut r.committed {
+            committed.proof_uri = uri;
+        }
+    });
+    if let Err(e) = stored {
+        ground.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
+    }
+    match broken {
+        Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
+        None => Ok(()),
+    }
+}
+
+fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
+    Proof {
+        format: FORMAT_VERSION,
+        backup_id: manifest.id.clone(),
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        level,
+        passed: false,
+        started_at,
+        finished_at: now(),
+        server: None,
+        compared: Default::default(),
+        differences: vec![format!("the proof could not be finished: {}", e.one_line())],
+        unproven: Vec::new(),
+        timings: BTreeMap::new(),
+    }
+}
