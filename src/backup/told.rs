@@ -44,7 +44,7 @@ impl Ended {
             database: config.source.dbname.clone(),
             source: config.source_label(),
             destination: config.destination.label(),
-            s3_endpoint: config.destination.endpoint().map(str::to_owned),
+            s3_endpoint: config.destination.option("s3-endpoint"),
             kind: config.kind,
             verify: config.verify,
             backup: came_to.committed,

@@ -13,7 +13,7 @@ use crate::{
     notify::{NotifyConfig, NotifyOn, SlackConfig},
     postgres::conninfo::{self, Target},
     secret::Secret,
-    store::{Destination, s3::S3Options},
+    store::{self, Destination, Given},
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
 use std::{
@@ -161,7 +161,7 @@ pub(crate) fn flag(name: &str, text: &str) -> Result<bool> {
     }
 }
 
-fn choice<T: clap::ValueEnum>(name: &str, text: &str) -> Result<T> {
+pub(crate) fn choice<T: clap::ValueEnum>(name: &str, text: &str) -> Result<T> {
     T::from_str(text.trim(), true).map_err(|_| {
         let names: Vec<String> =
             T::value_variants().iter().filter_map(|v| v.to_possible_value().map(|p| p.get_name().to_owned())).collect();
@@ -283,119 +283,24 @@ fn destination(
     verify: VerifyLevel,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
-    let bad = |what: &str, cure: &str| usage(format!("option destination: {what}")).hint(cure);
     let Some(text) = given(raw.destination.as_ref()) else {
-        return Err(bad("not set", "set destination to s3://bucket/prefix or to a folder such as ./backups"));
+        return Err(usage("option destination: not set")
+            .hint("set destination to s3://bucket/prefix or to a folder such as ./backups"));
     };
-    if text.contains(char::is_control) {
-        return Err(bad("the address holds a control character", "use s3://bucket/prefix"));
-    }
-    if let Some(rest) = text.strip_prefix("s3://") {
-        return s3(raw, rest, verify).map(Destination::S3);
-    }
-    let path = if let Some(rest) = text.strip_prefix("file://") {
-        let decoded = percent_encoding::percent_decode_str(rest.strip_prefix("localhost").unwrap_or(rest))
-            .decode_utf8()
-            .map_err(|_| bad("the file URL is no valid UTF-8", "give the folder's path itself"))?;
-        if !decoded.starts_with('/') {
-            return Err(bad("a file URL names an absolute path", "write file:///path, with three slashes"));
-        }
-        decoded.into_owned()
-    } else if let Some((scheme, _)) = text.split_once("://") {
-        // The rest of the address may hold a key: only the scheme is shown.
-        return Err(match scheme {
-            "http" | "https" => bad(
-                "a web address is no destination",
-                "use destination s3://bucket/prefix, and s3-endpoint for the address of an S3 clone",
-            ),
-            "gs" => bad(
-                "gs:// is not spoken",
-                "use Google's S3 interface: destination s3://bucket/prefix, s3-endpoint https://storage.googleapis.com",
-            ),
-            _ => bad(
-                &format!("the scheme {scheme}:// is not known"),
-                "use s3://bucket/prefix or a folder such as ./backups",
-            ),
-        });
-    } else if text == "." || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
-        text.to_owned()
-    } else {
-        return Err(bad(
-            &format!("{text:?} may be a bucket or a folder"),
-            &format!("write s3://{text} for a bucket, ./{text} for a folder"),
-        ));
-    };
-    let s3_only = [
-        ("s3-endpoint", &raw.s3_endpoint),
-        ("s3-region", &raw.s3_region),
-        ("s3-storage-class", &raw.s3_storage_class),
-        ("s3-sse", &raw.s3_sse),
-        ("s3-kms-key-id", &raw.s3_kms_key_id),
+    let options = [
+        ("s3-endpoint", given(raw.s3_endpoint.as_ref())),
+        ("s3-region", given(raw.s3_region.as_ref())),
+        ("s3-path-style", given(raw.s3_path_style.as_ref())),
+        ("s3-storage-class", given(raw.s3_storage_class.as_ref())),
+        ("s3-sse", given(raw.s3_sse.as_ref())),
+        ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
+        ("s3-checksums", given(Some(&raw.s3_checksums))),
     ];
-    for (name, value) in s3_only {
-        if given(value.as_ref()).is_some() {
-            notices.push(format!("{name} has no effect: the destination is a folder"));
-        }
-    }
-    Ok(Destination::Local(base.join(path).components().collect()))
-}
-
-fn s3(raw: &DestinationArgs, rest: &str, verify: VerifyLevel) -> Result<S3Options> {
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let bucket_fits = !bucket.is_empty() && bucket.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    if !bucket_fits {
-        // Credentials in front of an @ must not be shown.
-        let shown = bucket.rsplit('@').next().unwrap_or_default();
-        return Err(usage(format!("option destination: {shown:?} is no plain bucket name")).hint(
-            "write s3://bucket/prefix; credentials and the region stand elsewhere (AWS_* variables, s3-region)",
-        ));
-    }
-    let prefix = prefix.trim_matches('/');
-    if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(usage(format!("option destination: the prefix {prefix:?} has an empty part or dots for a part"))
-            .hint("write s3://bucket/prefix"));
-    }
-    let endpoint = given(raw.s3_endpoint.as_ref()).map(|e| e.trim_end_matches('/').to_owned());
-    if let Some(endpoint) = &endpoint {
-        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-        if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace)) {
-            return Err(usage("option s3-endpoint: not a plain web address")
-                .hint("write https://host or http://host:port, without credentials (AWS_ENDPOINT_URL counts too)"));
-        }
-    }
-    let path_style = given(raw.s3_path_style.as_ref()).map(|text| flag("s3-path-style", text)).transpose()?;
-    let storage_class = given(raw.s3_storage_class.as_ref()).map(str::to_ascii_uppercase);
-    if let Some(class @ ("GLACIER" | "DEEP_ARCHIVE")) = storage_class.as_deref()
-        && verify != VerifyLevel::None
-    {
-        return Err(usage(format!(
-            "option s3-storage-class: {class} cannot be read back at once, so nothing can be proven"
-        ))
-        .hint("use GLACIER_IR, or a lifecycle rule that moves backups later, or verify none"));
-    }
-    let sse = match given(raw.s3_sse.as_ref()) {
-        None => None,
-        Some(text) if text.eq_ignore_ascii_case("AES256") => Some("AES256".to_owned()),
-        Some(text) if text.eq_ignore_ascii_case("aws:kms") => Some("aws:kms".to_owned()),
-        Some(other) => {
-            return Err(usage(format!("option s3-sse: {other:?} is not known")).hint("use AES256 or aws:kms"));
-        }
-    };
-    let kms_key_id = given(raw.s3_kms_key_id.as_ref()).map(str::to_owned);
-    if kms_key_id.is_some() && sse.as_deref() != Some("aws:kms") {
-        return Err(usage("option s3-kms-key-id: a key is used with aws:kms only").hint("set s3-sse to aws:kms"));
-    }
-    Ok(S3Options {
-        bucket: bucket.to_owned(),
-        prefix: prefix.to_owned(),
-        endpoint,
-        region: given(raw.s3_region.as_ref()).map(str::to_owned),
-        path_style,
-        storage_class,
-        sse,
-        kms_key_id,
-        checksums: choice("s3-checksums", &raw.s3_checksums)?,
-    })
+    let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+    let read_back = verify != VerifyLevel::None;
+    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back })?;
+    notices.extend(said);
+    Ok(place)
 }
 
 /// As named, then `PATH`, then Debian's `/usr/lib/postgresql/<major>/bin` in order of the major.
@@ -436,7 +341,10 @@ pub(crate) fn context(env: &dyn Fn(&str) -> Option<String>) -> RunContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{self, Command};
+    use crate::{
+        cli::{self, Command},
+        store::s3::S3Options,
+    };
 
     fn parsed_in(argv: &[&str], env: &[(&str, &str)]) -> Result<Parsed> {
         let argv = std::iter::once("savepoint").chain(argv.iter().copied()).map(Into::into).collect();
@@ -466,19 +374,15 @@ mod tests {
         assert!(p.config.filter.is_everything());
         assert!(p.notify.slack.is_none() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
         assert_eq!(p.output, Output::default());
-        let Destination::S3(s3) = p.config.destination else { panic!("{:?}", p.config.destination) };
         let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
-        assert_eq!(s3, expected);
+        assert_eq!(format!("{:?}", p.config.destination), format!("{:?}", Destination::s3(expected)));
     }
 
     #[test]
     fn an_endpoint_of_the_aws_environment_is_named() {
         let endpoint = |argv: &[&str], env: &[(&str, &str)]| {
             let argv: Vec<&str> = ["backup", "--database-url=postgresql://u@h/d"].iter().chain(argv).copied().collect();
-            match parsed_in(&argv, env).expect("is valid").config.destination {
-                Destination::S3(s3) => s3.endpoint,
-                Destination::Local(_) => None,
-            }
+            parsed_in(&argv, env).expect("is valid").config.destination.option("s3-endpoint")
         };
         let env = [("AWS_ENDPOINT_URL_S3", "http://s3:1/"), ("AWS_ENDPOINT_URL", "http://all:2")];
         let bucket = "--destination=s3://b/p";
@@ -527,18 +431,12 @@ mod tests {
 
     #[test]
     fn destinations() {
-        let local = |text: &str| match parsed(&["--destination", text]).expect("is valid").config.destination {
-            Destination::Local(path) => path,
-            Destination::S3(s3) => panic!("{s3:?}"),
-        };
-        assert_eq!(local("/a/b"), Path::new("/a/b"));
-        assert_eq!(local("./a"), Path::new("./a"));
-        assert_eq!(local("file:///a%20b"), Path::new("/a b"));
+        let local = |text: &str| parsed(&["--destination", text]).expect("is valid").config.destination.label();
+        assert_eq!(local("/a/b"), "/a/b");
+        assert_eq!(local("./a"), "./a");
+        assert_eq!(local("file:///a%20b"), "/a b");
         let env = [("GITHUB_WORKSPACE", "/ws"), ("INPUT_DESTINATION", "./a"), ("DATABASE_URL", "postgresql://u@h/d")];
-        match parsed_in(&["action"], &env).expect("is valid").config.destination {
-            Destination::Local(path) => assert_eq!(path, Path::new("/ws/a")),
-            Destination::S3(s3) => panic!("{s3:?}"),
-        }
+        assert_eq!(parsed_in(&["action"], &env).expect("is valid").config.destination.label(), "/ws/a");
     }
 
     #[test]

@@ -19,10 +19,6 @@ const READS: usize = 32;
 fn destination_options(store: &Arc<dyn Store>, destination: &Destination) -> String {
     use crate::report::format::shell_word;
     let uri = store.uri("");
-    let endpoint = match destination {
-        Destination::S3(s3) => s3.endpoint.as_deref(),
-        Destination::Local(_) => None,
-    };
-    let endpoint = endpoint.map(|e| format!(" --s3-endpoint {}", shell_word(e))).unwrap_or_default();
-    format!("--destination {}{endpoint}", shell_word(uri.trim_end_matches('/')))
+    let options = destination.options().into_iter().map(|(name, value)| format!(" --{name} {}", shell_word(&value)));
+    format!("--destination {}{}", shell_word(uri.trim_end_matches('/')), options.collect::<String>())
 }

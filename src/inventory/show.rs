@@ -49,12 +49,9 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         .await;
     let uri = store.uri(&stored.folder);
     let options = destination_options(&store, &config.destination);
-    let endpoint = match &config.destination {
-        crate::store::Destination::S3(s3) => s3.endpoint.as_deref(),
-        crate::store::Destination::Local(_) => None,
-    };
+    let endpoint = config.destination.option("s3-endpoint");
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
-    let without_us = report::restore_commands(&uri, endpoint);
+    let without_us = report::restore_commands(&uri, endpoint.as_deref());
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));

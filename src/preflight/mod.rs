@@ -396,29 +396,25 @@ fn names(extensions: &[Extension]) -> String {
 
 /// Whether the destination answers, without writing to it.
 async fn look_at(destination: &Destination) -> Result<String> {
-    match destination {
-        Destination::Local(path) if !path.exists() => Ok(format!("{} will be created", path.display())),
-        _ => {
-            let store = store::open(destination).await?;
-            store.list("savepoint-probe-").await?;
-            Ok(format!("{} can be listed", store.uri("")))
-        }
+    if destination.there().is_err() {
+        return Ok(format!("{} will be created", destination.label()));
     }
+    let store = store::open(destination).await?;
+    store.list("savepoint-probe-").await?;
+    Ok(format!("{} can be listed", store.uri("")))
 }
 
 async fn destination(config: &BackupConfig) -> Result<(Arc<dyn Store>, Vec<String>)> {
     let store = store::open(&config.destination).await?;
     let warnings = store::probe(&*store, "").await?;
-    if let Destination::Local(path) = &config.destination {
-        enough_space(path)?;
-    }
+    enough_space(&config.destination)?;
     Ok((store, warnings))
 }
 
 /// A local destination on a full disk is told now, not after an hour.
-fn enough_space(path: &std::path::Path) -> Result<()> {
-    if scratch::free_space(path)? < 64 << 20 {
-        return Err(Error::new(Kind::Refused, format!("{} has less than 64 MiB of free space", path.display()))
+fn enough_space(destination: &Destination) -> Result<()> {
+    if destination.free_space()?.is_some_and(|free| free < 64 << 20) {
+        return Err(Error::new(Kind::Refused, format!("{} has less than 64 MiB of free space", destination.label()))
             .hint("free some space, or name another destination"));
     }
     Ok(())

@@ -491,7 +491,7 @@ mod tests {
         let (target, _) = crate::postgres::conninfo::parse("postgresql://me@db.example.com/app", &no_env).unwrap();
         RestoreConfig {
             pick: Pick { which: Which::Latest, before: None, kind: None, database: None },
-            destination: Some(crate::store::Destination::Local("backups".into())),
+            destination: Some(crate::store::Destination::folder("backups")),
             target,
             place,
             confirm: None,

@@ -251,11 +251,6 @@ pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Vec<Stored>> {
 /// # Errors
 /// [`Kind::NotFound`] when a folder is not there.
 pub async fn open(destination: &Destination) -> Result<Arc<dyn Store>> {
-    if let Destination::Local(path) = destination
-        && !path.exists()
-    {
-        return Err(Error::new(Kind::NotFound, format!("the folder {} does not exist", path.display()))
-            .hint("name the folder or bucket that backups were stored in by --destination"));
-    }
+    destination.there()?;
     store::open(destination).await
 }

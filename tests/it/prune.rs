@@ -56,7 +56,7 @@ async fn template() -> Result<&'static Vec<(String, Vec<u8>)>> {
             let dir = scratch()?;
             let run = Savepoint::backup(&server.url("it_prune_template"), &server.bin)?.to_folder(dir.path());
             run.run().await?.expect(0)?;
-            let store = store::open(&Destination::Local(dir.path().to_owned())).await?;
+            let store = store::open(&Destination::folder(dir.path())).await?;
             let mut files = Vec::new();
             for object in store.list("").await? {
                 let path = object.key.splitn(6, '/').nth(5).context("no key of ours")?.to_owned();
@@ -319,7 +319,7 @@ async fn more_than_half_asks() -> Result {
 #[tokio::test]
 async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
     let dir = scratch()?;
-    let store = &store::open(&Destination::Local(dir.path().to_owned())).await?;
+    let store = &store::open(&Destination::folder(dir.path())).await?;
     daily(store, 2).await?;
     let mut odd = Vec::new();
     let cases: [(&str, &str); 9] = [
@@ -415,7 +415,7 @@ fn let_age(dir: &Path, age: Duration) -> Result {
 #[tokio::test]
 async fn leftovers_go_when_no_run_can_be_writing_them() -> Result {
     let dir = scratch()?;
-    let store = &store::open(&Destination::Local(dir.path().to_owned())).await?;
+    let store = &store::open(&Destination::folder(dir.path())).await?;
     let whole = daily(store, 2).await?;
     let mut half = Vec::new();
     for like in [days(2), days(3), days(4), days(0), Like { database: "other", ..days(9) }] {
@@ -562,7 +562,7 @@ impl Store for Killed {
 #[tokio::test]
 async fn a_half_pruned_backup_is_no_backup() -> Result {
     let dir = scratch()?;
-    let real = store::open(&Destination::Local(dir.path().to_owned())).await?;
+    let real = store::open(&Destination::folder(dir.path())).await?;
     let files = template().await?.len();
     for after in [1, 2, 3, 5, 9] {
         daily(&real, 4).await?;
@@ -592,7 +592,7 @@ async fn a_half_pruned_backup_is_no_backup() -> Result {
 #[tokio::test]
 async fn few_proofs_are_read() -> Result {
     let dir = scratch()?;
-    let real = store::open(&Destination::Local(dir.path().to_owned())).await?;
+    let real = store::open(&Destination::folder(dir.path())).await?;
     plant(&real, Like { proven: Some(false), ..LIKE }).await?;
     for age in 1..20 {
         plant(&real, days(age)).await?;

@@ -665,7 +665,7 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
     let BackupConfig { source: target, .. } = in_process(server, db, store.path(), temporary.path());
     let config = RestoreConfig {
         pick: Pick { which: Which::Latest, before: None, kind: None, database: None },
-        destination: Some(Destination::Local(store.path().to_owned())),
+        destination: Some(Destination::folder(store.path().to_owned())),
         target,
         place: Place::Swap(Some("it_unequal_new".to_owned())),
         confirm: None,

@@ -285,7 +285,7 @@ async fn unfinished(store: &Arc<dyn Store>, by_prefix: bool) {
 async fn local_folder_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("not/yet/there");
-    let store = store::open(&Destination::Local(root.clone())).await.unwrap();
+    let store = store::open(&Destination::folder(root.clone())).await.unwrap();
     contract(store.clone(), true).await;
 
     // Nothing is left of what was deleted or aborted, and only the owner may look.

@@ -316,7 +316,7 @@ pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary:
             options: None,
             connect_timeout: None,
         },
-        destination: Destination::Local(store.to_owned()),
+        destination: Destination::folder(store.to_owned()),
         kind: BackupKind::Manual,
         jobs: 2,
         max_rate: None,

@@ -1,0 +1,53 @@
+//! Whether a destination takes all that a backup does with it.
+
+use super::Store;
+use crate::error::{Error, Kind, Result};
+use bytes::Bytes;
+
+/// Tries everything that a backup will do with the store: writes a small object of a random name under `prefix_key`
+/// (which may be empty), reads it back, lists it, begins an upload in parts and aborts it, and deletes the object.
+///
+/// A step that fails is an error that names the missing permission. Only a delete that fails is no error but a returned
+/// warning: a role that may add backups but not remove any is a sound choice in production.
+pub async fn probe(store: &dyn Store, prefix_key: &str) -> Result<Vec<String>> {
+    let name = format!("savepoint-probe-{}", uuid::Uuid::new_v4().simple());
+    let key = match prefix_key.trim_matches('/') {
+        "" => name,
+        prefix => format!("{prefix}/{name}"),
+    };
+    store.put(&key, Bytes::from_static(PROBE)).await.map_err(|e| e.context("the destination cannot be written"))?;
+    let tried = probe_rest(store, &key).await;
+    let deleted = store.delete(&key).await;
+    tried?;
+    Ok(match deleted {
+        Ok(()) => Vec::new(),
+        Err(e) => vec![format!(
+            "objects cannot be deleted: {}; backups will be stored, but the leftovers of a failed one, and this probe, stay",
+            e.one_line()
+        )],
+    })
+}
+
+const PROBE: &[u8] =
+    b"savepoint: may this destination be written, read, listed and deleted? this object can be removed\n";
+
+async fn probe_rest(store: &dyn Store, key: &str) -> Result<()> {
+    let unreadable = |e: Error| e.context("the destination cannot be read");
+    let read = store.open(key, None).await.map_err(unreadable)?.bytes().await.map_err(unreadable)?;
+    if read != PROBE {
+        return Err(Error::new(Kind::Store, format!("{} does not hold the bytes just written to it", store.uri(key)))
+            .hint("check what stands between this machine and the destination: a proxy or a cache?"));
+    }
+    let listed = store.list(key).await.map_err(|e| e.context("the destination cannot be listed"))?;
+    if !listed.iter().any(|o| o.key == key && o.size == PROBE.len() as u64) {
+        return Err(Error::new(Kind::Store, format!("{} was just written but is not listed", store.uri(key)))
+            .hint("the destination's listing must show new objects at once"));
+    }
+    let parts_key = format!("{key}-parts");
+    let no_parts = |e: Error| e.context("the destination takes no upload in parts");
+    let upload = store.create_upload(&parts_key).await.map_err(no_parts)?;
+    let sent = upload.put_part(1, 0, Bytes::from_static(PROBE)).await;
+    let aborted = upload.abort().await;
+    sent.map_err(no_parts)?;
+    aborted.map_err(|e| e.context("an upload in parts cannot be aborted"))
+}

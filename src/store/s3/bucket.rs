@@ -1,0 +1,199 @@
+//! A bucket that can be spoken to: credentials, region, limits of time, and whether checksums are sent.
+
+use super::{
+    failure::{Failure, Op},
+    options::{S3Checksums, S3Options},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+    store::key::check_key,
+};
+use aws_config::{environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain};
+use aws_config::{profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::{
+    Client,
+    config::{
+        Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        StalledStreamProtectionConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    types::{ServerSideEncryption, StorageClass},
+};
+use std::{
+    fmt,
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+const DEFAULT_REGION: &str = "us-east-1";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a request is sent before its failure counts.
+pub(super) const ATTEMPTS: u32 = 5;
+
+/// How long a transfer may stand still before it is given up.
+const STALL: Duration = Duration::from_secs(20);
+
+/// A bucket and the clients that speak to it.
+pub(super) struct Bucket {
+    pub(super) options: S3Options,
+    /// Sends and checks the checksums that the SDK sends by default.
+    checked: Client,
+    /// Sends checksums only where S3 asks for one.
+    plain: Client,
+    /// Whether `plain` is in use.
+    use_plain: AtomicBool,
+    /// Whether the server refused to delete many objects by one request.
+    pub(super) no_batches: AtomicBool,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Store({})", self.uri(""))
+    }
+}
+
+impl Bucket {
+    /// Prepares access with credentials (and, when it is not named, the region) from the SDK's own chain: environment,
+    /// profile, OIDC web identity, container, instance. Nothing is asked of the server yet.
+    pub(super) async fn connect(options: &S3Options) -> Result<Self> {
+        let named = options.region.clone().map(Region::new);
+        let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+        loader = match &options.endpoint {
+            // Not the whole chain: off AWS, asking the instance metadata for a region only waits for timeouts.
+            Some(endpoint) => loader.endpoint_url(endpoint).region(
+                RegionProviderChain::first_try(named)
+                    .or_else(EnvironmentVariableRegionProvider::new())
+                    .or_else(ProfileFileRegionProvider::new())
+                    .or_else(Region::new(DEFAULT_REGION)),
+            ),
+            None => loader.region(RegionProviderChain::first_try(named).or_default_provider()),
+        };
+        let loaded = loader.load().await;
+        // AWS_ENDPOINT_URL and the profile can name a clone too.
+        let mut options = options.clone();
+        options.endpoint = options.endpoint.or_else(|| loaded.endpoint_url().map(str::to_owned));
+        let region = loaded.region().cloned();
+        Self::build(options, aws_sdk_s3::config::Builder::from(&loaded), region)
+    }
+
+    /// As [`Bucket::connect`], with a fixed access key in place of the SDK's chain.
+    pub(super) fn with_credentials(options: &S3Options, access_key: &str, secret: Secret) -> Result<Self> {
+        let credentials = Credentials::new(access_key, secret.expose(), None, None, "savepoint");
+        let config = Builder::new().behavior_version_latest().credentials_provider(credentials);
+        Self::build(options.clone(), config, options.region.clone().map(Region::new))
+    }
+
+    fn build(options: S3Options, config: Builder, region: Option<Region>) -> Result<Self> {
+        let custom = options.endpoint.is_some();
+        let region = region.or(custom.then(|| Region::new(DEFAULT_REGION))).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("the region of the bucket {} is not known", options.bucket))
+                .hint("name it by --s3-region (or AWS_REGION), such as --s3-region eu-central-1")
+        })?;
+        let mut config = config
+            .region(region)
+            .force_path_style(options.path_style.unwrap_or(custom))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts(0))
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled()
+                    .upload_enabled(true)
+                    .download_enabled(true)
+                    .grace_period(STALL)
+                    .build(),
+            );
+        if let Some(endpoint) = &options.endpoint {
+            check_endpoint(endpoint)?;
+            config = config.endpoint_url(endpoint);
+        }
+        let client = |request, response| {
+            let config = config.clone().request_checksum_calculation(request);
+            Client::from_conf(config.response_checksum_validation(response).build())
+        };
+        let checked = client(RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported);
+        let plain = client(RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired);
+        let use_plain = AtomicBool::new(options.checksums == S3Checksums::Off);
+        Ok(Self { options, checked, plain, use_plain, no_batches: AtomicBool::new(false) })
+    }
+
+    pub(super) fn full_key(&self, key: &str) -> String {
+        if self.options.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.options.prefix) }
+    }
+
+    /// The key as the server knows it; an error when S3 could not hold it.
+    pub(super) fn checked_key(&self, key: &str) -> Result<String> {
+        check_key(key)?;
+        let full = self.full_key(key);
+        check_key(&full)?;
+        Ok(full)
+    }
+
+    pub(super) fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{}", self.options.bucket, self.full_key(key))
+    }
+
+    pub(super) fn sse(&self) -> Option<ServerSideEncryption> {
+        self.options.sse.as_deref().map(ServerSideEncryption::from)
+    }
+
+    pub(super) fn storage_class(&self) -> Option<StorageClass> {
+        self.options.storage_class.as_deref().map(StorageClass::from)
+    }
+
+    /// Sends a request. `send` is given the client, and whether it is the one that sends checksums; with
+    /// [`S3Checksums::Auto`] a refusal that may be due to them is tried once without, and when that helps the store does
+    /// without them from then on.
+    pub(super) async fn call<T, E, F>(&self, send: impl Fn(Client, bool) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E>>>,
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        if self.use_plain.load(Ordering::Relaxed) {
+            return send(self.plain.clone(), false).await.map_err(Failure::new);
+        }
+        match send(self.checked.clone(), true).await.map_err(Failure::new) {
+            Err(failure) if self.options.checksums == S3Checksums::Auto && failure.may_be_checksums() => {
+                let done = send(self.plain.clone(), false).await.map_err(Failure::new)?;
+                self.use_plain.store(true, Ordering::Relaxed);
+                Ok(done)
+            }
+            done => done,
+        }
+    }
+
+    pub(super) fn error(&self, op: Op, key: &str, failure: Failure) -> Error {
+        failure.explain(op, &self.uri(key), &self.options)
+    }
+}
+
+/// The limits of a request with a body of `bytes`: 32 KiB/s is the slowest line that we still wait for.
+pub(super) fn timeouts(bytes: usize) -> TimeoutConfig {
+    let attempt = Duration::from_secs(15 + bytes as u64 / (32 * 1024));
+    limits(attempt, attempt * 3)
+}
+
+pub(super) fn limits(attempt: Duration, all: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(all)
+        .build()
+}
+
+fn check_endpoint(endpoint: &str) -> Result<()> {
+    let wrong = |why: &str| {
+        // Not the value itself: it may hold a password.
+        Error::new(Kind::Usage, format!("the S3 endpoint {why}"))
+            .hint("give --s3-endpoint as https://host or http://host:port")
+    };
+    let Some(rest) = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://")) else {
+        return Err(wrong("is no http or https URL"));
+    };
+    match rest.split(['/', '?', '#']).next() {
+        Some("") | None => Err(wrong("has no host")),
+        Some(authority) if authority.contains('@') => Err(wrong("must not hold credentials")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+//! The S3 backend, for AWS and its clones, by the AWS SDK.
+
+mod bucket;
+mod delete;
+mod failure;
+mod list;
+mod options;
+mod read;
+mod upload;
+mod write;
+
+pub use options::{S3Checksums, S3Options};
+
+use super::{
+    ObjectInfo, Reader, Store, Unfinished, Upload,
+    place::{Backend, Destination, Place},
+};
+use crate::{
+    error::{Error, Result},
+    secret::Secret,
+};
+use async_trait::async_trait;
+use bucket::Bucket;
+use bytes::Bytes;
+use std::{fmt, ops::Range, sync::Arc};
+
+/// As the list of backends names it.
+pub(super) const BACKEND: Backend = Backend {
+    noun: "a bucket",
+    takes: |address| address.starts_with(options::SCHEME),
+    options: options::OURS,
+    check: |given| Ok(Destination::s3(S3Options::check(given)?)),
+};
+
+impl Destination {
+    /// An S3 bucket.
+    pub fn s3(options: S3Options) -> Self {
+        Destination::of(options)
+    }
+}
+
+#[async_trait]
+impl Place for S3Options {
+    fn label(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.prefix)
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        self.endpoint.iter().map(|endpoint| ("s3-endpoint", endpoint.clone())).collect()
+    }
+
+    async fn open(&self) -> Result<Arc<dyn Store>> {
+        Ok(Arc::new(S3Store::open(self).await?))
+    }
+}
+
+/// Backups in an S3 bucket.
+#[derive(Clone)]
+pub struct S3Store(Arc<Bucket>);
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Store({})", self.0.uri(""))
+    }
+}
+
+impl S3Store {
+    /// Prepares access with credentials (and, when it is not named, the region) from the SDK's own chain: environment,
+    /// profile, OIDC web identity, container, instance. Nothing is asked of the server yet.
+    pub async fn open(options: &S3Options) -> Result<Self> {
+        Ok(Self(Arc::new(Bucket::connect(options).await?)))
+    }
+
+    /// As [`S3Store::open`], with a fixed access key in place of the SDK's chain.
+    pub fn with_credentials(options: &S3Options, access_key: &str, secret: Secret) -> Result<Self> {
+        Ok(Self(Arc::new(Bucket::with_credentials(options, access_key, secret)?)))
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn uri(&self, key: &str) -> String {
+        self.0.uri(key)
+    }
+
+    async fn put(&self, key: &str, body: Bytes) -> Result<()> {
+        self.0.put(key, body).await
+    }
+
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<()> {
+        self.0.put_new(key, body).await
+    }
+
+    async fn create_upload(&self, key: &str) -> Result<Arc<dyn Upload>> {
+        self.0.create_upload(key).await
+    }
+
+    async fn open(&self, key: &str, range: Option<Range<u64>>) -> Result<Reader> {
+        self.0.open(key, range).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
+        self.0.list(prefix).await
+    }
+
+    async fn list_at_once(&self, prefix: &str) -> Result<Option<Vec<ObjectInfo>>> {
+        self.0.list_at_once(prefix).await
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        self.0.folders(folder).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.0.delete(key).await
+    }
+
+    async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
+        self.0.delete_many(keys).await
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
+        self.0.uploads(prefix).await
+    }
+
+    async fn abort_upload(&self, upload: &Unfinished) -> Result<()> {
+        self.0.abort(&upload.key, &self.0.full_key(&upload.key), &upload.id).await
+    }
+}

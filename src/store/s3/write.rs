@@ -1,0 +1,89 @@
+//! Objects stored by one request.
+
+use super::{
+    bucket::{ATTEMPTS, Bucket, timeouts},
+    failure::{Failure, Op},
+};
+use crate::error::{Error, Kind, Result};
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::{config::Builder, primitives::ByteStream};
+use bytes::Bytes;
+use std::time::Duration;
+
+impl Bucket {
+    pub(super) async fn put(&self, key: &str, body: Bytes) -> Result<()> {
+        let full = self.checked_key(key)?;
+        self.put_once(&full, &body, false).await.map_err(|f| self.error(Op::Put, key, f))
+    }
+
+    /// By `If-None-Match: *`, so that of several writers one wins. A server that does not know the condition (some refuse
+    /// it, some ignore it) is only asked beforehand whether the object is there.
+    pub(super) async fn put_new(&self, key: &str, body: Bytes) -> Result<()> {
+        let full = self.checked_key(key)?;
+        let exists = || Error::new(Kind::Exists, format!("{} exists already", self.uri(key)));
+        // A role without s3:GetObject or s3:ListBucket is told nothing here: the condition decides.
+        match self.head(&full).await {
+            Ok(Some(_)) => return Err(exists()),
+            Err(f) if f.status != Some(403) => return Err(self.error(Op::Head, key, f)),
+            _ => {}
+        }
+        let mut perhaps_stored = false;
+        let mut attempt = 1;
+        loop {
+            let failure = match self.put_once(&full, &body, true).await {
+                Ok(()) => return Ok(()),
+                Err(f) => f,
+            };
+            match failure.status {
+                Some(412) if perhaps_stored && self.holds(&full, &body).await => return Ok(()),
+                Some(412) => return Err(exists()),
+                Some(501) => {
+                    let put = self.put_once(&full, &body, false).await;
+                    return put.map_err(|f| self.error(Op::Put, key, f));
+                }
+                _ if attempt < ATTEMPTS && failure.is_transient() => {
+                    perhaps_stored |= failure.status.is_none_or(|s| s >= 500);
+                    tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
+                    attempt += 1;
+                }
+                _ => return Err(self.error(Op::Put, key, failure)),
+            }
+        }
+    }
+
+    /// Stores an object by one request. With `only_new`, `Ok(false)` when it exists already.
+    async fn put_once(&self, full_key: &str, body: &Bytes, only_new: bool) -> Result<(), Failure> {
+        self.call(|client, _| {
+            let mut config = Builder::new().timeout_config(timeouts(body.len()));
+            if only_new {
+                // A retry inside the SDK could meet the object that its own first try stored, and call it someone else's.
+                config = config.retry_config(RetryConfig::disabled());
+            }
+            let put = client
+                .put_object()
+                .bucket(&self.options.bucket)
+                .key(full_key)
+                .body(ByteStream::from(body.clone()))
+                .content_type(content_type(full_key))
+                .set_storage_class(self.storage_class())
+                .set_server_side_encryption(self.sse())
+                .set_ssekms_key_id(self.options.kms_key_id.clone())
+                .set_if_none_match(only_new.then(|| "*".to_owned()));
+            put.customize().config_override(config).send()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Whether an object holds exactly these bytes, as far as can be found out.
+    async fn holds(&self, full_key: &str, body: &Bytes) -> bool {
+        match self.get(full_key, None, None).await {
+            Ok(got) => got.len == body.len() as u64 && got.body.collect().await.is_ok_and(|b| b.into_bytes() == *body),
+            Err(_) => false,
+        }
+    }
+}
+
+pub(super) fn content_type(key: &str) -> &'static str {
+    if key.ends_with(".json") { "application/json" } else { "application/octet-stream" }
+}
