@@ -7,7 +7,10 @@ use aws_sdk_s3::{
     error::ProvideErrorMetadata,
 };
 use bytes::Bytes;
-use futures_util::{TryStreamExt, future::join_all};
+use futures_util::{
+    TryStreamExt,
+    future::{BoxFuture, join_all},
+};
 use savepoint::{
     Error,
     error::Kind,
@@ -20,6 +23,7 @@ use savepoint::{
 };
 use std::{
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -281,17 +285,51 @@ async fn unfinished(store: &Arc<dyn Store>, by_prefix: bool) {
     assert!(store.uploads("").await.unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn local_folder_keeps_the_contract() {
+/// A fresh, empty place of some backend.
+struct Fresh {
+    store: Arc<dyn Store>,
+    /// See [`contract`].
+    atomic: bool,
+    /// What must hold of the place itself when the contract is through.
+    afterwards: BoxFuture<'static, ()>,
+}
+
+macro_rules! each_keeps_the_contract {
+    ($($test:ident: $places:expr,)+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            for fresh in $places.await {
+                contract(fresh.store, fresh.atomic).await;
+                fresh.afterwards.await;
+            }
+        }
+    )+};
+}
+
+// Every backend, each with what makes fresh places of it. A new one is a line here.
+each_keeps_the_contract! {
+    local_folder_keeps_the_contract: fresh_folder(),
+    s3_keeps_the_contract: fresh_buckets(),
+    an_old_clone_works_with_auto: fresh_bucket_of_an_old_clone(),
+}
+
+async fn fresh_folder() -> Vec<Fresh> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("not/yet/there");
-    let store = store::open(&Destination::folder(root.clone())).await.unwrap();
-    contract(store.clone(), true).await;
+    let store = store::open(&Destination::folder(&root)).await.unwrap();
+    let after = store.clone();
+    let afterwards = Box::pin(async move {
+        folder_afterwards(&root, after).await;
+        drop(dir);
+    });
+    vec![Fresh { store, atomic: true, afterwards }]
+}
 
+async fn folder_afterwards(root: &Path, store: Arc<dyn Store>) {
     // Nothing is left of what was deleted or aborted, and only the owner may look.
     let mode = |path: &str| std::fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("app"), mode("app/a")), (0o700, 0o700, 0o600));
-    let mut left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["app", "app_staging", "new"]);
 
@@ -311,8 +349,34 @@ async fn local_folder_keeps_the_contract() {
     assert_eq!(reader.bytes().await.unwrap_err().kind(), Kind::Archive);
 
     // A root that has gone is not an empty list.
-    std::fs::remove_dir_all(&root).unwrap();
+    std::fs::remove_dir_all(root).unwrap();
     assert!(store.list("").await.is_err());
+}
+
+async fn fresh_buckets() -> Vec<Fresh> {
+    let endpoint = endpoint().await;
+    let mut places = Vec::new();
+    for checksums in [S3Checksums::Auto, S3Checksums::Required, S3Checksums::Off] {
+        let options = S3Options { checksums, ..bucket(&endpoint).await };
+        let store = connect(&options, ADMIN);
+        let list = sdk(&endpoint).list_multipart_uploads().bucket(&options.bucket).prefix(&options.prefix);
+        let afterwards = Box::pin(async move {
+            let uploads = list.send().await.unwrap();
+            assert!(uploads.uploads().is_empty(), "{checksums:?}: {:?}", uploads.uploads());
+        });
+        places.push(Fresh { store, atomic: true, afterwards });
+    }
+    // Without a prefix.
+    let name = format!("store-{}", uuid::Uuid::new_v4().simple());
+    let store = connect(&bucket_named(&endpoint, &name).await, ADMIN);
+    places.push(Fresh { store, atomic: true, afterwards: Box::pin(async {}) });
+    places
+}
+
+async fn fresh_bucket_of_an_old_clone() -> Vec<Fresh> {
+    let old = old_clone().await.expect("the old S3 gateway");
+    let store = connect(&bucket(&old.endpoint).await, ADMIN);
+    vec![Fresh { store, atomic: false, afterwards: Box::pin(async move { drop(old) }) }]
 }
 
 #[tokio::test]
@@ -323,32 +387,6 @@ async fn a_root_that_is_a_file_is_named() {
         let e = LocalStore::open(&dir.path().join(root)).await.unwrap_err();
         assert!(e.one_line().contains("cannot create the folder"), "{e}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn s3_keeps_the_contract() {
-    let endpoint = endpoint().await;
-    for checksums in [S3Checksums::Auto, S3Checksums::Required, S3Checksums::Off] {
-        let options = S3Options { checksums, ..bucket(&endpoint).await };
-        contract(connect(&options, ADMIN), true).await;
-        let uploads = sdk(&endpoint)
-            .list_multipart_uploads()
-            .bucket(&options.bucket)
-            .prefix(&options.prefix)
-            .send()
-            .await
-            .unwrap();
-        assert!(uploads.uploads().is_empty(), "{checksums:?}: {:?}", uploads.uploads());
-    }
-    // Without a prefix.
-    let name = format!("store-{}", uuid::Uuid::new_v4().simple());
-    contract(connect(&bucket_named(&endpoint, &name).await, ADMIN), true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_old_clone_works_with_auto() {
-    let old = old_clone().await.expect("the old S3 gateway");
-    contract(connect(&bucket(&old.endpoint).await, ADMIN), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
