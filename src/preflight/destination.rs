@@ -1,0 +1,54 @@
+//! Whether the destination can do all that a backup asks of it.
+
+use super::{
+    answer::{Answer, Answered},
+    facts::{Facts, Reach},
+    question::Question,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    store::{self, Destination},
+};
+use async_trait::async_trait;
+
+pub(super) struct Usable;
+
+#[async_trait]
+impl Question for Usable {
+    fn name(&self) -> &'static str {
+        "destination"
+    }
+
+    async fn ask(&self, facts: &Facts<'_>) -> Answered {
+        let destination = &facts.config.destination;
+        if facts.reach == Reach::Look {
+            let seen = look_at(destination).await?;
+            return Ok(vec![Answer::skipped(format!("{seen}; not written to in a dry run"))]);
+        }
+        let store = store::open(destination).await?;
+        let warnings = store::probe(&*store, "").await?;
+        enough_space(destination)?;
+        let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
+        facts.store.learn(store);
+        Ok(std::iter::once(usable).chain(warnings.into_iter().map(Answer::warning)).collect())
+    }
+}
+
+/// Whether the destination answers, without writing to it.
+async fn look_at(destination: &Destination) -> Result<String> {
+    if destination.there().is_err() {
+        return Ok(format!("{} will be created", destination.label()));
+    }
+    let store = store::open(destination).await?;
+    store.list("savepoint-probe-").await?;
+    Ok(format!("{} can be listed", store.uri("")))
+}
+
+/// A local destination on a full disk is told now, not after an hour.
+fn enough_space(destination: &Destination) -> Result<()> {
+    if destination.free_space()?.is_some_and(|free| free < 64 << 20) {
+        return Err(Error::new(Kind::Refused, format!("{} has less than 64 MiB of free space", destination.label()))
+            .hint("free some space, or name another destination"));
+    }
+    Ok(())
+}
