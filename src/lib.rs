@@ -29,6 +29,7 @@ pub mod restore;
 pub mod scratch;
 pub mod secret;
 pub mod store;
+mod value;
 pub mod vault;
 pub mod verify;
 

@@ -2,18 +2,21 @@
 
 mod stored;
 
+pub(crate) use crate::value::flag;
+
 pub use stored::{Validated, diff, listing, prune, restore, show, verify};
 
 use crate::{
     archive::compression::{Compression, CompressionChoice, DEFAULT_GZIP_LEVEL, DEFAULT_ZSTD_LEVEL},
     backup::BackupConfig,
     cli::{BackupArgs, DestinationArgs, NotifyArgs, OutputArgs, ServerArgs},
-    error::{Error, Kind, Result},
+    error::Result,
     inventory::anomalies::Anomaly,
     notify::{NotifyConfig, NotifyOn, SlackConfig},
     postgres::conninfo::{self, Target},
     secret::Secret,
     store::{self, Destination, Given},
+    value::{choice, given, usage},
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
 use std::{
@@ -143,32 +146,6 @@ fn slack(raw: &NotifyArgs) -> Result<Option<SlackConfig>> {
     Ok(Some(SlackConfig { webhook_url: url.clone(), notify_on }))
 }
 
-fn usage(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message)
-}
-
-/// A value that is there: trimmed, not empty.
-fn given(text: Option<&String>) -> Option<&str> {
-    text.map(|t| t.trim()).filter(|t| !t.is_empty())
-}
-
-/// Reads a yes or no; empty is no.
-pub(crate) fn flag(name: &str, text: &str) -> Result<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "" | "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(usage(format!("option {name}: {text:?} is neither true nor false")).hint("use true or false")),
-    }
-}
-
-pub(crate) fn choice<T: clap::ValueEnum>(name: &str, text: &str) -> Result<T> {
-    T::from_str(text.trim(), true).map_err(|_| {
-        let names: Vec<String> =
-            T::value_variants().iter().filter_map(|v| v.to_possible_value().map(|p| p.get_name().to_owned())).collect();
-        usage(format!("option {name}: {text:?} is not known")).hint(format!("use one of {}", names.join(", ")))
-    })
-}
-
 fn number(name: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
     text.trim().parse().ok().filter(|n| range.contains(n)).ok_or_else(|| {
         usage(format!("option {name}: {text:?} is not a number from {} to {}", range.start(), range.end()))
@@ -294,7 +271,7 @@ fn destination(
         ("s3-storage-class", given(raw.s3_storage_class.as_ref())),
         ("s3-sse", given(raw.s3_sse.as_ref())),
         ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
-        ("s3-checksums", given(Some(&raw.s3_checksums))),
+        ("s3-checksums", Some(raw.s3_checksums.as_str())),
     ];
     let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let read_back = verify != VerifyLevel::None;
@@ -343,6 +320,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::{self, Command},
+        error::Kind,
         store::s3::S3Options,
     };
 

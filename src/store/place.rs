@@ -1,7 +1,10 @@
 //! A place for backups that is named and checked, but not yet opened; and what a backend must say of itself to be chosen.
 
 use super::Store;
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Result},
+    value::usage,
+};
 use async_trait::async_trait;
 use std::{
     fmt,
@@ -48,7 +51,7 @@ pub trait Place: Send + Sync + fmt::Debug {
     /// Whether it is there to be read, as far as that is known without asking a server.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] where [`Place::open`] would have to make it first.
+    /// [`crate::error::Kind::NotFound`] where [`Place::open`] would have to make it first.
     fn there(&self) -> Result<()> {
         Ok(())
     }
@@ -84,7 +87,7 @@ pub(super) struct Backend {
 pub struct Given<'a> {
     /// The address, without blanks around it.
     pub address: &'a str,
-    /// Options beside it by name, such as `s3-region`; none of them empty.
+    /// Options beside it by name, such as `s3-region`: those that were given.
     pub options: &'a [(&'static str, &'a str)],
     /// Where relative paths begin.
     pub base: &'a Path,
@@ -105,6 +108,6 @@ impl<'a> Given<'a> {
 
     /// The error for an address that cannot be.
     pub(super) fn refuse(&self, what: &str) -> Error {
-        Error::new(Kind::Usage, format!("option destination: {what}"))
+        usage(format!("option destination: {what}"))
     }
 }

@@ -1,9 +1,9 @@
 //! What can be said of a bucket: its address and options, and how they are checked.
 
 use crate::{
-    config::{choice, flag},
-    error::{Error, Kind, Result},
+    error::Result,
     store::place::Given,
+    value::{choice, flag, usage},
 };
 
 /// How the address of a bucket begins.
@@ -45,10 +45,6 @@ pub enum S3Checksums {
     Required,
     /// Only where S3 asks for one.
     Off,
-}
-
-fn usage(message: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, message)
 }
 
 impl S3Options {
