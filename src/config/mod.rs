@@ -54,7 +54,7 @@ pub struct Output {
 /// [`conninfo::parse`]), `GITHUB_*` and `PATH`.
 ///
 /// # Errors
-/// [`Kind::Usage`], naming the option and the cure, never a secret.
+/// [`crate::error::Kind::Usage`], naming the option and the cure, never a secret.
 pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let mut notices = Vec::new();
