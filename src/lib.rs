@@ -1,36 +1,84 @@
-//! savepoint takes a consistent backup of a PostgreSQL database, streams it to S3, restores what was stored into a
-//! throwaway server, and proves that every row is equal.
+//! savepoint takes a consistent backup of a PostgreSQL database, streams it to S3 or into a folder as a standard archive, restores what
+//! was stored into a throwaway server, and proves that every row is equal.
 //!
-//! The modules stand in the order in which the data flows: [`cli`] and [`config`] say what to do, [`postgres`] talks
-//! to the source, [`dump`] moves its rows into a [`store`] as a standard [`archive`], what lies there is the [`vault`], [`verify`] proves what was stored, [`backup`] orchestrates all of it, and [`report`] and [`notify`] tell people. [`app`]
-//! joins all of this to the command line.
+//! This is the library behind the command line; `docs/architecture.md` says how its rooms fit. A backup, its proof, and its restore beside
+//! what is there:
+//!
+//! ```no_run
+//! use savepoint::{
+//!     CancellationToken, Destination, Pick, Result, Target, backup, backup::BackupConfig, progress::Silent, report::Outcome, restore,
+//!     restore::{Place, RestoreConfig},
+//! };
+//! use std::sync::Arc;
+//!
+//! # async fn example() -> Result<()> {
+//! let source = Target::parse("postgresql://app:secret@db.example.com/app")?;
+//! let destination = Destination::parse("s3://backups/production")?;
+//!
+//! // Stored and, by a throwaway restore, proven. It needs pg_dump and the server's programs of the source's major.
+//! let config = BackupConfig::new(source.clone(), destination.clone());
+//! let report = backup::run(&config, Arc::new(Silent), CancellationToken::new()).await;
+//! assert_eq!(report.outcome, Outcome::Proven, "{:?}", report.failure);
+//!
+//! // Into a new database beside the one that is there.
+//! let pick = Pick::latest_of("app");
+//! let restore = RestoreConfig { place: Place::New("app_restored".into()), ..RestoreConfig::new(pick, destination, source) };
+//! let page = restore::run(&restore, Arc::new(Silent), CancellationToken::new()).await;
+//! assert_eq!(page.exit_code, 0, "{:?}", page.failure);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here prints or reads the environment: a [`progress::Progress`] is told of what happens. What a call did, also when it failed, is
+//! told by what it returns, and it cleans up behind itself, also when its token is cancelled.
 
-pub mod action;
-pub mod app;
-pub mod archive;
 pub mod backup;
-pub mod cli;
-pub mod clock;
-pub mod config;
 pub mod drill;
-pub mod dump;
-pub mod dumpfile;
 pub mod engine;
 pub mod error;
-pub mod init;
 pub mod inventory;
-pub mod notify;
-pub mod postgres;
-pub mod preflight;
 pub mod progress;
 pub mod prune;
 pub mod report;
 pub mod restore;
-pub mod scratch;
 pub mod secret;
 pub mod store;
 mod value;
 pub mod vault;
-pub mod verify;
 
+pub use archive::compression::{Compression, CompressionChoice};
 pub use error::{Error, Result};
+pub use postgres::conninfo::Target;
+pub use store::Destination;
+pub use tokio_util::sync::CancellationToken;
+pub use vault::Pick;
+
+// The command line and what the tests and benchmarks look into; no promise goes with it.
+#[doc(hidden)]
+pub mod action;
+#[doc(hidden)]
+pub mod app;
+#[doc(hidden)]
+pub mod archive;
+#[doc(hidden)]
+pub mod cli;
+#[doc(hidden)]
+pub mod clock;
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod dump;
+#[doc(hidden)]
+pub mod dumpfile;
+#[doc(hidden)]
+pub mod init;
+#[doc(hidden)]
+pub mod notify;
+#[doc(hidden)]
+pub mod postgres;
+#[doc(hidden)]
+pub mod preflight;
+#[doc(hidden)]
+pub mod scratch;
+#[doc(hidden)]
+pub mod verify;
