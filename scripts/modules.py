@@ -74,13 +74,18 @@ def defining(path):
 
 def depends(module, text):
     text = re.sub(r"pub(?:\([a-z]+\))? use [^;]+;", "", text)
-    found = set()
+    local = lambda path: path[0] in ("crate", "self", "super") or (*module, path[0]) in files
+    found, imported = set(), {}
     for tree in re.findall(r"\buse ([^;]+);", text):
-        found.update(absolute(p, module) for p in paths(tree) if p[0] in ("crate", "self", "super") or (*module, p[0]) in files)
+        for path in filter(local, paths(tree)):
+            found.add(absolute(path, module))
+            imported[path[-1]] = absolute(path, module)
     named = rf"(?<!:)\b((?:crate|self|super|{NAME})(?:::{NAME})+)"
     for path in re.findall(named, re.sub(r"\buse [^;]+;", "", text)):
         path = tuple(path.split("::"))
-        if path[0] in ("crate", "self", "super") or (*module, path[0]) in files:
+        if path[0] in imported:
+            found.add(imported[path[0]] + path[1:])
+        elif local(path):
             found.add(absolute(path, module))
     return {d for d in map(defining, found) if d is not None and d != module and d != ()}
 

@@ -5,7 +5,7 @@
 use crate::{
     cli::ActionArgs,
     error::{Error, Kind, Result, io},
-    report::{Report, page::Page},
+    report::{BackupReport, Page, Report},
     secret::Secret,
 };
 use percent_encoding::percent_decode_str;
@@ -133,6 +133,14 @@ pub fn annotation(level: &str, title: &str, message: &str, hint: Option<&str>) -
 
 /// The annotations of a report: what failed with its cure, and the warnings.
 pub fn annotations(report: &Report) -> String {
+    match report {
+        Report::Backup(report) => of_backup(report),
+        Report::Page(page) => of_page(page),
+        Report::Plan(_) | Report::Checks(_) => String::new(),
+    }
+}
+
+fn of_backup(report: &BackupReport) -> String {
     let mut out = String::new();
     if let Some(failure) = &report.failure {
         let title = format!("savepoint: {} failed", failure.phase);
@@ -160,8 +168,7 @@ pub fn annotations(report: &Report) -> String {
     out
 }
 
-/// The annotations of a page.
-pub fn page_annotations(page: &Page) -> String {
+fn of_page(page: &Page) -> String {
     let mut out = String::new();
     if let Some(failure) = &page.failure {
         let title = format!("savepoint: {} failed", failure.phase);
@@ -195,27 +202,6 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out.replace("##[", "## ["))
-}
-
-/// The step's outputs. A failed backup has only `verified` and `duration-seconds`.
-pub fn outputs(report: &Report) -> Vec<(&'static str, String)> {
-    let proven = report.outcome == crate::report::Outcome::Proven;
-    let mut outputs = vec![("verified", proven.to_string()), ("duration-seconds", format!("{:.1}", report.seconds))];
-    if let Some(backup) = &report.backup {
-        let (manifest, totals) = (&backup.manifest, &backup.manifest.totals);
-        outputs.extend([
-            ("backup-id", manifest.id.clone()),
-            ("uri", backup.uri.clone()),
-            ("manifest-uri", backup.manifest_uri.clone()),
-            ("tables", totals.tables.to_string()),
-            ("rows", totals.rows.to_string()),
-            ("bytes", totals.bytes.to_string()),
-            ("stored-bytes", totals.stored_bytes.to_string()),
-            ("postgres-version", manifest.source.server_version.clone()),
-            ("restore-command", report.restore_commands().join(" && ")),
-        ]);
-    }
-    outputs
 }
 
 /// Appends outputs to the file that `GITHUB_OUTPUT` names, each between lines of a random delimiter, so that no value
@@ -266,7 +252,14 @@ fn append(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli, report::fixture};
+    use crate::{
+        cli,
+        report::{
+            fixture,
+            render::{Renderer as _, terminal::Terminal},
+        },
+        vault::RunContext,
+    };
     use saphyr::{LoadableYamlNode, Yaml};
     use std::collections::BTreeMap;
 
@@ -328,13 +321,13 @@ mod tests {
     fn annotations_stay_one_line_each() {
         let text = annotation("error", "a: b, c", "100 %\r\n::warning::x", Some("do\nthis"));
         assert_eq!(text, "::error title=a%3A b%2C c::100 %25%0D%0A::warning::x%0Ahint: do%0Athis\n");
-        let report = annotations(&fixture::hostile());
+        let report = of_backup(&fixture::hostile());
         assert_eq!(report.lines().count(), 3, "{report}");
         assert!(report.starts_with("::error title=savepoint%3A compare failed::x%0A::error::owned"), "{report}");
         // A proof that failed without an error still has an annotation.
-        assert!(annotations(&fixture::proof_failed()).contains("3 rows fewer"));
-        assert_eq!(annotations(&fixture::proven()), "");
-        let anomalous = annotations(&fixture::anomalous());
+        assert!(of_backup(&fixture::proof_failed()).contains("3 rows fewer"));
+        assert_eq!(of_backup(&fixture::proven()), "");
+        let anomalous = of_backup(&fixture::anomalous());
         let levels: Vec<&str> = anomalous.lines().filter_map(|l| l.split(' ').next()).collect();
         assert_eq!(levels, ["::error", "::warning", "::warning"], "{anomalous}");
     }
@@ -346,7 +339,7 @@ mod tests {
         assert_eq!(safe, "ok\n  : :error::x\r: :stop-commands::y\u{85}\t: :z\na ## [error]b :: c\n");
         assert!(matches!(harmless("a :: b\n"), Cow::Borrowed(_)));
         for (_, report) in fixture::all() {
-            assert!(!harmless(&crate::report::terminal::backup(&report)).contains("##["));
+            assert!(!harmless(&Terminal.render(&report.into(), &RunContext::default())).contains("##["));
         }
     }
 
@@ -368,11 +361,11 @@ mod tests {
     fn outputs_are_those_of_the_action() {
         let declared: Vec<String> = metadata("outputs").into_keys().collect();
         assert_eq!(declared, OUTPUTS);
-        for (name, _) in outputs(&fixture::proven()) {
+        for (name, _) in fixture::proven().outputs() {
             assert!(OUTPUTS.contains(&name), "{name}");
         }
-        insta::assert_debug_snapshot!("outputs", outputs(&fixture::proven()));
-        assert_eq!(outputs(&fixture::failed())[0], ("verified", "false".to_owned()));
+        insta::assert_debug_snapshot!("outputs", fixture::proven().outputs());
+        assert_eq!(fixture::failed().outputs()[0], ("verified", "false".to_owned()));
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub struct BackupConfig {
 }
 
 impl BackupConfig {
+    /// Servers that it connects to.
+    pub fn targets(&self) -> Vec<&Target> {
+        std::iter::once(&self.source).chain(&self.verify_url).collect()
+    }
+
     /// The source as people read it: without its password, or with its host as a hash.
     pub fn source_label(&self) -> String {
         match self.redact_host {

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Kind, Result},
     postgres::connect::Session,
     progress::{Event, Progress},
-    report::Report,
+    report::BackupReport,
 };
 use dump::Taken;
 use ground::Ground;
@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LET_PASS: Duration = Duration::from_millis(500);
 
 /// Takes a backup, stores it and proves it. Never panics and always reports; cleans up behind itself, also when cancelled.
-pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Report {
+pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> BackupReport {
     let (started_at, begun) = (now(), Instant::now());
     let (recorder, traces) = (Recorder::new(progress.clone()), Traces::default());
     let worked = tokio::select! {

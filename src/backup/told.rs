@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     progress::{Phase, Progress},
     prune,
-    report::{Failure, Outcome, Pruned, Report},
+    report::{BackupReport, Failure, Outcome, Pruned},
     vault::Proof,
 };
 use std::time::Instant;
@@ -35,11 +35,11 @@ impl Ended {
         begun: Instant,
         progress: &dyn Progress,
         cancel: &CancellationToken,
-    ) -> Report {
+    ) -> BackupReport {
         let (failure, outcome) = (self.failure(config), self.outcome());
         let pruned = self.prune(config, outcome, progress, cancel).await;
         let Ended { kept, came_to, started_at, .. } = self;
-        Report {
+        BackupReport {
             outcome,
             database: config.source.dbname.clone(),
             source: config.source_label(),

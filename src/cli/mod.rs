@@ -650,8 +650,7 @@ impl ActionArgs {
         OfKindArgs { kind: self.check.backup.kind.kind.clone() }
     }
 
-    /// The inputs as options of another verb.
-    pub fn restore(&self) -> RestoreArgs {
+    fn restore(&self) -> RestoreArgs {
         let b = self.check.backup.clone();
         RestoreArgs {
             which: None,
@@ -669,8 +668,7 @@ impl ActionArgs {
         }
     }
 
-    /// The inputs as options of another verb.
-    pub fn verify(&self) -> VerifyArgs {
+    fn verify(&self) -> VerifyArgs {
         let b = self.check.backup.clone();
         VerifyArgs {
             which: None,
@@ -687,8 +685,7 @@ impl ActionArgs {
         }
     }
 
-    /// The inputs as options of another verb.
-    pub fn list(&self) -> ListArgs {
+    fn list(&self) -> ListArgs {
         let b = self.check.backup.clone();
         ListArgs {
             of_kind: self.of_kind(),
@@ -699,8 +696,7 @@ impl ActionArgs {
         }
     }
 
-    /// The inputs as options of another verb.
-    pub fn show(&self) -> ShowArgs {
+    fn show(&self) -> ShowArgs {
         let b = self.check.backup.clone();
         ShowArgs {
             which: None,
@@ -712,8 +708,7 @@ impl ActionArgs {
         }
     }
 
-    /// The inputs as options of another verb.
-    pub fn diff(&self) -> DiffArgs {
+    fn diff(&self) -> DiffArgs {
         let show = self.show();
         DiffArgs {
             which: None,
@@ -727,8 +722,7 @@ impl ActionArgs {
         }
     }
 
-    /// The inputs as options of another verb.
-    pub fn prune(&self) -> PruneArgs {
+    fn prune(&self) -> PruneArgs {
         let b = self.check.backup.clone();
         PruneArgs {
             of_kind: self.of_kind(),
@@ -740,6 +734,28 @@ impl ActionArgs {
             output: b.output,
         }
     }
+}
+
+/// The inputs as options of a verb.
+macro_rules! of_inputs {
+    ($($args:ty: $of:expr,)*) => {
+        $(impl From<&ActionArgs> for $args {
+            fn from(action: &ActionArgs) -> Self {
+                $of(action)
+            }
+        })*
+    };
+}
+
+of_inputs! {
+    BackupArgs: |action: &ActionArgs| action.check.backup.clone(),
+    CheckArgs: |action: &ActionArgs| action.check.clone(),
+    RestoreArgs: ActionArgs::restore,
+    VerifyArgs: ActionArgs::verify,
+    ListArgs: ActionArgs::list,
+    ShowArgs: ActionArgs::show,
+    DiffArgs: ActionArgs::diff,
+    PruneArgs: ActionArgs::prune,
 }
 
 /// Never fails, so that clap never has a reason to print the value.

@@ -12,7 +12,8 @@ use crate::{
     cli::{BackupArgs, DestinationArgs, NotifyArgs, OutputArgs, ServerArgs},
     error::Result,
     inventory::anomalies::Anomaly,
-    notify::{NotifyConfig, NotifyOn, SlackConfig},
+    notify as channels,
+    notify::Channels,
     postgres::conninfo::{self, Target},
     secret::Secret,
     store::{self, Destination, Given},
@@ -23,19 +24,6 @@ use std::{
     num::NonZeroU64,
     path::{Path, PathBuf},
 };
-
-/// What the options say, validated.
-#[derive(Clone, Debug)]
-pub struct Parsed {
-    /// What the backup needs.
-    pub config: BackupConfig,
-    /// Who is told.
-    pub notify: NotifyConfig,
-    /// How the result is shown.
-    pub output: Output,
-    /// What the user should know about the options.
-    pub notices: Vec<String>,
-}
 
 /// How the result is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +43,7 @@ pub struct Output {
 ///
 /// # Errors
 /// [`crate::error::Kind::Usage`], naming the option and the cure, never a secret.
-pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed> {
+pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Validated<BackupConfig>> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let mut notices = Vec::new();
     let output = Output { dry_run: flag("dry-run", &raw.dry.dry_run)?, ..output(&raw.output)? };
@@ -100,7 +88,7 @@ pub fn backup(raw: &BackupArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<
         prune: if flag("prune", &raw.take.prune)? { Some(stored::retention(&raw.policy)?) } else { None },
         context: context(&env),
     };
-    Ok(Parsed { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
 }
 
 fn output(raw: &OutputArgs) -> Result<Output> {
@@ -123,27 +111,11 @@ fn verify_url(
     Ok(Some(target))
 }
 
-fn notify(raw: &NotifyArgs) -> Result<NotifyConfig> {
-    let heartbeat = raw.heartbeat_url.clone().filter(|url| !url.expose().is_empty());
-    if let Some(url) = &heartbeat {
-        let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
-        if wrong || url.expose().contains(char::is_whitespace) || reqwest::Url::parse(url.expose()).is_err() {
-            return Err(usage("option heartbeat-url: not a URL (its value is not shown)")
-                .hint("copy the check's ping URL, such as https://hc-ping.com/…"));
-        }
-    }
-    Ok(NotifyConfig { slack: slack(raw)?, heartbeat })
-}
-
-fn slack(raw: &NotifyArgs) -> Result<Option<SlackConfig>> {
-    let notify_on = choice::<NotifyOn>("notify-on", &raw.notify_on)?;
-    let Some(url) = raw.slack_webhook_url.as_ref().filter(|url| !url.expose().is_empty()) else { return Ok(None) };
-    let wrong = !url.expose().starts_with("https://") && !url.expose().starts_with("http://");
-    if wrong || url.expose().contains(char::is_whitespace) {
-        return Err(usage("option slack-webhook-url: not a URL (its value is not shown)")
-            .hint("copy it from the Slack app's page \"Incoming Webhooks\": https://hooks.slack.com/services/…"));
-    }
-    Ok(Some(SlackConfig { webhook_url: url.clone(), notify_on }))
+fn notify(raw: &NotifyArgs) -> Result<Channels> {
+    let given = [("slack-webhook-url", &raw.slack_webhook_url), ("heartbeat-url", &raw.heartbeat_url)];
+    let set = |(name, value): (&'static str, &Option<Secret>)| Some((name, value.clone()?));
+    let secrets: Vec<_> = given.into_iter().filter_map(set).filter(|(_, s)| !s.expose().is_empty()).collect();
+    Channels::of(&channels::Given { secrets: &secrets, notify_on: choice("notify-on", &raw.notify_on)? })
 }
 
 fn number(name: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
@@ -324,7 +296,7 @@ mod tests {
         store::s3::S3Options,
     };
 
-    fn parsed_in(argv: &[&str], env: &[(&str, &str)]) -> Result<Parsed> {
+    fn parsed_in(argv: &[&str], env: &[(&str, &str)]) -> Result<Validated<BackupConfig>> {
         let argv = std::iter::once("savepoint").chain(argv.iter().copied()).map(Into::into).collect();
         let env = |key: &str| env.iter().find(|(k, _)| *k == key).map(|(_, v)| v.to_string());
         match cli::parse(argv, &env).expect("clap takes it") {
@@ -335,7 +307,7 @@ mod tests {
         }
     }
 
-    fn parsed(options: &[&str]) -> Result<Parsed> {
+    fn parsed(options: &[&str]) -> Result<Validated<BackupConfig>> {
         let mut argv = vec!["backup", "--database-url", "postgresql://u:s3cret@db/app"];
         if !options.iter().any(|o| o.starts_with("--destination")) {
             argv.extend(["--destination", "s3://bucket/pre/fix/"]);
@@ -350,7 +322,7 @@ mod tests {
         assert_eq!((p.config.jobs, p.config.kind, p.config.verify), (4, BackupKind::Manual, VerifyLevel::Content));
         assert_eq!(p.config.compression, CompressionChoice::Auto);
         assert!(p.config.filter.is_everything());
-        assert!(p.notify.slack.is_none() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
+        assert!(p.notify.is_empty() && p.config.verify_url.is_none() && p.config.scratch_dir.is_none());
         assert_eq!(p.output, Output::default());
         let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
         assert_eq!(format!("{:?}", p.config.destination), format!("{:?}", Destination::s3(expected)));

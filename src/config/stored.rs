@@ -12,7 +12,7 @@ use crate::{
     engine::Engine,
     error::Result,
     inventory::{DiffConfig, ListConfig, ShowConfig},
-    notify::NotifyConfig,
+    notify::Channels,
     postgres::conninfo,
     prune::{
         PruneConfig,
@@ -31,16 +31,23 @@ use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rf
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What the options of a verb say, validated.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Validated<T> {
     /// What the verb needs.
     pub config: T,
     /// Who is told.
-    pub notify: NotifyConfig,
+    pub notify: Channels,
     /// How the result is shown.
     pub output: Output,
     /// What the user should know about the options.
     pub notices: Vec<String>,
+}
+
+impl<T> Validated<T> {
+    /// The same for what a verb makes of it.
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Validated<U> {
+        Validated { config: to(self.config), notify: self.notify, output: self.output, notices: self.notices }
+    }
 }
 
 /// Validates the options of a restore.
@@ -164,7 +171,7 @@ pub fn listing(raw: &ListArgs, env: Env<'_>) -> Result<Validated<ListConfig>> {
         older_than: duration("older-than", older_than.as_ref())?,
         proof: given(proof.as_ref()).map(|text| choice("proof", text)).transpose()?,
     };
-    Ok(Validated { config, notify: NotifyConfig::default(), output: output(&raw.output)?, notices })
+    Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }
 
 /// Validates the options of `savepoint show`.
@@ -176,7 +183,7 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     // Its page names a command for other shells.
     let place = with_endpoint(&raw.destination, env);
     let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick };
-    Ok(Validated { config, notify: NotifyConfig::default(), output: output(&raw.output)?, notices })
+    Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }
 
 /// Validates the options of a comparison.
@@ -195,7 +202,7 @@ pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
     }
     let root = root.or(other_root);
     let config = DiffConfig { destination: stored_in(root, &one, &raw.destination, &base, &mut notices)?, one, other };
-    Ok(Validated { config, notify: NotifyConfig::default(), output: output(&raw.output)?, notices })
+    Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }
 
 /// Validates the options of a pruning.

@@ -1,15 +1,18 @@
 //! Reports for the tests of the renderers: one per way a run can end.
 
 use super::*;
-use crate::vault::{
-    Filter,
-    manifest::{File, Options, Source, Table, Totals},
-    proof::{Compared, ProofServer},
+use crate::{
+    report::page::Verdict,
+    vault::{
+        BackupKind, Filter, Manifest, Proof, RunContext, VerifyLevel,
+        manifest::{Extension, File, Options, Source, Table, TakenBy, Totals},
+        proof::{Compared, ProofServer},
+    },
 };
 use std::collections::BTreeMap;
 
 /// Every report with its name.
-pub fn all() -> Vec<(&'static str, Report)> {
+pub fn all() -> Vec<(&'static str, BackupReport)> {
     vec![
         ("proven", proven()),
         ("stored", stored()),
@@ -88,9 +91,9 @@ fn manifest() -> Manifest {
 }
 
 /// Stored and proven, in Actions.
-pub fn proven() -> Report {
+pub fn proven() -> BackupReport {
     let uri = "s3://backups/prod/app/2026/11/22/20261122T030000Z-snapshot-1a2b3c4/";
-    Report {
+    BackupReport {
         outcome: Outcome::Proven,
         database: "app".into(),
         source: "postgresql://backup@db.example.com:5432/app".into(),
@@ -155,8 +158,8 @@ pub fn proven() -> Report {
 }
 
 /// Stored in an S3 clone without a proof.
-pub fn stored() -> Report {
-    Report {
+pub fn stored() -> BackupReport {
+    BackupReport {
         outcome: Outcome::Stored,
         verify: VerifyLevel::None,
         proof: None,
@@ -168,8 +171,8 @@ pub fn stored() -> Report {
 }
 
 /// Stored and proven, but far less than the day before.
-pub fn anomalous() -> Report {
-    Report {
+pub fn anomalous() -> BackupReport {
+    BackupReport {
         anomalies: vec![
             "table public.orders is empty; it had 1,200,000 rows in 20261121T030000Z-snapshot-9f8e7d6".into(),
             "the backup is 76 % smaller: 412.0 MiB, it had 1.7 GiB in 20261121T030000Z-snapshot-9f8e7d6".into(),
@@ -180,7 +183,7 @@ pub fn anomalous() -> Report {
 }
 
 /// Stored in a folder, and the restored copy differs.
-pub fn proof_failed() -> Report {
+pub fn proof_failed() -> BackupReport {
     let mut report = proven();
     report.outcome = Outcome::ProofFailed;
     report.context = RunContext::default();
@@ -199,7 +202,7 @@ pub fn proof_failed() -> Report {
 }
 
 /// Stored and proven, but old backups could not be deleted.
-pub fn not_pruned() -> Report {
+pub fn not_pruned() -> BackupReport {
     let pruned = Pruned {
         deleted: 1,
         kept: 31,
@@ -208,12 +211,12 @@ pub fn not_pruned() -> Report {
         hint: Some("allow s3:DeleteObject on arn:aws:s3:::backups/prod/*".into()),
         ..Pruned::default()
     };
-    Report { pruned: Some(pruned), ..proven() }
+    BackupReport { pruned: Some(pruned), ..proven() }
 }
 
 /// Refused before anything was written.
-pub fn failed() -> Report {
-    Report {
+pub fn failed() -> BackupReport {
+    BackupReport {
         outcome: Outcome::Failed,
         backup: None,
         proof: None,
@@ -230,7 +233,7 @@ pub fn failed() -> Report {
 }
 
 /// Strings from a database that try to be something else.
-pub fn hostile() -> Report {
+pub fn hostile() -> BackupReport {
     const BAD: &str =
         "x\n::error::owned\r\n## <b>`hi`</b> | <!channel> @all [a](http://e) ##[group]z \u{1b}[2J ``` $(id)'";
     let mut report = proof_failed();
@@ -299,5 +302,23 @@ pub fn plan() -> PlanReport {
             check("disk", Status::Warning, "1.0 GiB free", Some("set scratch-dir")),
             check("store", Status::Skipped, "not asked", None),
         ],
+    }
+}
+
+/// Of a verb that found differences, with hostile names.
+pub fn page() -> Page {
+    Page {
+        verdict: Verdict::Doubtful,
+        facts: vec![("backup", "20261122T030000Z-manual-1a2b3c4".into()), ("size", "1.0 MiB".into())],
+        tables: vec![super::page::Table {
+            title: "tables".into(),
+            columns: vec![("rows", true), ("table", false)],
+            rows: vec![vec!["1,000".into(), "public.or\u{1b}ders|x".into()], vec!["7".into(), "::error::x".into()]],
+            whole: false,
+        }],
+        lists: vec![("differences", (0..7).map(|n| format!("table t{n}: <b> differs")).collect()), ("none", vec![])],
+        commands: vec![("restore without us", vec!["pg_restore -d \"$TARGET\" ./archive".into()])],
+        warnings: vec!["that was close".into()],
+        ..Page::new("verify", "app: restored, but it differs")
     }
 }

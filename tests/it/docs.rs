@@ -107,8 +107,12 @@ fn readme_examples_are_accepted_together() -> Result {
     let Command::Action(action) = command else { anyhow::bail!("not the action") };
     let parsed = config::backup(&action.check.backup, &env)?;
     // Only what really arrived shows that names and values were read.
-    ensure!(parsed.config.jobs != 4 && parsed.notify.slack.is_some() && parsed.config.verify_url.is_some());
-    ensure!(parsed.notify.heartbeat.is_some() && parsed.config.prune.is_some() && parsed.config.max_rate.is_some());
+    ensure!(parsed.config.jobs != 4 && parsed.config.verify_url.is_some());
+    ensure!(
+        parsed.notify.names() == ["Slack", "the heartbeat's monitor"]
+            && parsed.config.prune.is_some()
+            && parsed.config.max_rate.is_some()
+    );
     Ok(())
 }
 
@@ -148,12 +152,12 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                 cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
             let Command::Action(action) = command else { anyhow::bail!("not the action") };
             let accepted = match verb {
-                "restore" => config::restore(&action.restore(), &env).map(drop),
-                "verify" => config::verify(&action.verify(), &env).map(drop),
-                "list" => config::listing(&action.list(), &env).map(drop),
-                "show" => config::show(&action.show(), &env).map(drop),
-                "diff" => config::diff(&action.diff(), &env).map(drop),
-                _ => config::prune(&action.prune(), &env).map(drop),
+                "restore" => config::restore(&(&*action).into(), &env).map(drop),
+                "verify" => config::verify(&(&*action).into(), &env).map(drop),
+                "list" => config::listing(&(&*action).into(), &env).map(drop),
+                "show" => config::show(&(&*action).into(), &env).map(drop),
+                "diff" => config::diff(&(&*action).into(), &env).map(drop),
+                _ => config::prune(&(&*action).into(), &env).map(drop),
             };
             accepted.with_context(|| format!("{verb} with README's example for {name}"))?;
         }

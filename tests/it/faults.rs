@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use savepoint::{
     progress::{Event, Phase, Progress},
-    report::{Outcome, Report},
+    report::{BackupReport, Outcome},
 };
 use std::{
     path::PathBuf,
@@ -117,7 +117,7 @@ impl Progress for Meddler {
     }
 }
 
-async fn meddled(db: &str, sql: &'static str) -> Result<Report> {
+async fn meddled(db: &str, sql: &'static str) -> Result<BackupReport> {
     let server = pg::server(MAJOR).await?;
     server.create_db(db, "").await?;
     server

@@ -16,6 +16,7 @@ use savepoint::{
     backup::BackupConfig,
     engine::Engine,
     progress::{Event, Phase, Progress},
+    report::render::{Renderer as _, terminal::Terminal},
     restore::{Owners, Place, RestoreConfig},
     store::Destination,
     vault::{Filter, Pick, RunContext, VerifyLevel, Which},
@@ -692,9 +693,10 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
     let page = savepoint::restore::run(&config, meddler.clone(), tokio_util::sync::CancellationToken::new()).await;
     ensure!(*meddler.done.lock().unwrap(), "the row was not deleted: {page:#?}");
     ensure!(page.exit_code == 3, "{page:#?}");
-    let text = page.terminal();
+    let outputs = page.outputs.clone();
+    let text = Terminal.render(&page.into(), &Default::default());
     ensure!(text.contains("table public.orders: 1 row fewer, content differs"), "{text}");
-    ensure!(page.outputs.contains(&("verified", "false".to_owned())), "{:?}", page.outputs);
+    ensure!(outputs.contains(&("verified", "false".to_owned())), "{outputs:?}");
     ensure!(server.psql(db, "SELECT count(*) FROM newer").await? == "0", "the old one was replaced");
     let mark = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'it_unequal_new'";
     ensure!(server.psql("postgres", mark).await?.contains("not equal"));

@@ -1,13 +1,37 @@
 //! The `--json` contract: one object on standard output. Fields are only ever added.
 
-use super::{Check, PlanReport, Report, Status};
+use super::renderer::Renderer;
+use crate::{
+    report::{BackupReport, Check, Page, PlanReport, Report, Status},
+    vault::RunContext,
+};
 use serde_json::{Map, Value, json};
 
+/// Renders for programs.
+#[derive(Debug)]
+pub struct Json;
+
+impl Renderer for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn render(&self, report: &Report, _context: &RunContext) -> String {
+        let object = match report {
+            Report::Backup(report) => backup(report),
+            Report::Plan(plan) => self::plan(plan),
+            Report::Checks(checks) => self::checks(&checks.0),
+            Report::Page(page) => self::page(page),
+        };
+        format!("{object:#}\n")
+    }
+}
+
 /// The version of the contract.
-pub const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// A backup's result. The manifest itself lies in the store; its totals stand here.
-pub fn backup(report: &Report) -> Value {
+fn backup(report: &BackupReport) -> Value {
     let backup = report.backup.as_ref().map(|b| {
         let m = &b.manifest;
         json!({
@@ -37,14 +61,26 @@ pub fn backup(report: &Report) -> Value {
 }
 
 /// A plan.
-pub fn plan(plan: &PlanReport) -> Value {
+fn plan(plan: &PlanReport) -> Value {
     json!({ "format": FORMAT, "command": "plan", "plan": plan })
 }
 
 /// The preflight questions.
-pub fn checks(checks: &[Check]) -> Value {
+fn checks(checks: &[Check]) -> Value {
     let ok = checks.iter().all(|c| c.status != Status::Failed);
     json!({ "format": FORMAT, "command": "check", "ok": ok, "checks": checks })
+}
+
+/// Any other verb.
+fn page(page: &Page) -> Value {
+    let mut object = json!({
+        "format": FORMAT, "command": page.verb, "exit_code": page.exit_code, "failure": page.failure,
+        "warnings": page.warnings, "notices": page.notices,
+    });
+    if let (Some(all), Value::Object(own)) = (object.as_object_mut(), &page.json) {
+        all.extend(own.clone());
+    }
+    object
 }
 
 /// A failure before there was a report, such as wrong options.
@@ -57,7 +93,7 @@ pub fn error(verb: &str, error: &crate::Error) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture;
+    use crate::report::fixture;
 
     #[test]
     fn the_contract() {

@@ -1,26 +1,45 @@
 //! The step summary of a GitHub Actions run: Markdown.
 
 use super::{
-    Check, PlanReport, Report, Status,
-    format::{bytes, clean, count, counted, seconds},
+    renderer::{LINES, Renderer},
     terminal,
+};
+use crate::{
+    report::{
+        BackupReport, Checks, Failure, Page, PlanReport, Report,
+        format::{bytes, clean, count, counted, seconds},
+        page::Table,
+    },
+    vault::RunContext,
 };
 use std::fmt::Write as _;
 
-/// The largest tables that are worth a line.
-const TABLES: usize = 10;
-/// As many lines of a list as a page is good for.
-const LIST: usize = 50;
+/// Renders for the step summary.
+#[derive(Debug)]
+pub struct Summary;
 
-/// A backup's result as Markdown.
-pub fn backup(report: &Report) -> String {
-    let mut out = format!("## {} {}\n\n", report.sign(), escape(&report.headline()));
-    if let Some(failure) = &report.failure {
-        let _ = writeln!(out, "**Error in {}:** {}\n", escape(&failure.phase), escape(&failure.message));
-        if let Some(hint) = &failure.hint {
-            let _ = writeln!(out, "**Hint:** {}\n", escape(hint));
+impl Renderer for Summary {
+    fn name(&self) -> &'static str {
+        "summary"
+    }
+
+    fn render(&self, report: &Report, _context: &RunContext) -> String {
+        match report {
+            Report::Backup(report) => backup(report),
+            Report::Plan(plan) => self::plan(plan),
+            Report::Checks(checks) => self::checks(checks),
+            Report::Page(page) => self::page(page),
         }
     }
+}
+
+/// The largest tables that are worth a line.
+const TABLES: usize = 10;
+
+/// A backup's result as Markdown.
+fn backup(report: &BackupReport) -> String {
+    let mut out = format!("## {} {}\n\n", report.sign(), escape(&report.headline()));
+    out.extend(report.failure.as_ref().map(failed));
     out.push_str("| | |\n|---|---|\n");
     for (name, value) in report.facts() {
         let _ = writeln!(out, "| {name} | {} |", escape(&value));
@@ -65,19 +84,83 @@ pub fn backup(report: &Report) -> String {
 }
 
 /// A plan as Markdown.
-pub fn plan(plan: &PlanReport) -> String {
-    let title = escape(&format!("{}: plan of a backup, nothing touched", plan.database));
+fn plan(plan: &PlanReport) -> String {
+    let title = escape(&plan.headline());
     format!("## {title}\n\n{}", block("text", &terminal::plan(plan)))
 }
 
 /// The preflight questions as Markdown.
-pub fn checks(checks: &[Check]) -> String {
-    let failed = checks.iter().filter(|c| c.status == Status::Failed).count();
-    let title = match failed {
-        0 => "✅ savepoint check: ready for a backup".to_owned(),
-        n => format!("❌ savepoint check: {} failed", counted(n as u64, "check")),
-    };
-    format!("## {title}\n\n{}", block("text", &terminal::checks(checks)))
+fn checks(checks: &Checks) -> String {
+    let sign = if checks.failed() == 0 { "✅" } else { "❌" };
+    format!("## {sign} {}\n\n{}", checks.headline(), block("text", &terminal::checks(&checks.0)))
+}
+
+/// Any other verb as Markdown.
+fn page(page: &Page) -> String {
+    let sign = page.verdict.sign();
+    let headline = if page.headline.is_empty() { format!("savepoint {}", page.verb) } else { page.headline.clone() };
+    let mut out = format!("## {sign} {}\n\n", escape(&headline));
+    out.extend(page.failure.as_ref().map(failed));
+    if !page.facts.is_empty() {
+        out.push_str("| | |\n|---|---|\n");
+        for (name, value) in &page.facts {
+            let _ = writeln!(out, "| {} | {} |", escape(name), escape(value));
+        }
+    }
+    for table in page.tables.iter().filter(|t| !t.rows.is_empty()) {
+        rows(&mut out, table);
+    }
+    for (title, items) in &page.lists {
+        list(&mut out, &escape(&capitalised(title)), items);
+    }
+    list(&mut out, "Warnings", &page.warnings);
+    list(&mut out, "Notices", &page.notices);
+    for (title, commands) in page.commands.iter().filter(|(_, commands)| !commands.is_empty()) {
+        let code = block("sh", &commands.join("\n"));
+        let _ = write!(out, "\n<details><summary>{}</summary>\n\n{code}\n</details>\n", escape(title));
+    }
+    out
+}
+
+/// A table as Markdown.
+fn rows(out: &mut String, table: &Table) {
+    if !table.title.is_empty() {
+        let _ = write!(out, "\n**{}**\n", escape(&table.title));
+    }
+    let names: Vec<&str> = table.columns.iter().map(|(name, _)| *name).collect();
+    let rules: Vec<&str> = table.columns.iter().map(|(_, number)| if *number { "---:" } else { "---" }).collect();
+    let _ = write!(out, "\n| {} |\n|{}|\n", names.join(" | "), rules.join("|"));
+    for row in table.rows.iter().take(LINES) {
+        let cells: Vec<String> = row.iter().map(|cell| escape(cell)).collect();
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+    if table.rows.len() > LINES {
+        out.push('\n');
+    }
+    more(out, table.rows.len(), "");
+}
+
+fn capitalised(title: &str) -> String {
+    let mut title = title.to_owned();
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    title
+}
+
+/// What failed, with its cure.
+fn failed(failure: &Failure) -> String {
+    let mut out = format!("**Error in {}:** {}\n\n", escape(&failure.phase), escape(&failure.message));
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(out, "**Hint:** {}\n", escape(hint));
+    }
+    out
+}
+
+fn more(out: &mut String, length: usize, indent: &str) {
+    if length > LINES {
+        let _ = writeln!(out, "{indent}… and {} more", count((length - LINES) as u64));
+    }
 }
 
 fn list(out: &mut String, title: &str, items: &[String]) {
@@ -85,12 +168,10 @@ fn list(out: &mut String, title: &str, items: &[String]) {
         return;
     }
     let _ = writeln!(out, "\n**{title}**\n");
-    for item in items.iter().take(LIST) {
+    for item in items.iter().take(LINES) {
         let _ = writeln!(out, "- {}", escape(item));
     }
-    if items.len() > LIST {
-        let _ = writeln!(out, "- … and {} more", count((items.len() - LIST) as u64));
-    }
+    more(out, items.len(), "- ");
 }
 
 /// Text that stays text in Markdown: one line, and each character that could begin markup, a mention or a link as a
@@ -121,7 +202,8 @@ pub(super) fn block(language: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture, *};
+    use super::*;
+    use crate::report::fixture;
 
     #[test]
     fn results_as_people_see_them() {
@@ -135,7 +217,7 @@ mod tests {
     #[test]
     fn plan_and_checks() {
         let plan = fixture::plan();
-        insta::assert_snapshot!("summary_checks", checks(&plan.checks));
+        insta::assert_snapshot!("summary_checks", checks(&Checks(plan.checks.clone())));
         assert!(super::plan(&plan).contains("```text\n"));
     }
 

@@ -1,17 +1,37 @@
 //! What a person reads at the end of a run: plain aligned text.
 
-use super::{
-    Check, PlanReport, Report, Status,
-    format::{bytes, clean, count, counted, seconds},
+use super::renderer::{LINES, Renderer};
+use crate::{
+    report::{
+        BackupReport, Check, Failure, Page, PlanReport, Report, Status,
+        format::{bytes, clean, count, counted, seconds},
+        page::Table,
+    },
+    vault::{RunContext, manifest::TakenBy},
 };
-use crate::vault::manifest::TakenBy;
 use std::fmt::Write as _;
 
-/// As many lines of a list as a terminal is good for.
-const LIST: usize = 50;
+/// Renders for a terminal.
+#[derive(Debug)]
+pub struct Terminal;
+
+impl Renderer for Terminal {
+    fn name(&self) -> &'static str {
+        "terminal"
+    }
+
+    fn render(&self, report: &Report, _context: &RunContext) -> String {
+        match report {
+            Report::Backup(report) => backup(report),
+            Report::Plan(plan) => self::plan(plan),
+            Report::Checks(checks) => self::checks(&checks.0),
+            Report::Page(page) => self::page(page),
+        }
+    }
+}
 
 /// A backup's result: headline, facts, time per phase, proof, differences, and how to restore without this program.
-pub fn backup(report: &Report) -> String {
+fn backup(report: &BackupReport) -> String {
     let mut out = format!("{}\n\n", report.headline());
     for (name, value) in report.facts() {
         line(&mut out, name, &value);
@@ -44,8 +64,8 @@ pub fn backup(report: &Report) -> String {
 }
 
 /// A plan: what would be taken, by which tools, and what stands in the way.
-pub fn plan(plan: &PlanReport) -> String {
-    let mut out = format!("{}: plan of a backup, nothing touched\n\n", clean(&plan.database));
+pub(super) fn plan(plan: &PlanReport) -> String {
+    let mut out = format!("{}\n\n", clean(&plan.headline()));
     let total: u64 = plan.tables.iter().map(|t| t.bytes).sum();
     line(&mut out, "source", &format!("{}, PostgreSQL {}", plan.source, plan.server_version));
     line(&mut out, "to", &plan.uri);
@@ -60,7 +80,7 @@ pub fn plan(plan: &PlanReport) -> String {
     }
     if !plan.tables.is_empty() {
         out.push_str("\n        size  rows (estimate)  pieces  table\n");
-        for table in plan.tables.iter().take(LIST) {
+        for table in plan.tables.iter().take(LINES) {
             let rows = u64::try_from(table.rows_estimate).map_or_else(|_| "unknown".into(), count);
             let by = if table.taken_by == TakenBy::PgDump { " (by pg_dump)" } else { "" };
             let name = format!("{}.{}", table.schema, table.name);
@@ -79,7 +99,7 @@ pub fn plan(plan: &PlanReport) -> String {
 }
 
 /// A line per preflight question, the cure under each that failed.
-pub fn checks(checks: &[Check]) -> String {
+pub(super) fn checks(checks: &[Check]) -> String {
     let width = checks.iter().map(|c| c.name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for check in checks {
@@ -97,14 +117,83 @@ pub fn checks(checks: &[Check]) -> String {
     out
 }
 
+/// Any other verb.
+fn page(page: &Page) -> String {
+    let mut out = String::new();
+    if !page.headline.is_empty() {
+        let _ = writeln!(out, "{}", clean(&page.headline));
+    }
+    if !out.is_empty() && !page.facts.is_empty() {
+        out.push('\n');
+    }
+    let width = page.facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(11);
+    for (name, value) in &page.facts {
+        let _ = writeln!(out, "  {name:<width$}  {}", clean(value));
+    }
+    for table in &page.tables {
+        out.push_str(&aligned(table));
+    }
+    for (title, items) in &page.lists {
+        list(&mut out, title, items);
+    }
+    list(&mut out, "warnings", &page.warnings);
+    for (title, commands) in page.commands.iter().filter(|(_, commands)| !commands.is_empty()) {
+        let _ = writeln!(out, "\n{title}:");
+        for command in commands {
+            let _ = writeln!(out, "  {}", clean(command));
+        }
+    }
+    out
+}
+
+fn aligned(table: &Table) -> String {
+    if table.rows.is_empty() {
+        return String::new();
+    }
+    let shown = if table.whole { table.rows.len() } else { table.rows.len().min(LINES) };
+    let cells: Vec<Vec<String>> =
+        table.rows.iter().take(shown).map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect()).collect();
+    let width = |n: usize| {
+        let header = table.columns.get(n).map_or(0, |(name, _)| name.chars().count());
+        cells.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0).max(header)
+    };
+    let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();
+    let mut out = String::from("\n");
+    if !table.title.is_empty() {
+        let _ = writeln!(out, "{}:", clean(&table.title));
+    }
+    let header: Vec<String> = table.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    for row in std::iter::once(&header).chain(&cells) {
+        let mut line = String::from(" ");
+        for ((cell, width), (_, number)) in row.iter().zip(&widths).zip(&table.columns) {
+            let _ = if *number { write!(line, " {cell:>width$} ") } else { write!(line, " {cell:<width$} ") };
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    if shown < table.rows.len() {
+        more(&mut out, table.rows.len());
+    }
+    out
+}
+
 /// Why a run failed, with its cure: for stderr, so that it is seen when stdout goes to a file. Empty for a run that did not fail.
 pub fn failure(report: &Report) -> String {
+    match report {
+        Report::Backup(report) => failed_backup(report),
+        Report::Page(page) => page.failure.as_ref().map(failed).unwrap_or_default(),
+        Report::Plan(_) | Report::Checks(_) => String::new(),
+    }
+}
+
+fn failed(failure: &Failure) -> String {
+    let hint = failure.hint.as_ref().map(|h| format!("  hint: {}\n", clean(h))).unwrap_or_default();
+    format!("error in {}: {}\n{hint}", clean(&failure.phase), clean(&failure.message))
+}
+
+fn failed_backup(report: &BackupReport) -> String {
     let mut out = String::new();
     if let Some(failure) = &report.failure {
-        let _ = writeln!(out, "error in {}: {}", clean(&failure.phase), clean(&failure.message));
-        if let Some(hint) = &failure.hint {
-            let _ = writeln!(out, "  hint: {}", clean(hint));
-        }
+        out = failed(failure);
     } else if let Some(proof) = report.proof.as_ref().filter(|p| !p.passed) {
         let first = proof.differences.first().map(String::as_str).unwrap_or_default();
         let more = match proof.differences.len() {
@@ -138,26 +227,27 @@ fn list(out: &mut String, title: &str, items: &[String]) {
         return;
     }
     let _ = writeln!(out, "\n{title}:");
-    for item in items.iter().take(LIST) {
+    for item in items.iter().take(LINES) {
         let _ = writeln!(out, "  - {}", clean(item));
     }
     more(out, items.len());
 }
 
 fn more(out: &mut String, length: usize) {
-    if length > LIST {
-        let _ = writeln!(out, "  … and {} more", count((length - LIST) as u64));
+    if length > LINES {
+        let _ = writeln!(out, "  … and {} more", count((length - LINES) as u64));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture;
+    use super::*;
+    use crate::report::fixture;
 
     #[test]
     fn results_as_people_see_them() {
         for (name, report) in fixture::all() {
-            let text = super::backup(&report);
+            let text = backup(&report);
             assert!(!text.lines().any(|l| l.trim_start().starts_with("::")), "{text}");
             insta::assert_snapshot!(format!("terminal_{name}"), text);
         }
@@ -165,7 +255,7 @@ mod tests {
 
     #[test]
     fn plan_and_checks_as_people_see_them() {
-        insta::assert_snapshot!("terminal_plan", super::plan(&fixture::plan()));
+        insta::assert_snapshot!("terminal_plan", plan(&fixture::plan()));
     }
 
     #[test]
@@ -174,7 +264,17 @@ mod tests {
         if let Some(proof) = &mut report.proof {
             proof.differences = (0..1060).map(|i| format!("table t{i}")).collect();
         }
-        let text = super::backup(&report);
+        let text = backup(&report);
         assert!(text.contains("  - table t49\n  … and 1,010 more\n"), "{text}");
+    }
+
+    #[test]
+    fn a_table_that_was_asked_for_is_shown_whole() {
+        let mut list = Page::new("list", "");
+        let rows = (0..60).map(|n| vec![n.to_string()]).collect();
+        list.tables = vec![Table { title: String::new(), columns: vec![("n", true)], rows, whole: true }];
+        assert_eq!(page(&list).lines().filter(|l| !l.is_empty()).count(), 61);
+        list.tables[0].whole = false;
+        assert!(page(&list).ends_with("  … and 10 more\n"), "{}", page(&list));
     }
 }

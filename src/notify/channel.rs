@@ -1,0 +1,93 @@
+//! What a channel is.
+
+use crate::{
+    error::Result,
+    report::{Check, Report, render::terminal},
+    secret::Secret,
+    vault::RunContext,
+};
+use async_trait::async_trait;
+use std::fmt;
+
+/// Which runs are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum NotifyOn {
+    /// Each run.
+    #[default]
+    Always,
+    /// Only runs that failed.
+    Failure,
+    /// Only runs that did not fail.
+    Success,
+}
+
+impl NotifyOn {
+    /// Whether a run that ended so is told.
+    pub fn wants(self, failed: bool) -> bool {
+        match self {
+            NotifyOn::Always => true,
+            NotifyOn::Failure => failed,
+            NotifyOn::Success => !failed,
+        }
+    }
+}
+
+/// What was given for the channels; each takes what is its own.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// Addresses and tokens by the names of their options; none of them empty.
+    pub secrets: &'a [(&'static str, Secret)],
+    /// Which runs are told.
+    pub notify_on: NotifyOn,
+}
+
+impl Given<'_> {
+    /// A secret option's value.
+    pub(super) fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.iter().find(|(n, _)| *n == name).map(|(_, secret)| secret)
+    }
+}
+
+/// A run that has ended, as a channel tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What there is to tell.
+    pub report: &'a Report,
+    /// Where the run comes from.
+    pub context: &'a RunContext,
+    /// Nothing was done: what is waited for has not come.
+    pub dry_run: bool,
+}
+
+impl Told<'_> {
+    /// Whether the run failed.
+    pub fn failed(&self) -> bool {
+        self.report.exit_code() != 0
+    }
+
+    /// How it ended, as plain text: the headline, and what failed with its cure.
+    pub fn text(&self) -> String {
+        self.report.headline() + "\n" + &terminal::failure(self.report)
+    }
+}
+
+/// Somebody who is told of runs. Each is a file, a line in [`super::CHANNELS`], and passes the contract of `notify::tests`.
+#[async_trait]
+pub trait Channel: Send + Sync + fmt::Debug {
+    /// Who it is, as warnings name it: `Slack`.
+    fn name(&self) -> &'static str;
+
+    /// A run begins that does what it says. Returns at once: what there is to tell is told beside the work.
+    fn begin(&mut self) {}
+
+    /// It has ended. Returns within a time of the channel's own.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Notify`] when that was not taken; never holds a secret.
+    async fn end(&mut self, told: &Told<'_>) -> Result<()>;
+
+    /// For `savepoint check`: whether messages about `database` would arrive, with `post` by posting one; `None` where that cannot be asked.
+    async fn check(&self, _post: bool, _database: &str) -> Option<Check> {
+        None
+    }
+}

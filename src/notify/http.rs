@@ -1,0 +1,68 @@
+//! Requests to those who are told, asked again where that may help.
+
+use crate::{
+    error::{Error, Kind, Result},
+    report::format::clip,
+};
+use reqwest::{Client, RequestBuilder, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use std::time::Duration;
+
+/// The longest that a `Retry-After` is obeyed.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Requests per message.
+const ATTEMPTS: u32 = 3;
+/// The first wait after a server's error; doubled each time.
+const WAIT: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
+
+/// Status, `Retry-After`, and the beginning of the answer.
+pub(super) type Answer = (StatusCode, Option<Duration>, String);
+
+/// Asks again on 429 and 5xx, and on a connection that fails.
+pub(super) async fn retried<F: Future<Output = Result<Answer>>>(
+    attempt: impl Fn() -> F,
+    refused: impl Fn(StatusCode, &str) -> Error,
+) -> Result<()> {
+    let mut tried = 1;
+    loop {
+        let (error, pause) = match attempt().await {
+            Ok((status, ..)) if status.is_success() => return Ok(()),
+            Ok((status, retry_after, body)) => {
+                let error = refused(status, &body);
+                if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+                    return Err(error);
+                }
+                (error, retry_after)
+            }
+            Err(error) => (error, None),
+        };
+        if tried == ATTEMPTS {
+            return Err(error.context(format!("{ATTEMPTS} attempts")));
+        }
+        tokio::time::sleep(pause.unwrap_or(WAIT * 2_u32.pow(tried - 1)).min(LONGEST_WAIT)).await;
+        tried += 1;
+    }
+}
+
+/// One request, which takes at most `limit`, connection included.
+pub(super) async fn send(
+    failure: &str,
+    hint: &str,
+    limit: Duration,
+    request: impl FnOnce(Client) -> RequestBuilder,
+) -> Result<Answer> {
+    // reqwest's errors print the URL, which is the secret.
+    let failed = |e: reqwest::Error| Error::new(Kind::Notify, failure).because(e.without_url()).hint(hint);
+    // Built for each request: a message is rare. A redirect would carry the report to an unknown place.
+    let client = Client::builder().timeout(limit).redirect(Policy::none()).build().map_err(failed)?;
+    let response = request(client).send().await.map_err(failed)?;
+    let status = response.status();
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let text = response.text().await.unwrap_or_default();
+    Ok((status, seconds.map(Duration::from_secs), clip(&text, 100)))
+}
+
+/// Whether a text may be the address of a web server.
+pub(super) fn is_web_address(text: &str) -> bool {
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    web && !text.contains(char::is_whitespace)
+}

@@ -1,0 +1,281 @@
+//! What a run of `savepoint backup` has to tell.
+
+use super::{Failure, format};
+use crate::vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel};
+use format::{bytes, count, counted, seconds, shell_word};
+use serde::Serialize;
+
+/// How a backup ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Stored, and its proof passed.
+    Proven,
+    /// Stored; no proof was asked for (`verify: none`).
+    Stored,
+    /// Stored, but its proof failed or could not be finished.
+    ProofFailed,
+    /// Nothing was stored.
+    Failed,
+}
+
+/// A stored backup and its addresses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredBackup {
+    /// Address of the backup's folder.
+    pub uri: String,
+    /// Address of `manifest.json`.
+    pub manifest_uri: String,
+    /// Address of the proof record, when there is one.
+    pub proof_uri: Option<String>,
+    /// The manifest as stored.
+    pub manifest: Manifest,
+}
+
+/// What a pruning behind a backup did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Backups that are gone.
+    pub deleted: u64,
+    /// Backups of the database and kind that are there.
+    pub kept: u64,
+    /// Bytes.
+    pub freed_bytes: u64,
+    /// Leftovers of broken-off runs that were removed.
+    pub swept: u64,
+    /// What was kept although the rule does not say so.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The cure.
+    pub hint: Option<String>,
+}
+
+/// Everything that a run of `savepoint backup` has to tell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackupReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Database name.
+    pub database: String,
+    /// The source without its password, or with its host as a hash.
+    pub source: String,
+    /// The destination's address.
+    pub destination: String,
+    /// Why it was taken.
+    pub kind: BackupKind,
+    /// The proof that was asked for.
+    pub verify: VerifyLevel,
+    /// The backup, once it is committed.
+    pub backup: Option<StoredBackup>,
+    /// The proof, once it ran.
+    pub proof: Option<Proof>,
+    /// What failed.
+    pub failure: Option<Failure>,
+    /// What is remarkable beside the backup before.
+    pub anomalies: Vec<String>,
+    /// Anomalies were asked to give exit code 4.
+    pub fail_on_anomaly: bool,
+    /// What was pruned behind it, where that was asked for and the backup is proven.
+    pub pruned: Option<Pruned>,
+    /// What may be wrong, such as objects that could not be removed, or a Slack message that was not taken.
+    pub warnings: Vec<String>,
+    /// What the user should know.
+    pub notices: Vec<String>,
+    /// When the run began (RFC 3339, UTC).
+    pub started_at: String,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Seconds per phase, in order.
+    pub phases: Vec<(String, f64)>,
+    /// Git and CI context.
+    pub context: RunContext,
+    /// Endpoint of an S3 clone, which the restore commands need.
+    pub s3_endpoint: Option<String>,
+}
+
+impl BackupReport {
+    /// How it ended, in a few words, beginning with the database's name.
+    pub fn headline(&self) -> String {
+        let verdict = match (self.outcome, self.verify) {
+            (Outcome::Proven, VerifyLevel::Content | VerifyLevel::None) => "backup stored and proven",
+            (Outcome::Proven, VerifyLevel::Rows) => "backup stored, row counts proven",
+            (Outcome::Proven, VerifyLevel::Archive) => "backup stored, its files read back; not restored",
+            (Outcome::Stored, _) => "backup stored, not proven",
+            (Outcome::ProofFailed, _) => "backup stored, but its proof failed",
+            (Outcome::Failed, _) => "backup failed, nothing stored",
+        };
+        let but = if self.pruning_failed() { "; pruning failed" } else { "" };
+        format!("{}: {verdict}{but}", format::clean(&self.database))
+    }
+
+    /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
+    /// path that the job's other steps do not know, but they begin in it.
+    pub fn relative_to(&mut self, folder: &str) {
+        let Some(backup) = &mut self.backup else { return };
+        let folder = format!("{}/", folder.trim_end_matches('/'));
+        for address in [&mut backup.uri, &mut backup.manifest_uri].into_iter().chain(&mut backup.proof_uri) {
+            if let Some(rest) = address.strip_prefix(&folder) {
+                *address = format!("./{rest}");
+            }
+        }
+    }
+
+    /// The sign in front of the headline.
+    pub(super) fn sign(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Proven if self.anomalies.is_empty() && self.exit_code() == 0 => "✅",
+            Outcome::Proven | Outcome::Stored => "⚠️",
+            Outcome::ProofFailed | Outcome::Failed => "❌",
+        }
+    }
+
+    /// The commands that restore the backup without this program; none without a backup.
+    pub fn restore_commands(&self) -> Vec<String> {
+        self.backup.as_ref().map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref()))
+    }
+
+    /// What was taken and where it lies, as names and values; values may hold text from the database.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = Vec::new();
+        let Some(backup) = &self.backup else {
+            facts.push(("source", self.source.clone()));
+            facts.push(("destination", self.destination.clone()));
+            facts.push(("time", seconds(self.seconds)));
+            return facts;
+        };
+        let manifest = &backup.manifest;
+        let totals = &manifest.totals;
+        facts.push(("backup", manifest.id.clone()));
+        facts.push(("taken", format!("{} ({})", manifest.taken_at, self.kind.name())));
+        facts.push(("source", format!("{}, PostgreSQL {}", self.source, manifest.source.server_version)));
+        facts.push(("stored", backup.uri.clone()));
+        facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
+        facts.push(("size", size_line(manifest)));
+        facts.push(("time", seconds(self.seconds)));
+        if let Some(pruned) = &self.pruned {
+            let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
+            let failed = pruned.failure.as_ref().map(|why| format!("; failed: {why}")).unwrap_or_default();
+            let done = format!("{deleted} deleted, {kept} kept, {} freed{failed}", bytes(pruned.freed_bytes));
+            facts.push(("pruned", done));
+        }
+        facts
+    }
+
+    /// What the proof compared, in one line; absent when none ran.
+    pub fn proof_line(&self) -> Option<String> {
+        self.proof.as_ref().map(proof_line)
+    }
+
+    fn pruning_failed(&self) -> bool {
+        self.pruned.as_ref().is_some_and(|p| p.failure.is_some())
+    }
+
+    /// The outputs of a workflow's step. A failed backup has only `verified` and `duration-seconds`.
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        let proven = self.outcome == Outcome::Proven;
+        let mut outputs = vec![("verified", proven.to_string()), ("duration-seconds", format!("{:.1}", self.seconds))];
+        if let Some(backup) = &self.backup {
+            let (manifest, totals) = (&backup.manifest, &backup.manifest.totals);
+            outputs.extend([
+                ("backup-id", manifest.id.clone()),
+                ("uri", backup.uri.clone()),
+                ("manifest-uri", backup.manifest_uri.clone()),
+                ("tables", totals.tables.to_string()),
+                ("rows", totals.rows.to_string()),
+                ("bytes", totals.bytes.to_string()),
+                ("stored-bytes", totals.stored_bytes.to_string()),
+                ("postgres-version", manifest.source.server_version.clone()),
+                ("restore-command", self.restore_commands().join(" && ")),
+            ]);
+        }
+        outputs
+    }
+
+    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 when an anomaly was asked to fail or pruning failed,
+    /// else the failure's own.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            Outcome::Proven if self.pruning_failed() => 4,
+            Outcome::Proven | Outcome::Stored if self.fail_on_anomaly && !self.anomalies.is_empty() => 4,
+            Outcome::Proven | Outcome::Stored => 0,
+            Outcome::ProofFailed => 3,
+            Outcome::Failed => self.failure.as_ref().map_or(1, |f| f.exit_code),
+        }
+    }
+}
+
+/// The commands that restore a backup from the address of its folder without this program.
+pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>) -> Vec<String> {
+    let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
+    let restore = |folder: &str| format!("pg_restore -d \"$TARGET\" -j4 {folder}");
+    if !archive.starts_with("s3://") {
+        return vec![restore(&shell_word(&archive))];
+    }
+    let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e)));
+    let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
+    vec![copy, restore("./archive")]
+}
+
+/// Size of the content and of what is stored.
+pub fn size_line(manifest: &Manifest) -> String {
+    let totals = &manifest.totals;
+    let ratio = format::ratio(totals.bytes, totals.stored_bytes).map(|r| format!("{r}, ")).unwrap_or_default();
+    let (taken, stored) = (bytes(totals.bytes), bytes(totals.stored_bytes));
+    format!("{taken}, stored as {stored} ({ratio}{})", manifest.options.compression)
+}
+
+/// What a proof compared, in one line.
+pub fn proof_line(proof: &Proof) -> String {
+    let compared = &proof.compared;
+    let mut parts = vec![counted(compared.files, "file")];
+    if compared.tables > 0 {
+        // Without a restore no row was compared, and none must be claimed.
+        parts.push(format!("{} with {}", counted(compared.tables, "table"), counted(compared.rows, "row")));
+    }
+    for (number, noun) in [
+        (compared.sequences, "sequence"),
+        (compared.large_objects, "large object"),
+        (compared.matviews, "materialized view"),
+    ] {
+        if number > 0 {
+            parts.push(counted(number, noun));
+        }
+    }
+    match compared.schema_entries {
+        0 => {}
+        1 => parts.push("1 schema entry".into()),
+        n => parts.push(format!("{} schema entries", count(n))),
+    }
+    let server = proof.server.as_ref().map(|s| format!(", restored into PostgreSQL {} ({})", s.version, s.kind));
+    let verdict = match proof.differences.len() {
+        _ if proof.passed && proof.level == VerifyLevel::Rows => "passed, row counts equal".to_owned(),
+        _ if proof.passed => "passed, all equal".to_owned(),
+        0 => "failed".to_owned(),
+        n => format!("failed, {}", counted(n as u64, "difference")),
+    };
+    format!("{verdict}: {}{}", parts.join(", "), server.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture, *};
+
+    #[test]
+    fn addresses_in_the_workspace_are_those_of_the_next_step() {
+        let mut report = fixture::proven();
+        let s3 = report.restore_commands();
+        report.relative_to("/github/workspace");
+        assert_eq!(report.restore_commands(), s3, "no path");
+
+        let address =
+            |report: &mut BackupReport, uri: &str| report.backup.as_mut().expect("is stored").uri = uri.to_owned();
+        address(&mut report, "/github/workspace/b/x/");
+        report.relative_to("/github/workspace/");
+        assert_eq!(report.restore_commands(), ["pg_restore -d \"$TARGET\" -j4 ./b/x/archive"]);
+        address(&mut report, "/github/workspace-2/x/");
+        report.relative_to("/github/workspace");
+        assert_eq!(report.backup.expect("is stored").uri, "/github/workspace-2/x/");
+    }
+}
