@@ -17,7 +17,7 @@ use crate::{
         read::manifest,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -56,7 +56,8 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
             }
         }
     }
-    Ok(compare(page, &a, &b, entries, OffsetDateTime::now_utc()))
+    Sides::of(&a, &b, entries).tell(&mut page, OffsetDateTime::now_utc());
+    Ok(page)
 }
 
 async fn toc(store: &Arc<dyn Store>, stored: &Stored) -> Result<Toc> {
@@ -89,6 +90,18 @@ struct Changed<'a> {
 }
 
 impl Changed<'_> {
+    fn name(&self) -> String {
+        format!("{}.{}", self.a.schema, self.a.name)
+    }
+
+    fn json(&self) -> Value {
+        let Changed { a, b, columns } = self;
+        json!({
+            "table": self.name(), "rows": [a.rows, b.rows], "bytes": [a.bytes, b.bytes],
+            "same_content": a.rows == b.rows && a.fingerprint == b.fingerprint, "columns": columns,
+        })
+    }
+
     fn what(&self) -> String {
         let mut parts = Vec::new();
         match self.b.rows.cmp(&self.a.rows) {
@@ -102,115 +115,165 @@ impl Changed<'_> {
     }
 }
 
-fn compare(mut page: Page, a: &Manifest, b: &Manifest, entries: Vec<String>, now: OffsetDateTime) -> Page {
-    fn by_name(m: &Manifest) -> BTreeMap<(&str, &str), &Table> {
-        m.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t)).collect()
-    }
-    let (of_a, of_b) = (by_name(a), by_name(b));
-    let only = |these: &BTreeMap<(&str, &str), &Table>, those: &BTreeMap<(&str, &str), &Table>| -> Vec<(String, u64)> {
-        let missing = these.iter().filter(|(name, _)| !those.contains_key(*name));
-        missing.map(|((schema, name), t)| (format!("{schema}.{name}"), t.rows)).collect()
-    };
-    let (only_a, only_b) = (only(&of_a, &of_b), only(&of_b, &of_a));
-    let both = || of_a.iter().filter_map(|(name, a)| Some((*a, *of_b.get(name)?)));
-    let mut changed: Vec<Changed<'_>> = both()
-        .filter(|(a, b)| (a.rows, &a.fingerprint, &a.columns) != (b.rows, &b.fingerprint, &b.columns))
-        .map(|(a, b)| Changed { a, b, columns: columns(a, b) })
-        .collect();
-    changed.sort_by_key(|c| std::cmp::Reverse(c.a.rows.abs_diff(c.b.rows)));
-    let equal = both().count() - changed.len();
-    let same_schema = a.schema_digest == b.schema_digest;
+/// Two backups side by side.
+struct Sides<'a> {
+    a: &'a Manifest,
+    b: &'a Manifest,
+    /// Tables that only one has, and their rows.
+    only_a: Vec<(String, u64)>,
+    only_b: Vec<(String, u64)>,
+    /// Tables that both have, those with the largest difference of rows first.
+    changed: Vec<Changed<'a>>,
+    /// How many tables are the same in both.
+    equal: usize,
+    /// Entries of the schema that differ.
+    entries: Vec<String>,
+    /// What else differs by name.
+    others: Vec<(&'static str, Vec<String>)>,
+}
 
-    let mut lists: Vec<(&'static str, Vec<String>)> = Vec::new();
-    let with_rows =
-        |list: &[(String, u64)]| list.iter().map(|(n, r)| format!("{n} ({})", counted(*r, "row"))).collect();
-    lists.push(("tables only in the first", with_rows(&only_a)));
-    lists.push(("tables only in the second", with_rows(&only_b)));
-    lists.push(("schema", entries.clone()));
-    let pairs = named(a, b);
-    for (title, lines) in &pairs {
-        lists.push((title, lines.clone()));
-    }
-    let left_out = |m: &Manifest, other: &Manifest| -> Vec<String> {
-        m.left_out.iter().filter(|l| !other.left_out.contains(l)).cloned().collect()
-    };
-    lists.push(("left out of the first alone", left_out(a, b)));
-    lists.push(("left out of the second alone", left_out(b, a)));
-
-    let differ = only_a.len() + only_b.len() + changed.len();
-    page.headline = match (a.id == b.id, differ, same_schema) {
-        (true, ..) => format!("{}: one and the same backup", a.source.database),
-        (_, 0, true) => format!("{}: equal tables, equal schema", a.source.database),
-        (_, 0, false) => format!("{}: equal tables, but the schema differs", a.source.database),
-        (_, n, true) => format!("{}: {}, equal schema", a.source.database, tables_differ(n)),
-        (_, n, false) => format!("{}: {}, and so does the schema", a.source.database, tables_differ(n)),
-    };
-    let label = |m: &Manifest| {
-        let at = moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
-        let of =
-            if a.source.database == b.source.database { String::new() } else { format!(" of {}", m.source.database) };
-        format!("{}{of}{at}, PostgreSQL {}", m.id, m.source.server_version)
-    };
-    let schema = match (same_schema, entries.len()) {
-        (true, _) => "equal".to_owned(),
-        (false, 0) => "differs".to_owned(),
-        (false, 1) => "1 entry differs".to_owned(),
-        (false, n) => format!("{} entries differ", count(n as u64)),
-    };
-    page.facts = vec![
-        ("first", label(a)),
-        ("second", label(b)),
-        ("tables", format!("{} and {}, {equal} equal", count(a.totals.tables), count(b.totals.tables))),
-        ("rows", pair(a.totals.rows, b.totals.rows, count)),
-        ("size", pair(a.totals.bytes, b.totals.bytes, bytes)),
-        ("stored", pair(a.totals.stored_bytes, b.totals.stored_bytes, bytes)),
-        ("schema", schema),
-    ];
-    if a.options.filter != b.options.filter {
-        let asked = |m: &Manifest| match show::asked_for(m) {
-            all if all.is_empty() => "everything".to_owned(),
-            some => some,
+impl<'a> Sides<'a> {
+    fn of(a: &'a Manifest, b: &'a Manifest, entries: Vec<String>) -> Self {
+        fn by_name(m: &Manifest) -> BTreeMap<(&str, &str), &Table> {
+            m.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t)).collect()
+        }
+        type Tables<'a> = BTreeMap<(&'a str, &'a str), &'a Table>;
+        let (of_a, of_b) = (by_name(a), by_name(b));
+        let only = |these: &Tables<'_>, those: &Tables<'_>| -> Vec<(String, u64)> {
+            let missing = these.iter().filter(|(name, _)| !those.contains_key(*name));
+            missing.map(|((schema, name), t)| (format!("{schema}.{name}"), t.rows)).collect()
         };
-        page.facts.push(("asked for", format!("{}, then {}", asked(a), asked(b))));
+        let both = || of_a.iter().filter_map(|(name, a)| Some((*a, *of_b.get(name)?)));
+        let mut changed: Vec<Changed<'_>> = both()
+            .filter(|(a, b)| (a.rows, &a.fingerprint, &a.columns) != (b.rows, &b.fingerprint, &b.columns))
+            .map(|(a, b)| Changed { a, b, columns: columns(a, b) })
+            .collect();
+        changed.sort_by_key(|c| std::cmp::Reverse(c.a.rows.abs_diff(c.b.rows)));
+        let (only_a, only_b) = (only(&of_a, &of_b), only(&of_b, &of_a));
+        let equal = both().count() - changed.len();
+        Sides { a, b, only_a, only_b, changed, equal, entries, others: named(a, b) }
     }
-    let row = |c: &Changed<'_>| {
-        let name = format!("{}.{}", c.a.schema, c.a.name);
-        vec![count(c.a.rows), count(c.b.rows), bytes(c.a.bytes), bytes(c.b.bytes), name, c.what()]
-    };
-    page.tables.push(page::Table {
-        title: "tables that differ".into(),
-        columns: vec![
-            ("rows", true),
-            ("then", true),
-            ("size", true),
-            ("then", true),
-            ("table", false),
-            ("what differs", false),
-        ],
-        rows: changed.iter().map(row).collect(),
-        whole: true,
-    });
-    page.lists.extend(lists);
-    let side = |m: &Manifest| {
+
+    /// Adds everything to a page.
+    fn tell(&self, page: &mut Page, now: OffsetDateTime) {
+        page.headline = self.headline();
+        page.facts = self.facts(now);
+        page.tables.push(self.table());
+        page.lists.extend(self.lists());
+        page.json = self.json();
+    }
+
+    fn same_schema(&self) -> bool {
+        self.a.schema_digest == self.b.schema_digest
+    }
+
+    /// How many tables are not the same.
+    fn differ(&self) -> usize {
+        self.only_a.len() + self.only_b.len() + self.changed.len()
+    }
+
+    fn headline(&self) -> String {
+        let database = &self.a.source.database;
+        match (self.a.id == self.b.id, self.differ(), self.same_schema()) {
+            (true, ..) => format!("{database}: one and the same backup"),
+            (_, 0, true) => format!("{database}: equal tables, equal schema"),
+            (_, 0, false) => format!("{database}: equal tables, but the schema differs"),
+            (_, n, true) => format!("{database}: {}, equal schema", tables_differ(n)),
+            (_, n, false) => format!("{database}: {}, and so does the schema", tables_differ(n)),
+        }
+    }
+
+    fn facts(&self, now: OffsetDateTime) -> Vec<(&'static str, String)> {
+        let (a, b) = (self.a, self.b);
+        let label = |m: &Manifest| {
+            let at = moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
+            let same = a.source.database == b.source.database;
+            let of = if same { String::new() } else { format!(" of {}", m.source.database) };
+            format!("{}{of}{at}, PostgreSQL {}", m.id, m.source.server_version)
+        };
+        let schema = match (self.same_schema(), self.entries.len()) {
+            (true, _) => "equal".to_owned(),
+            (false, 0) => "differs".to_owned(),
+            (false, 1) => "1 entry differs".to_owned(),
+            (false, n) => format!("{} entries differ", count(n as u64)),
+        };
+        let tables = format!("{} and {}, {} equal", count(a.totals.tables), count(b.totals.tables), self.equal);
+        let mut facts = vec![
+            ("first", label(a)),
+            ("second", label(b)),
+            ("tables", tables),
+            ("rows", pair(a.totals.rows, b.totals.rows, count)),
+            ("size", pair(a.totals.bytes, b.totals.bytes, bytes)),
+            ("stored", pair(a.totals.stored_bytes, b.totals.stored_bytes, bytes)),
+            ("schema", schema),
+        ];
+        if a.options.filter != b.options.filter {
+            let asked = |m: &Manifest| match show::asked_for(m) {
+                all if all.is_empty() => "everything".to_owned(),
+                some => some,
+            };
+            facts.push(("asked for", format!("{}, then {}", asked(a), asked(b))));
+        }
+        facts
+    }
+
+    fn table(&self) -> page::Table {
+        let row = |c: &Changed<'_>| {
+            vec![count(c.a.rows), count(c.b.rows), bytes(c.a.bytes), bytes(c.b.bytes), c.name(), c.what()]
+        };
+        page::Table {
+            title: "tables that differ".into(),
+            columns: vec![
+                ("rows", true),
+                ("then", true),
+                ("size", true),
+                ("then", true),
+                ("table", false),
+                ("what differs", false),
+            ],
+            rows: self.changed.iter().map(row).collect(),
+            whole: true,
+        }
+    }
+
+    fn lists(&self) -> Vec<(&'static str, Vec<String>)> {
+        let with_rows =
+            |list: &[(String, u64)]| list.iter().map(|(n, r)| format!("{n} ({})", counted(*r, "row"))).collect();
+        let left_out = |m: &Manifest, other: &Manifest| -> Vec<String> {
+            m.left_out.iter().filter(|l| !other.left_out.contains(l)).cloned().collect()
+        };
+        let mut lists = vec![
+            ("tables only in the first", with_rows(&self.only_a)),
+            ("tables only in the second", with_rows(&self.only_b)),
+            ("schema", self.entries.clone()),
+        ];
+        lists.extend(self.others.iter().cloned());
+        lists.push(("left out of the first alone", left_out(self.a, self.b)));
+        lists.push(("left out of the second alone", left_out(self.b, self.a)));
+        lists
+    }
+
+    fn json(&self) -> Value {
+        let side = |m: &Manifest| {
+            json!({
+                "id": m.id, "database": m.source.database, "taken_at": m.taken_at, "kind": m.kind, "totals": m.totals,
+                "postgres_version": m.source.server_version, "schema_digest": m.schema_digest, "filter": m.options.filter,
+            })
+        };
+        let names =
+            |list: &[(String, u64)]| list.iter().map(|(n, r)| json!({ "table": n, "rows": r })).collect::<Vec<_>>();
+        let others = self.others.iter().map(|(title, lines)| ((*title).to_owned(), json!(lines)));
         json!({
-            "id": m.id, "database": m.source.database, "taken_at": m.taken_at, "kind": m.kind, "totals": m.totals,
-            "postgres_version": m.source.server_version, "schema_digest": m.schema_digest, "filter": m.options.filter,
+            "one": side(self.a), "other": side(self.b),
+            "equal": self.differ() == 0 && self.same_schema() && self.others.is_empty(),
+            "tables": {
+                "equal": self.equal, "only_in_one": names(&self.only_a), "only_in_other": names(&self.only_b),
+                "changed": self.changed.iter().map(Changed::json).collect::<Vec<_>>(),
+            },
+            "schema": { "equal": self.same_schema(), "differences": self.entries },
+            "others": others.collect::<serde_json::Map<_, _>>(),
         })
-    };
-    let names = |list: &[(String, u64)]| list.iter().map(|(n, r)| json!({ "table": n, "rows": r })).collect::<Vec<_>>();
-    page.json = json!({
-        "one": side(a), "other": side(b), "equal": differ == 0 && same_schema && pairs.is_empty(),
-        "tables": {
-            "equal": equal, "only_in_one": names(&only_a), "only_in_other": names(&only_b),
-            "changed": changed.iter().map(|c| json!({
-                "table": format!("{}.{}", c.a.schema, c.a.name), "rows": [c.a.rows, c.b.rows], "bytes": [c.a.bytes, c.b.bytes],
-                "same_content": c.a.rows == c.b.rows && c.a.fingerprint == c.b.fingerprint, "columns": c.columns,
-            })).collect::<Vec<_>>(),
-        },
-        "schema": { "equal": same_schema, "differences": entries },
-        "others": pairs.iter().map(|(title, lines)| ((*title).to_owned(), json!(lines))).collect::<serde_json::Map<_, _>>(),
-    });
-    page
+    }
 }
 
 fn tables_differ(number: usize) -> String {

@@ -46,9 +46,8 @@ use crate::{
         self, cluster,
         compare::{self, Comparison},
         granted_extensions, readback,
-        restore::{
-            AHEAD, AHEAD_BYTES, Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive, schemas_of,
-        },
+        restore::{Granted, Part, Restore, Restored, check_entries, harmless, of_the_archive, schemas_of},
+        streams::{AHEAD, AHEAD_BYTES},
     },
 };
 use bytes::Bytes;

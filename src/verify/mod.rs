@@ -2,9 +2,12 @@
 
 pub mod cluster;
 pub mod compare;
+mod comparison;
 pub mod readback;
 pub mod restore;
+mod rows;
 pub mod server;
+pub mod streams;
 
 use crate::{
     clock::now,

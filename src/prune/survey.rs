@@ -1,0 +1,187 @@
+//! Looks at everything in the scope and decides. Changes nothing.
+
+use super::retention::{self, Candidate, IN_FLIGHT, Plan, Proven, Retention};
+use crate::{
+    error::{Error, Kind, Result},
+    store::{Store, Unfinished},
+    vault::{
+        BackupKind, Stored,
+        find::scan,
+        folder_name,
+        read::{HEAD, Known, known, last_proof},
+    },
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+use time::OffsetDateTime;
+
+/// Objects that are read at a time.
+const READS: usize = 16;
+
+/// Which backups are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// Only this database's; without it every database's.
+    pub database: Option<&'a str>,
+    /// Only of this kind.
+    pub kind: Option<BackupKind>,
+}
+
+/// What lies there, and what is to be done about it. Nothing was touched yet.
+#[derive(Debug)]
+pub struct Survey {
+    /// What the rule says about each backup.
+    pub plan: Plan,
+    /// What looks like a backup but is not certainly one of ours: it stays. A line each.
+    pub strangers: Vec<String>,
+    /// Folders without a manifest that no run can still be writing.
+    pub leftovers: Vec<Stored>,
+    /// Uploads that no run can still be sending.
+    pub uploads: Vec<Unfinished>,
+    /// What could not be looked at.
+    pub warnings: Vec<String>,
+    /// The backups by their folders.
+    pub(super) stored: HashMap<String, Stored>,
+}
+
+/// Looks at everything in the scope and decides. Changes nothing.
+pub async fn survey(
+    store: &Arc<dyn Store>,
+    scope: Scope<'_>,
+    retention: &Retention,
+    now: OffsetDateTime,
+) -> Result<Survey> {
+    let (mut strangers, mut warnings) = (Vec::new(), Vec::new());
+    let mut found = scan(store, scope.database).await?;
+    found.retain(|s| scope.kind.is_none_or(|kind| s.kind == kind));
+    found.retain(|s| {
+        let ours = s.is_exact();
+        if !ours {
+            strangers.push(format!("{}: savepoint writes this database's name in another way", store.uri(&s.folder)));
+        }
+        ours
+    });
+    let (committed, unfinished): (Vec<Stored>, Vec<Stored>) = found.into_iter().partition(Stored::committed);
+    let (leftovers, uploads) = match leftovers(store, scope, unfinished, now).await {
+        Ok(old) => old,
+        Err(e) => {
+            warnings.push(format!("unfinished backups were not swept: {}", e.one_line()));
+            (Vec::new(), Vec::new())
+        }
+    };
+
+    let mut ours = Vec::new();
+    let mut checks = stream::iter(committed)
+        .map(|stored| async move { Ok::<_, Error>((known(store, &stored, HEAD).await?, stored)) })
+        .buffered(READS);
+    while let Some((known, stored)) = checks.try_next().await? {
+        match known {
+            Known::Ours => ours.push(stored),
+            Known::Gone => {}
+            Known::Stranger(why) => strangers.push(format!("{}: {why}", store.uri(&stored.folder))),
+        }
+    }
+    drop(checks);
+
+    let proofs = proofs(store, &ours, now).await?;
+    let mut stored: HashMap<String, Stored> = ours.into_iter().map(|s| (s.folder.clone(), s)).collect();
+    let mut examined = BTreeSet::new();
+    loop {
+        let candidates = stored.values().map(|s| candidate(s, &proofs)).collect();
+        let plan = retention::plan(candidates, retention, now)?;
+        // What is to go is read whole before: only what is a backup of ours in every byte may be deleted.
+        let going: Vec<&Stored> = plan.removed().filter_map(|c| stored.get(&c.folder())).collect();
+        let unread = going.into_iter().filter(|s| s.manifest_size() > HEAD && !examined.contains(&s.folder));
+        let read: Vec<(String, Known)> = stream::iter(unread.cloned().collect::<Vec<_>>())
+            .map(|s| async move { Ok::<_, Error>((s.folder.clone(), known(store, &s, u64::MAX).await?)) })
+            .buffered(4)
+            .try_collect()
+            .await?;
+        if read.is_empty() {
+            return Ok(Survey { plan, strangers, leftovers, uploads, warnings, stored });
+        }
+        for (folder, known) in read {
+            match known {
+                Known::Ours => {}
+                Known::Gone => drop(stored.remove(&folder)),
+                Known::Stranger(why) => {
+                    strangers.push(format!("{}: {why}", store.uri(&folder)));
+                    stored.remove(&folder);
+                }
+            }
+            examined.insert(folder);
+        }
+    }
+}
+
+fn candidate(stored: &Stored, proofs: &HashMap<String, Proven>) -> Candidate {
+    let key = stored.manifest_key();
+    let manifest = stored.objects.iter().find(|o| o.key == key);
+    let unread = if stored.proofs().next().is_some() { Proven::Unknown } else { Proven::Never };
+    Candidate {
+        id: stored.id.clone(),
+        database: stored.database.clone(),
+        kind: stored.kind,
+        at: stored.at,
+        stored: manifest.map_or(stored.at, |o| o.modified),
+        proven: proofs.get(&stored.folder).copied().unwrap_or(unread),
+    }
+}
+
+/// What broken-off runs left, older than any run that may still go on.
+async fn leftovers(
+    store: &Arc<dyn Store>,
+    scope: Scope<'_>,
+    mut unfinished: Vec<Stored>,
+    now: OffsetDateTime,
+) -> Result<(Vec<Stored>, Vec<Unfinished>)> {
+    let limit = now.saturating_sub(IN_FLIGHT);
+    let prefix = scope.database.map(|name| format!("{}/", folder_name(name))).unwrap_or_default();
+    // Only uploads to the folder of a backup: others may share the bucket.
+    let ours = |upload: &Unfinished| {
+        Stored::of_key(&upload.key).filter(|s| s.is_exact() && scope.kind.is_none_or(|kind| s.kind == kind))
+    };
+    let uploads = store.uploads(&prefix).await?;
+    let uploads: Vec<(Stored, Unfinished)> = uploads.into_iter().filter_map(|u| Some((ours(&u)?, u))).collect();
+    let young: BTreeSet<&str> =
+        uploads.iter().filter(|(_, u)| u.begun > limit).map(|(s, _)| s.folder.as_str()).collect();
+    unfinished.retain(|s| {
+        s.at <= limit && s.objects.iter().all(|o| o.modified <= limit) && !young.contains(s.folder.as_str())
+    });
+    let old = uploads.iter().filter(|(s, u)| u.begun <= limit && s.at <= limit).map(|(_, u)| u.clone()).collect();
+    Ok((unfinished, old))
+}
+
+/// How the last proof of each backup ended, as far as it needs to be known: of each group from the newest down to one that passed.
+async fn proofs(store: &Arc<dyn Store>, ours: &[Stored], now: OffsetDateTime) -> Result<HashMap<String, Proven>> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Stored>> = BTreeMap::new();
+    for stored in ours.iter().filter(|s| s.at <= now) {
+        groups.entry((&stored.database, stored.kind.name())).or_default().push(stored);
+    }
+    let groups = groups.into_values().map(|mut group| async move {
+        group.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+        let mut read = Vec::new();
+        for stored in group {
+            let proven = match last_proof(store, stored).await {
+                Ok(None) => Proven::Never,
+                Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
+                Ok(Some(proof)) if proof.proves_a_restore() => Proven::Yes,
+                Ok(Some(_)) => Proven::No,
+                // Damaged, or gone with its backup.
+                Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Proven::Unknown,
+                Err(e) => return Err(e),
+            };
+            read.push((stored.folder.clone(), proven));
+            if proven == Proven::Yes {
+                break;
+            }
+        }
+        Ok(read)
+    });
+    let groups: Vec<_> = groups.collect();
+    let read: Vec<Vec<(String, Proven)>> = stream::iter(groups).buffered(READS).try_collect().await?;
+    Ok(read.into_iter().flatten().collect())
+}
