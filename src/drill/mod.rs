@@ -3,25 +3,28 @@
 
 pub mod checks;
 mod config;
+mod page;
 
 pub use config::VerifyConfig;
 
 use crate::{
-    clock::now,
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
-    postgres::tools::{self, Tools},
+    postgres::{
+        conninfo::Target,
+        tools::{self, Tools},
+    },
     preflight,
     progress::{Event, Phase, Progress},
     report::{
         format::{bytes, count, counted, seconds},
-        page::{Page, Table, Verdict},
+        page::Page,
         proof_line,
     },
     scratch::Scratch,
     store::{self, Store},
     vault::{
-        Manifest, Proof, Stored, VerifyLevel, Which,
+        Manifest, Proof, Stored, Which,
         find::{find, scan},
         manifest::{Extension, Role, Source},
         proof,
@@ -30,7 +33,8 @@ use crate::{
     verify::{Prover, restore::of_the_archive, server::Server},
 };
 use checks::{Check, Checked};
-use serde_json::{Value, json};
+use page::{Drilled, page};
+use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
@@ -70,96 +74,6 @@ impl Bench {
 
     fn server(&mut self) -> Result<&mut Server> {
         self.server.as_mut().ok_or_else(|| Error::new(Kind::Throwaway, "the throwaway server is gone"))
-    }
-}
-
-/// What a drill found.
-#[derive(Default)]
-struct Drilled {
-    /// The backup's id, or the file.
-    name: String,
-    /// Begins the headline: the database's name, or the file's.
-    about: String,
-    is_file: bool,
-    facts: Vec<(&'static str, String)>,
-    /// What was restored is what was stored, as far as it was compared.
-    passed: bool,
-    proof: Option<Proof>,
-    proof_uri: Option<String>,
-    differences: Vec<String>,
-    unproven: Vec<String>,
-    checks: Vec<Checked>,
-    /// Limits that were exceeded.
-    limits: Vec<String>,
-    /// Seconds that the restore took.
-    rto: Option<f64>,
-    /// Seconds since the newest backup.
-    age: Option<f64>,
-    tables: u64,
-    rows: u64,
-    warnings: Vec<String>,
-    error: Option<Error>,
-}
-
-impl Drilled {
-    fn failed_checks(&self) -> Vec<String> {
-        self.checks.iter().filter_map(Checked::problem).collect()
-    }
-
-    fn verified(&self) -> bool {
-        self.error.is_none() && self.passed && self.failed_checks().is_empty() && self.limits.is_empty()
-    }
-
-    /// How it ended, in a few words.
-    fn verdict(&self, level: VerifyLevel) -> String {
-        if let Some(e) = &self.error {
-            return format!("failed: {}", e.one_line());
-        }
-        let failed = self.failed_checks().len() as u64;
-        let mut but = Vec::new();
-        if failed > 0 {
-            but.push(format!("{} of {} failed", count(failed), counted(self.checks.len() as u64, "check")));
-        }
-        if !self.limits.is_empty() {
-            but.push(format!("{} exceeded", counted(self.limits.len() as u64, "limit")));
-        }
-        let proof = match (self.passed, self.is_file, level) {
-            (true, true, VerifyLevel::Archive) => "dump read to its end, not restored",
-            (true, true, _) => "dump restored without an error",
-            (true, false, VerifyLevel::Rows) => "backup restored, row counts proven",
-            (true, false, VerifyLevel::Archive) => "backup's files read back, not restored",
-            (true, false, _) => "backup proven by a restore",
-            (false, true, _) => "dump does not restore as it should",
-            (false, false, _) => "backup not proven",
-        };
-        match (but.is_empty(), self.passed) {
-            (true, _) => proof.into(),
-            (false, true) => format!("{proof}, but {}", but.join(", ")),
-            (false, false) => format!("{proof}, and {}", but.join(", ")),
-        }
-    }
-
-    fn judge(&mut self, config: &VerifyConfig) {
-        let limits = [
-            (self.rto, config.max_rto, "max-rto", "the restore took"),
-            (self.age, config.max_age, "max-age", "the newest backup is old by"),
-        ];
-        for (is, limit, option, words) in limits {
-            if let (Some(is), Some(limit)) = (is, limit.map(|l| l.as_secs_f64()))
-                && is > limit
-            {
-                self.limits.push(format!("{words} {}, {option} is {}", seconds(is), seconds(limit)));
-            }
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "name": self.name, "verified": self.verified(), "passed": self.passed, "proof": self.proof,
-            "proof_uri": self.proof_uri, "differences": self.differences, "unproven": self.unproven, "checks": self.checks,
-            "limits": self.limits, "rto_seconds": self.rto, "age_seconds": self.age, "tables": self.tables, "rows": self.rows,
-            "warnings": self.warnings, "error": self.error.as_ref().map(Error::one_line),
-        })
     }
 }
 
@@ -402,18 +316,7 @@ async fn file(
     }
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
-    let dump = dumpfile::examine(path, None, &**progress).await.map_err(|e| match e.kind() {
-        // It was read and is no whole dump: that is an answer.
-        Kind::Archive => {
-            let hint = e.hint_text().map(str::to_owned);
-            let proof = Error::new(Kind::Proof, e.one_line());
-            match hint {
-                Some(hint) => proof.hint(hint),
-                None => proof,
-            }
-        }
-        _ => e,
-    })?;
+    let dump = dumpfile::examine(path, None, &**progress).await.map_err(no_whole_dump)?;
     let mut drilled = Drilled {
         name: path.display().to_string(),
         about: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
@@ -440,51 +343,100 @@ async fn file(
     prepare(config, bench, &tools, &source, (2 * dump.bytes, 0), &extensions).await?;
     progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
 
-    bench.phase = Phase::Restore.name();
-    progress.event(Event::Started(Phase::Restore));
-    let folder = bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default();
-    let server = bench.server()?;
-    // An event trigger must belong to a superuser.
-    let roles: Vec<Role> = dump.roles.iter().map(|name| Role { name: name.clone(), superuser: true }).collect();
-    server.create_roles(&roles, &**progress).await?;
-    let (target, notes) = server.create_database(&source, "").await?;
-    let described = server.describe();
-    let begun = Instant::now();
-    let options = dumpfile::Options { jobs: config.engine.jobs, ..dumpfile::Options::default() };
-    drilled.differences = dump.restore(&tools, &target, &folder, &options, progress.clone()).await?;
-    let rto = begun.elapsed();
-    progress.event(Event::Finished(Phase::Restore, rto));
-    drilled.rto = Some(rto.as_secs_f64());
-
+    let copy = Copy::make(config, &dump, &tools, &source, bench, progress).await?;
     bench.phase = Phase::Compare.name();
-    progress.event(Event::Started(Phase::Compare));
-    let begun = Instant::now();
-    let counted_rows = dump.count(&target).await?;
-    drilled.unproven.extend(notes.into_iter().chain(counted_rows.unproven));
-    if dump.create_database.is_none() {
-        let (encoding, collate) = (&source.encoding, &source.collate);
-        drilled
-            .unproven
-            .push(format!("the order of text: the dump does not name its locale, {encoding} and {collate} were used"));
-    }
-    drilled.unproven.push("content of the rows: the dump holds no fingerprints to compare with".into());
-    drilled.differences.extend(counted_rows.differences);
-    drilled.passed = drilled.differences.is_empty();
-    progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
+    copy.count(&dump, &source, &mut drilled, progress).await?;
     bench.phase = "check-sql";
-    drilled.checks = checks::run(&target, checks).await?;
-    (drilled.tables, drilled.rows) = (counted_rows.tables, counted_rows.rows);
-    let (tables, rows) = (counted(counted_rows.tables, "table"), counted(counted_rows.rows, "row"));
-    let into = format!("restored into PostgreSQL {} ({})", described.version, described.kind);
-    let as_many = if dump.rows.values().all(Option::is_some) { ", as many as the dump holds" } else { "" };
-    let verdict = match drilled.differences.len() {
-        0 => format!("{into} without an error: {tables} with {rows}{as_many}; no fingerprints to compare with"),
-        n => format!("{into} with {}: {tables} with {rows}", counted(n as u64, "problem")),
-    };
-    drilled.facts.push(("proof", verdict));
+    drilled.checks = checks::run(&copy.target, checks).await?;
     told(&mut drilled);
     drilled.judge(config);
     Ok(drilled)
+}
+
+/// A dump that was read and is no whole dump: that is an answer.
+fn no_whole_dump(e: Error) -> Error {
+    if e.kind() != Kind::Archive {
+        return e;
+    }
+    let proof = Error::new(Kind::Proof, e.one_line());
+    match e.hint_text() {
+        Some(hint) => proof.hint(hint),
+        None => proof,
+    }
+}
+
+/// A dump, restored into a throwaway database.
+struct Copy {
+    target: Target,
+    /// Where it was restored into, in words.
+    server: String,
+    /// What the database could not be given.
+    notes: Vec<String>,
+    problems: Vec<String>,
+    took: Duration,
+}
+
+impl Copy {
+    async fn make(
+        config: &VerifyConfig,
+        dump: &DumpFile,
+        tools: &Tools,
+        source: &Source,
+        bench: &mut Bench,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Copy> {
+        bench.phase = Phase::Restore.name();
+        progress.event(Event::Started(Phase::Restore));
+        let folder = bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default();
+        let server = bench.server()?;
+        // An event trigger must belong to a superuser.
+        let roles: Vec<Role> = dump.roles.iter().map(|name| Role { name: name.clone(), superuser: true }).collect();
+        server.create_roles(&roles, &**progress).await?;
+        let (target, notes) = server.create_database(source, "").await?;
+        let described = server.describe();
+        let begun = Instant::now();
+        let options = dumpfile::Options { jobs: config.engine.jobs, ..dumpfile::Options::default() };
+        let problems = dump.restore(tools, &target, &folder, &options, progress.clone()).await?;
+        let took = begun.elapsed();
+        progress.event(Event::Finished(Phase::Restore, took));
+        let server = format!("restored into PostgreSQL {} ({})", described.version, described.kind);
+        Ok(Copy { target, server, notes, problems, took })
+    }
+
+    /// Counts its rows against those of the dump, and says what came of it.
+    async fn count(
+        &self,
+        dump: &DumpFile,
+        source: &Source,
+        drilled: &mut Drilled,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<()> {
+        progress.event(Event::Started(Phase::Compare));
+        let begun = Instant::now();
+        let found = dump.count(&self.target).await?;
+        drilled.rto = Some(self.took.as_secs_f64());
+        drilled.unproven.extend(self.notes.iter().cloned().chain(found.unproven));
+        if dump.create_database.is_none() {
+            let (encoding, collate) = (&source.encoding, &source.collate);
+            drilled.unproven.push(format!(
+                "the order of text: the dump does not name its locale, {encoding} and {collate} were used"
+            ));
+        }
+        drilled.unproven.push("content of the rows: the dump holds no fingerprints to compare with".into());
+        drilled.differences = self.problems.iter().cloned().chain(found.differences).collect();
+        drilled.passed = drilled.differences.is_empty();
+        (drilled.tables, drilled.rows) = (found.tables, found.rows);
+        progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
+        let (tables, rows) = (counted(found.tables, "table"), counted(found.rows, "row"));
+        let into = &self.server;
+        let as_many = if dump.rows.values().all(Option::is_some) { ", as many as the dump holds" } else { "" };
+        let verdict = match drilled.differences.len() {
+            0 => format!("{into} without an error: {tables} with {rows}{as_many}; no fingerprints to compare with"),
+            n => format!("{into} with {}: {tables} with {rows}", counted(n as u64, "problem")),
+        };
+        drilled.facts.push(("proof", verdict));
+        Ok(())
+    }
 }
 
 fn facts(dump: &DumpFile) -> Vec<(&'static str, String)> {
@@ -544,78 +496,4 @@ fn source(dump: &DumpFile, major: u32) -> Source {
         standby: false,
         encoding,
     }
-}
-
-fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
-    let verified = all.iter().all(Drilled::verified);
-    let results: Vec<Value> = all.iter().map(Drilled::json).collect();
-    let longest = |of: fn(&Drilled) -> Option<f64>| all.iter().filter_map(of).max_by(f64::total_cmp);
-    let (rto, age) = (longest(|d| d.rto), longest(|d| d.age));
-    let mut outputs: Vec<(&'static str, String)> = Vec::new();
-    if let [one] = all.as_slice()
-        && !one.is_file
-    {
-        outputs.push(("backup-id", one.name.clone()));
-    }
-    outputs.push(("verified", verified.to_string()));
-    outputs.extend(rto.map(|t| ("rto-seconds", format!("{t:.1}"))));
-    outputs.extend(age.map(|t| ("age-seconds", format!("{t:.0}"))));
-    if let [one] = all.as_slice() {
-        outputs.extend([("tables", one.tables.to_string()), ("rows", one.rows.to_string())]);
-    }
-    let mut page = match all.as_mut_slice() {
-        [one] => {
-            let mut page = Page::new("verify", format!("{}: {}", one.about, one.verdict(config.level)));
-            page.facts = std::mem::take(&mut one.facts);
-            page.lists = vec![
-                ("differences", std::mem::take(&mut one.differences)),
-                ("failed checks", one.failed_checks()),
-                ("limits exceeded", std::mem::take(&mut one.limits)),
-                ("not proven", std::mem::take(&mut one.unproven)),
-            ];
-            page.facts.extend(one.proof_uri.take().map(|uri| ("record", uri)));
-            page.warnings = std::mem::take(&mut one.warnings);
-            page
-        }
-        all => {
-            let good = all.iter().filter(|d| d.verified()).count();
-            let mut page = Page::new("verify", format!("{good} of {} verified", counted(all.len() as u64, "backup")));
-            let line = |d: &Drilled| {
-                let time = d.rto.map(seconds).unwrap_or_default();
-                let rows = if d.error.is_none() { count(d.rows) } else { String::new() };
-                let result = if d.error.is_some() { "failed".into() } else { d.verdict(config.level) };
-                vec![d.name.clone(), d.about.clone(), rows, time, result]
-            };
-            page.tables = vec![Table {
-                title: String::new(),
-                columns: vec![
-                    ("backup", false),
-                    ("database", false),
-                    ("rows", true),
-                    ("restore", true),
-                    ("result", false),
-                ],
-                rows: all.iter().map(line).collect(),
-                whole: true,
-            }];
-            let told = |lines: &dyn Fn(&Drilled) -> Vec<String>| -> Vec<String> {
-                all.iter().flat_map(|d| lines(d).into_iter().map(|l| format!("{}: {l}", d.name))).collect()
-            };
-            page.lists = vec![
-                ("failed", told(&|d| d.error.iter().map(Error::one_line).collect())),
-                ("differences", told(&|d| d.differences.clone())),
-                ("failed checks", told(&Drilled::failed_checks)),
-                ("limits exceeded", told(&|d| d.limits.clone())),
-            ];
-            page.warnings = told(&|d| d.warnings.clone());
-            page
-        }
-    };
-    page.lists.retain(|(_, lines)| !lines.is_empty());
-    page.outputs = outputs;
-    page.json = json!({ "verified": verified, "finished_at": now(), "results": results });
-    if !verified {
-        (page.verdict, page.exit_code) = (Verdict::Bad, 3);
-    }
-    page
 }

@@ -329,6 +329,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn cases() {
         use BackupKind::{Manual, PreRestore, Scheduled, Snapshot};
         use Proven::{Never, No, Unknown, Yes};

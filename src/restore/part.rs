@@ -68,13 +68,56 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
     Ok(closed(toc, seeds))
 }
 
+/// What goes with an entry that it names as something that it needs.
+fn belongs(kind: &str) -> bool {
+    matches!(
+        kind,
+        "SEQUENCE"
+            | "DEFAULT"
+            | "INDEX"
+            | "CONSTRAINT"
+            | "CHECK CONSTRAINT"
+            | "FK CONSTRAINT"
+            | "TRIGGER"
+            | "RULE"
+            | "POLICY"
+            | "ROW SECURITY"
+            | "ACL"
+            | "COMMENT"
+            | "SECURITY LABEL"
+            | "STATISTICS"
+            | "SEQUENCE OWNED BY"
+            | "TABLE ATTACH"
+            | "INDEX ATTACH"
+            | "CLUSTER"
+            | "CLUSTER ON"
+            | "REPLICA IDENTITY"
+    )
+}
+
+/// Rows and values, which only what was named brings along.
+fn is_content(kind: &str) -> bool {
+    matches!(kind, "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA")
+}
+
 /// Adds to `seeds` what belongs to them (rows, indexes, constraints, triggers, privileges, partitions) and what they need (schemas, types,
 /// functions, sequences, extensions; other tables without their rows). Foreign keys to tables that are not taken are left out.
-fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
+fn closed(toc: &Toc, seeds: BTreeSet<i32>) -> Selection {
     let by_id: BTreeMap<i32, &Entry> = toc.entries.iter().map(|e| (e.dump_id, e)).collect();
-    let kind = |id: &i32| by_id.get(id).map_or("", |e| e.kind());
-    let relation = |id: &i32| by_id.get(id).is_some_and(|e| is_relation(e));
-    // A partitioned table without its partitions would be empty.
+    let named = with_partitions(toc, &by_id, seeds);
+    let mut closure = Closure { toc, by_id, taken: named.clone(), named, left_out: BTreeSet::new() };
+    loop {
+        let before = closure.taken.len();
+        closure.add_needs();
+        closure.add_belongings();
+        if closure.taken.len() == before {
+            return closure.end();
+        }
+    }
+}
+
+/// A partitioned table without its partitions would be empty.
+fn with_partitions(toc: &Toc, by_id: &BTreeMap<i32, &Entry>, mut seeds: BTreeSet<i32>) -> BTreeSet<i32> {
     loop {
         let before = seeds.len();
         for attach in toc.entries.iter().filter(|e| e.kind() == "TABLE ATTACH") {
@@ -87,85 +130,85 @@ fn closed(toc: &Toc, mut seeds: BTreeSet<i32>) -> Selection {
             }
         }
         if seeds.len() == before {
-            break;
+            return seeds;
         }
     }
-    let named = seeds.clone();
-    let mut taken = seeds;
-    let mut left_out = BTreeSet::new();
-    loop {
-        let before = taken.len();
-        // What they need.
-        let mut stack: Vec<i32> = taken.iter().copied().collect();
+}
+
+/// A selection on its way to being restorable by itself.
+struct Closure<'a> {
+    toc: &'a Toc,
+    by_id: BTreeMap<i32, &'a Entry>,
+    /// What was asked for, partitions with it.
+    named: BTreeSet<i32>,
+    taken: BTreeSet<i32>,
+    /// Foreign keys of named tables to tables that are not restored.
+    left_out: BTreeSet<i32>,
+}
+
+impl Closure<'_> {
+    fn kind(&self, id: &i32) -> &str {
+        self.by_id.get(id).map_or("", |e| e.kind())
+    }
+
+    fn add_needs(&mut self) {
+        let mut stack: Vec<i32> = self.taken.iter().copied().collect();
         while let Some(id) = stack.pop() {
-            for dep in by_id.get(&id).map_or(&[][..], |e| &e.deps) {
-                if by_id.contains_key(dep) && taken.insert(*dep) {
+            for dep in self.by_id.get(&id).map_or(&[][..], |e| &e.deps) {
+                if self.by_id.contains_key(dep) && self.taken.insert(*dep) {
                     stack.push(*dep);
                 }
             }
         }
-        // What belongs to them.
-        for entry in &toc.entries {
-            let belongs = matches!(
-                entry.kind(),
-                "SEQUENCE"
-                    | "DEFAULT"
-                    | "INDEX"
-                    | "CONSTRAINT"
-                    | "CHECK CONSTRAINT"
-                    | "FK CONSTRAINT"
-                    | "TRIGGER"
-                    | "RULE"
-                    | "POLICY"
-                    | "ROW SECURITY"
-                    | "ACL"
-                    | "COMMENT"
-                    | "SECURITY LABEL"
-                    | "STATISTICS"
-                    | "SEQUENCE OWNED BY"
-                    | "TABLE ATTACH"
-                    | "INDEX ATTACH"
-                    | "CLUSTER"
-                    | "CLUSTER ON"
-                    | "REPLICA IDENTITY"
-            );
-            let rows =
-                matches!(entry.kind(), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA");
-            if taken.contains(&entry.dump_id) || !(belongs || rows) || !entry.deps.iter().any(|d| taken.contains(d)) {
+    }
+
+    fn add_belongings(&mut self) {
+        for entry in &self.toc.entries {
+            let may = belongs(entry.kind()) || is_content(entry.kind());
+            if self.taken.contains(&entry.dump_id) || !may || !entry.deps.iter().any(|d| self.taken.contains(d)) {
                 continue;
             }
-            let others: Vec<&i32> = entry.deps.iter().filter(|d| relation(d)).collect();
-            // A sequence that stands for a column's default comes with its value.
-            let has_rows = |id: &i32| named.contains(id) || kind(id) == "SEQUENCE";
-            let whole = match (rows, others.is_empty()) {
-                (true, _) => others.iter().any(|id| has_rows(id)),
-                (false, false) if entry.kind() == "FK CONSTRAINT" => others.iter().all(|id| named.contains(id)),
-                // A sequence comes along then.
-                (false, false) => others.iter().all(|id| taken.contains(id) || kind(id) == "SEQUENCE"),
-                (false, true) => true,
-            };
-            if whole {
-                taken.insert(entry.dump_id);
-                left_out.remove(&entry.dump_id);
-            } else if entry.kind() == "FK CONSTRAINT" && others.iter().any(|id| named.contains(id)) {
-                left_out.insert(entry.dump_id);
+            let relation = |id: &&i32| self.by_id.get(id).is_some_and(|e| is_relation(e));
+            let others: Vec<&i32> = entry.deps.iter().filter(relation).collect();
+            if self.is_whole(entry, &others) {
+                self.taken.insert(entry.dump_id);
+                self.left_out.remove(&entry.dump_id);
+            } else if entry.kind() == "FK CONSTRAINT" && others.iter().any(|id| self.named.contains(id)) {
+                self.left_out.insert(entry.dump_id);
             }
         }
-        if taken.len() == before {
-            break;
+    }
+
+    /// Whether all that an entry is about is there; `others`: the relations that it names.
+    fn is_whole(&self, entry: &Entry, others: &[&i32]) -> bool {
+        // A sequence that stands for a column's default comes with its value.
+        let has_rows = |id: &i32| self.named.contains(id) || self.kind(id) == "SEQUENCE";
+        match (is_content(entry.kind()), others.is_empty()) {
+            (true, _) => others.iter().any(|id| has_rows(id)),
+            (false, false) if entry.kind() == "FK CONSTRAINT" => others.iter().all(|id| self.named.contains(id)),
+            // A sequence comes along then.
+            (false, false) => others.iter().all(|id| self.taken.contains(id) || self.kind(id) == "SEQUENCE"),
+            (false, true) => true,
         }
     }
-    // Settings of the session, without which nothing is understood.
-    taken.extend(toc.entries.iter().filter(|e| e.section == section::NONE && e.namespace.is_none()).map(|e| e.dump_id));
-    let mut notices = Vec::new();
-    for id in &left_out {
-        notices.push(format!("left out: foreign key {}, whose other table is not restored", by_id[id].name()));
+
+    fn end(mut self) -> Selection {
+        // Settings of the session, without which nothing is understood.
+        let settings = self.toc.entries.iter().filter(|e| e.section == section::NONE && e.namespace.is_none());
+        self.taken.extend(settings.map(|e| e.dump_id));
+        let mut notices = Vec::new();
+        for id in &self.left_out {
+            let name = self.by_id[id].name();
+            notices.push(format!("left out: foreign key {name}, whose other table is not restored"));
+        }
+        let (taken, named) = (&self.taken, &self.named);
+        let only_made = |e: &&Entry| e.kind() == "TABLE" && taken.contains(&e.dump_id) && !named.contains(&e.dump_id);
+        for entry in self.toc.entries.iter().filter(only_made) {
+            notices
+                .push(format!("table {} is made without its rows: something that is restored needs it", entry.name()));
+        }
+        Selection { entries: self.taken, notices }
     }
-    let only_made = |e: &&Entry| e.kind() == "TABLE" && taken.contains(&e.dump_id) && !named.contains(&e.dump_id);
-    for entry in toc.entries.iter().filter(only_made) {
-        notices.push(format!("table {} is made without its rows: something that is restored needs it", entry.name()));
-    }
-    Selection { entries: taken, notices }
 }
 
 #[cfg(test)]

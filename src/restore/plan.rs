@@ -325,67 +325,99 @@ fn roles(config: &RestoreConfig, what: &What, facts: &Facts) -> Result<Vec<Strin
     Ok(missing)
 }
 
-fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Result<Way> {
-    let db = &config.target.dbname;
-    let free = |name: &String| {
-        if !facts.databases.contains(name) {
+/// Names of databases on the target's server: which are free, and what a new one may be called.
+struct Names<'a> {
+    facts: &'a Facts,
+    /// The target database's.
+    db: &'a str,
+    stamp: &'a str,
+}
+
+impl Names<'_> {
+    /// Refuses a name that is taken.
+    fn free(&self, name: &String) -> Result<()> {
+        if !self.facts.databases.contains(name) {
             return Ok(());
         }
-        Err(match facts.unfinished.contains(name) {
+        Err(match self.facts.unfinished.contains(name) {
             true => refused(format!("database {name} is what a restore that was broken off left behind"))
                 .hint(format!("DROP DATABASE {}; then try again", quote(name))),
             false => refused(format!("database {name} exists")).hint("choose another name for --create"),
         })
-    };
-    let may_create = || match facts.creates_databases {
-        true => Ok(()),
-        false => Err(refused(format!("role {} may not create databases", facts.user)).hint(format!(
-            "ALTER ROLE {} CREATEDB; or let somebody create an empty one and restore into it",
-            quote(&facts.user)
-        ))),
-    };
-    // Another restore may have begun in the same second.
-    let made_up = |what: &str| {
-        let mut name = name_with(db, &format!("_{what}_{stamp}"));
+    }
+
+    fn made_up(&self, what: &str) -> String {
+        let mut name = name_with(self.db, &format!("_{what}_{}", self.stamp));
+        // Another restore may have begun in the same second.
         let mut n = 1;
-        while facts.databases.contains(&name) {
+        while self.facts.databases.contains(&name) {
             n += 1;
-            name = name_with(db, &format!("_{what}_{stamp}_{n}"));
+            name = name_with(self.db, &format!("_{what}_{}_{n}", self.stamp));
         }
         name
-    };
-    let names = |named: &Option<String>| {
+    }
+
+    /// Of the new database (as named, else made up), and of the one that is renamed aside.
+    fn new_and_aside(&self, named: &Option<String>) -> Result<(String, String)> {
         if let Some(name) = named {
-            free(name)?;
+            self.free(name)?;
         }
-        Ok::<_, Error>((named.clone().unwrap_or_else(|| made_up("restored")), made_up("before")))
-    };
-    let Some(content) = &facts.content else {
-        return match &config.place {
-            Place::New(name) => {
-                free(name)?;
-                may_create()?;
-                Ok(Way::Create(name.clone()))
-            }
-            Place::Swap(_) => Err(refused(format!("--swap: there is no database {db} to take the place of"))
-                .hint("leave out --swap: a missing database is created")),
-            _ if config.data_only => Err(refused(format!("--data-only: there is no database {db}"))
-                .hint("leave out --data-only: a missing database is created, with its tables")),
-            Place::Empty | Place::Clean => {
-                may_create()?;
-                Ok(Way::Create(db.clone()))
-            }
-        };
-    };
+        let new = named.clone().unwrap_or_else(|| self.made_up("restored"));
+        Ok((new, self.made_up("before")))
+    }
+
+    /// A new database of this name.
+    fn create(&self, name: &String) -> Result<Way> {
+        self.free(name)?;
+        self.may_create()?;
+        Ok(Way::Create(name.clone()))
+    }
+
+    fn may_create(&self) -> Result<()> {
+        match self.facts.creates_databases {
+            true => Ok(()),
+            false => Err(refused(format!("role {} may not create databases", self.facts.user)).hint(format!(
+                "ALTER ROLE {} CREATEDB; or let somebody create an empty one and restore into it",
+                quote(&self.facts.user)
+            ))),
+        }
+    }
+}
+
+/// How the backup comes into the target.
+fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Result<Way> {
+    let names = Names { facts, db: &config.target.dbname, stamp };
+    match (&config.place, &facts.content) {
+        (Place::New(name), _) => names.create(name),
+        (_, None) => way_to_missing(config, &names),
+        (_, Some(content)) => way_to_present(config, what, &names, content),
+    }
+}
+
+/// The target database is not there.
+fn way_to_missing(config: &RestoreConfig, names: &Names<'_>) -> Result<Way> {
+    let db = names.db;
     match &config.place {
-        Place::New(name) => {
-            free(name)?;
-            may_create()?;
-            Ok(Way::Create(name.clone()))
+        Place::Swap(_) => Err(refused(format!("--swap: there is no database {db} to take the place of"))
+            .hint("leave out --swap: a missing database is created")),
+        _ if config.data_only => Err(refused(format!("--data-only: there is no database {db}"))
+            .hint("leave out --data-only: a missing database is created, with its tables")),
+        Place::New(name) => names.create(name),
+        Place::Empty | Place::Clean => {
+            names.may_create()?;
+            Ok(Way::Create(db.to_owned()))
         }
+    }
+}
+
+/// The target database is there, with this content.
+fn way_to_present(config: &RestoreConfig, what: &What, names: &Names<'_>, content: &Content) -> Result<Way> {
+    let db = names.db;
+    match &config.place {
+        Place::New(name) => names.create(name),
         Place::Swap(named) => {
-            may_create()?;
-            let (new, aside) = names(named)?;
+            names.may_create()?;
+            let (new, aside) = names.new_and_aside(named)?;
             Ok(Way::Swap { new, aside })
         }
         Place::Clean if !what.whole => {
@@ -393,9 +425,9 @@ fn way(config: &RestoreConfig, what: &What, facts: &Facts, stamp: &str) -> Resul
                 .hint("restore the part by --create into a database of its own, and copy over what you need"))
         }
         Place::Clean if content.is_empty() => Ok(Way::Into),
-        Place::Clean if !facts.creates_databases => Ok(Way::Wipe),
+        Place::Clean if !names.facts.creates_databases => Ok(Way::Wipe),
         Place::Clean => {
-            let (new, aside) = names(&None)?;
+            let (new, aside) = names.new_and_aside(&None)?;
             Ok(Way::Replace { new, aside })
         }
         Place::Empty if config.data_only || content.is_empty() => Ok(Way::Into),

@@ -1,6 +1,10 @@
 //! What a restore tells: the facts of its plan, the page of a dry run, the page at the end.
 
-use super::{Ground, Run, plan, plan::Way, with};
+use super::{
+    plan::{self, Way},
+    run::{Ground, Run},
+    traces::with,
+};
 use crate::{
     report::{
         format::{bytes, count, counted, seconds},

@@ -1,0 +1,133 @@
+//! What is meant: a stored backup that is proven, or a file that pg_dump wrote.
+
+use super::{
+    config::Owners,
+    plan::{self},
+    run::{Archive, Backup, Run},
+    traces::with,
+};
+use crate::{
+    dumpfile::{self, Format},
+    error::{self, Error, Kind, Result},
+    progress::{Event, Progress},
+    store::{self, Store},
+    vault::{
+        Which,
+        find::{find, scan},
+        read::{last_proof, manifest_in},
+    },
+    verify::{self, readback},
+};
+use futures_util::TryStreamExt;
+
+use std::{path::Path, sync::Arc};
+
+use tokio::io::AsyncWriteExt;
+
+impl Run<'_> {
+    /// What is meant, looked at as far as must be before anything is decided.
+    pub(super) async fn archive(&self, folder: &Path) -> Result<Archive> {
+        if let Which::File(path) = &self.config.pick.which {
+            return self.examined(path).await;
+        }
+        self.backup(folder).await
+    }
+
+    pub(super) async fn examined(&self, path: &Path) -> Result<Archive> {
+        let file = dumpfile::examine(path, None, &*self.progress).await?;
+        if file.format == Format::Plain
+            && self.options() != (dumpfile::Options { jobs: self.options().jobs, ..Default::default() })
+        {
+            return Err(Error::new(Kind::Usage, format!("{}: a plain dump is a script and runs as a whole", path.display()))
+                .hint("leave out schemas, tables, schema-only, data-only and no-owner; --create-roles makes roles that are missing"));
+        }
+        for line in &file.warnings {
+            self.progress.event(Event::Warning(line));
+        }
+        Ok(Archive::File(Box::new(file)))
+    }
+
+    /// Finds the backup, and refuses one that is not proven.
+    pub(super) async fn backup(&self, scratch: &Path) -> Result<Archive> {
+        let destination = self.config.destination.as_ref();
+        let destination = destination.ok_or_else(|| Error::new(Kind::Usage, "option destination: not set"))?;
+        let store = store::open(destination).await?;
+        let found = match find(&store, &self.config.pick).await {
+            Err(e) if e.kind() == Kind::NotFound => return self.without_manifest(&store, e, scratch).await,
+            found => found?,
+        };
+        let stored = found.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
+        with(&self.traces, |t| {
+            t.backup_id = Some(stored.id.clone());
+            t.facts.push(("backup", stored.id.clone()));
+        });
+        let manifest = manifest_in(&store, &stored.folder).await?;
+        let proof = last_proof(&store, &stored).await?;
+        let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
+        let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");
+        let file = file.ok_or_else(|| Error::new(Kind::Archive, "the manifest names no archive/toc.dat"))?;
+        let local = scratch.join("toc.dat");
+        readback::whole(&store, &stored.folder, file, Some(&local)).await?;
+        let toc = verify::restore::read_toc(&local)?;
+        Ok(Archive::Stored(Box::new(Backup {
+            store,
+            folder: stored.folder,
+            manifest,
+            proof,
+            toc,
+            read: Arc::default(),
+        })))
+    }
+
+    /// A folder that an id names but that holds no manifest is told apart from nothing at all; what is left of its archive is restored
+    /// as any other folder of pg_dump's when that is asked for.
+    pub(super) async fn without_manifest(
+        &self,
+        store: &Arc<dyn Store>,
+        not_found: Error,
+        scratch: &Path,
+    ) -> Result<Archive> {
+        let Which::Id(id) = &self.config.pick.which else { return Err(not_found) };
+        let Some(stored) = scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed()) else {
+            return Err(not_found);
+        };
+        if !self.config.force_unproven {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("backup {id} has no manifest.json: its run was broken off or is still going on, or somebody deleted it"),
+            )
+            .hint(
+                "choose another one: savepoint list shows them; --force-unproven restores what is left of its archive, as far as \
+                 pg_restore can",
+            ));
+        }
+        with(&self.traces, |t| t.backup_id = Some(id.clone()));
+        let prefix = format!("{}archive/", stored.folder);
+        let folder = scratch.join("archive");
+        std::fs::create_dir_all(&folder).map_err(error::io(format!("cannot create {}", folder.display())))?;
+        for object in stored.objects.iter().filter(|o| !o.key.trim_start_matches(&prefix).contains('/')) {
+            let Some(name) = object.key.strip_prefix(&prefix) else { continue };
+            let path = folder.join(name);
+            let failed = || error::io(format!("cannot write {}", path.display()));
+            let mut file = tokio::fs::File::create(&path).await.map_err(failed())?;
+            let mut reader = store.open(&object.key, None).await?;
+            while let Some(bytes) = reader.stream.try_next().await? {
+                file.write_all(&bytes).await.map_err(failed())?;
+            }
+            file.flush().await.map_err(failed())?;
+        }
+        self.examined(&folder).await
+    }
+
+    pub(super) fn options(&self) -> dumpfile::Options {
+        let config = self.config;
+        dumpfile::Options {
+            jobs: config.engine.jobs,
+            no_owner: config.owners == Owners::Skip,
+            schema_only: config.part.schema_only,
+            data_only: config.data_only,
+            schemas: config.part.schemas.clone(),
+            tables: config.part.tables.clone(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The backup of the target before it is emptied.
+
+use super::{
+    run::{Ground, Run},
+    traces::with,
+};
+use crate::{
+    archive::compression::CompressionChoice,
+    backup::{self, BackupConfig},
+    error::{Error, Kind, Result},
+    inventory::anomalies::Anomaly,
+    progress::{Event, Progress},
+    report::Outcome,
+    vault::{BackupKind, Filter, VerifyLevel},
+};
+
+impl Run<'_> {
+    /// A proven backup of what is about to be replaced; its id.
+    pub(super) async fn safety(&self, ground: &Ground) -> Result<String> {
+        let config = self.config;
+        let Some(destination) = config.destination.clone() else {
+            return Err(Error::new(Kind::Refused, "no destination for the safety backup"));
+        };
+        let backup = BackupConfig {
+            source: config.target.clone(),
+            destination,
+            kind: BackupKind::PreRestore,
+            jobs: config.engine.jobs,
+            max_rate: None,
+            compression: CompressionChoice::Auto,
+            filter: Filter::default(),
+            verify: VerifyLevel::Content,
+            verify_url: None,
+            pg_bin_dirs: config.engine.pg_bin_dirs.clone(),
+            scratch_dir: config.engine.scratch_dir.clone(),
+            redact_host: false,
+            anomaly: Anomaly { max_drop: 100, max_growth: 1_000_000, fail: false, allow_empty: true },
+            prune: None,
+            context: config.context.clone(),
+        };
+        let db = &ground.target.dbname;
+        self.progress.event(Event::Notice(&format!("safety backup of {db} begins")));
+        // It cleans up behind itself when interrupted, so it is not dropped half-way: the token is its own to watch.
+        let (progress, cancel) = (self.progress.clone(), self.cancel.clone());
+        let tasks = with(&self.traces, |t| t.tasks.clone());
+        let report = tasks.spawn(async move { backup::run(&backup, progress, cancel).await }).await;
+        let report = report.map_err(|e| Error::new(Kind::Refused, "the safety backup broke off").because(e))?;
+        let id = report.backup.as_ref().map(|b| b.manifest.id.clone());
+        match (report.outcome, id) {
+            (Outcome::Proven, Some(id)) => {
+                self.progress.event(Event::Notice(&format!("safety backup of {db}: {id}")));
+                with(&self.traces, |t| t.facts.push(("safety backup", id.clone())));
+                Ok(id)
+            }
+            _ => {
+                let why = report.failure.map(|f| f.message);
+                let why = why.or_else(|| report.proof.and_then(|p| p.differences.into_iter().next()));
+                let why = why.unwrap_or_else(|| "it is not proven".into());
+                Err(Error::new(
+                    Kind::Refused,
+                    format!("the safety backup of {db} failed, so nothing was touched: {why}"),
+                )
+                .hint("savepoint check --database-url … says what it lacks; --no-safety-backup goes without"))
+            }
+        }
+    }
+}
