@@ -1,6 +1,6 @@
 //! Counts the rows of a restored dump, and compares with those that the dump holds.
 
-use super::DumpFile;
+use super::found::DumpFile;
 use crate::{
     error::Result,
     postgres::{answer, connect, conninfo::Target},

@@ -3,9 +3,10 @@
 //! holds a list of OIDs, each followed by such chunks, ended by an OID of 0.
 
 use super::{
-    Found, Packing,
     content::{self, Fault, Holds},
-    cut, damaged, folder,
+    damage::{cut, damaged},
+    folder,
+    found::{Found, Packing},
     stream::{self, Input, Zlib},
 };
 use crate::{
@@ -31,7 +32,7 @@ pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
     let mut input = Input::open(path, stop).map_err(crate::error::io(path.display()))?;
     let at = input.at();
     let (toc, offsets) =
-        Toc::parse_custom(&mut input).map_err(|e| e.context(path.display()).hint(super::FETCH_AGAIN))?;
+        Toc::parse_custom(&mut input).map_err(|e| e.context(path.display()).hint(super::damage::FETCH_AGAIN))?;
     let toc_end = at.get();
     let packing = match (toc.version.1, toc.compression) {
         (_, 0) => Packing::None,

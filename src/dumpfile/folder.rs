@@ -1,9 +1,9 @@
 //! The directory and the tar format: a table of contents and a file per table. In a tar archive nothing is compressed.
 
 use super::{
-    FETCH_AGAIN, Format, Found, Packing,
     content::{self, Fault, Holds},
-    cut, damaged,
+    damage::{FETCH_AGAIN, cut, damaged},
+    found::{Format, Found, Packing},
     stream::{self, Input},
 };
 use crate::{

@@ -1,7 +1,8 @@
 //! The plain format: a script. It is fed to the server by ourselves, not by psql (see [`super::sql`]).
 
 use super::{
-    Found, Packing, cut, damaged,
+    damage::{cut, damaged},
+    found::{Found, Packing},
     sql::{self, Piece, Script},
     stream::{self, Input},
 };
@@ -40,101 +41,134 @@ fn open(path: &Path, packing: Packing, stop: &Arc<AtomicBool>) -> Result<(Readin
 /// Reads the whole script.
 pub(super) fn examine(path: &Path, packing: Packing, stop: &Arc<AtomicBool>) -> Result<Found> {
     let (mut script, at) = open(path, packing, stop)?;
-    let mut found = Found { packing, ..Found::default() };
-    let (mut begun, mut complete, mut table) = (false, false, None);
-    let refused = |line: u64, why: &str| Error::new(Kind::Archive, format!("{}: line {line}: {why}", path.display()));
+    let found = Found { packing, ..Found::default() };
+    let mut seen = Seen { path, found, begun: false, complete: false, table: None };
     loop {
         let piece = script.next_piece().map_err(|e| match e.kind() {
             Kind::Archive => damaged(path, at.get(), &e.one_line()),
             _ => e.context(path.display()),
         })?;
         let Some(piece) = piece else { break };
-        let line = script.line();
-        if complete && matches!(piece, Piece::Statement(_) | Piece::Copy(_)) {
-            return Err(refused(line, "a statement follows the dump's end")
+        seen.take(piece, script.line())?;
+    }
+    seen.whole(at.get())
+}
+
+/// What was seen of a script so far.
+struct Seen<'a> {
+    path: &'a Path,
+    found: Found,
+    /// pg_dump's first line was there.
+    begun: bool,
+    /// pg_dump's last line was there.
+    complete: bool,
+    /// The table whose rows are being read.
+    table: Option<String>,
+}
+
+impl Seen<'_> {
+    fn refused(&self, line: u64, why: &str) -> Error {
+        Error::new(Kind::Archive, format!("{}: line {line}: {why}", self.path.display()))
+    }
+
+    fn take(&mut self, piece: Piece, line: u64) -> Result<()> {
+        if self.complete && matches!(piece, Piece::Statement(_) | Piece::Copy(_)) {
+            return Err(self
+                .refused(line, "a statement follows the dump's end")
                 .hint("a file of several dumps is restored one by one: cut it apart"));
         }
         match piece {
-            Piece::Comment(text) => {
-                match String::from_utf8_lossy(&text).as_ref() {
-                    "PostgreSQL database dump" => begun = true,
-                    "PostgreSQL database dump complete" => complete = begun,
-                    "PostgreSQL database cluster dump" => {
-                        return Err(refused(line, "it is a dump of a whole server (pg_dumpall), with its roles and all its databases")
-                        .hint("restore it by psql -X -f FILE into an empty server, and take a backup of each database there"));
-                    }
-                    text => {
-                        let after = |words: &str| text.strip_prefix(words).map(|v| v.trim().to_owned());
-                        if complete {
-                            continue;
-                        }
-                        found.source_version = found.source_version.or(after("Dumped from database version "));
-                        found.dump_version = found.dump_version.or(after("Dumped by pg_dump version "));
-                        found.created = found.created.or(after("Started on "));
-                    }
-                }
-            }
-            Piece::Command(text) => {
-                let words: Vec<&[u8]> = text.splitn(2, |b| *b == b' ').collect();
-                match words.as_slice() {
-                    [b"restrict", _] | [b"unrestrict", _] => {}
-                    [b"encoding", name] => found.encoding = Some(String::from_utf8_lossy(name).into_owned()),
-                    [b"connect", name] => {
-                        let name = String::from_utf8_lossy(name).trim_start_matches("-reuse-previous=on ").to_owned();
-                        let name = name.strip_prefix("\"dbname='").map_or(name.as_str(), |n| n.trim_end_matches("'\""));
-                        found.database = Some(name.trim_matches('"').to_owned());
-                    }
-                    [command, ..] => {
-                        let command = String::from_utf8_lossy(command).into_owned();
-                        return Err(refused(
-                            line,
-                            &format!("\\{command} is a command to psql that pg_dump does not write"),
-                        )
-                        .hint("look at that line: somebody edited the file, or it is no dump"));
-                    }
-                    [] => {}
-                }
-            }
-            Piece::Statement(_) | Piece::Copy(_) if !begun => {
-                return Err(refused(line, "it is SQL, but does not begin as the dumps of pg_dump do")
+            Piece::Comment(text) => return self.comment(&String::from_utf8_lossy(&text), line),
+            Piece::Command(text) => return self.command(&text, line),
+            Piece::Statement(_) | Piece::Copy(_) if !self.begun => {
+                return Err(self
+                    .refused(line, "it is SQL, but does not begin as the dumps of pg_dump do")
                     .hint("only what pg_dump wrote can be checked for being whole; run other scripts by psql"));
             }
             Piece::Copy(statement) => {
                 let name =
                     sql::copied_table(&statement).unwrap_or_else(|| String::from_utf8_lossy(&statement).into_owned());
-                found.bytes += statement.len() as u64;
-                found.rows.entry(name.clone()).or_insert(Some(0));
-                table = Some(name);
+                self.found.bytes += statement.len() as u64;
+                self.found.rows.entry(name.clone()).or_insert(Some(0));
+                self.table = Some(name);
             }
             Piece::Rows(rows) => {
-                found.bytes += rows.len() as u64;
+                self.found.bytes += rows.len() as u64;
                 let lines = rows.iter().filter(|b| **b == b'\n').count() as u64;
-                if let Some(Some(count)) = table.as_ref().and_then(|t| found.rows.get_mut(t)) {
+                if let Some(Some(count)) = self.table.as_ref().and_then(|t| self.found.rows.get_mut(t)) {
                     *count += lines;
                 }
             }
-            Piece::EndOfRows => table = None,
+            Piece::EndOfRows => self.table = None,
             Piece::Statement(statement) => {
-                found.bytes += statement.len() as u64;
-                about(&statement, &mut found);
+                self.found.bytes += statement.len() as u64;
+                about(&statement, &mut self.found);
             }
         }
+        Ok(())
     }
-    if !begun {
-        return Err(Error::new(Kind::Archive, format!("{}: it is no dump of pg_dump", path.display()))
-            .hint("a plain dump begins with -- PostgreSQL database dump"));
+
+    /// pg_dump says in comments what it is.
+    fn comment(&mut self, text: &str, line: u64) -> Result<()> {
+        match text {
+            "PostgreSQL database dump" => self.begun = true,
+            "PostgreSQL database dump complete" => self.complete = self.begun,
+            "PostgreSQL database cluster dump" => {
+                let why = "it is a dump of a whole server (pg_dumpall), with its roles and all its databases";
+                return Err(self.refused(line, why).hint(
+                    "restore it by psql -X -f FILE into an empty server, and take a backup of each database there",
+                ));
+            }
+            text if !self.complete => {
+                let after = |words: &str| text.strip_prefix(words).map(|v| v.trim().to_owned());
+                let found = &mut self.found;
+                found.source_version = found.source_version.take().or(after("Dumped from database version "));
+                found.dump_version = found.dump_version.take().or(after("Dumped by pg_dump version "));
+                found.created = found.created.take().or(after("Started on "));
+            }
+            _ => {}
+        }
+        Ok(())
     }
-    if !complete {
-        return Err(damaged(
-            path,
-            at.get(),
-            "it ends without pg_dump's last line (-- PostgreSQL database dump complete)",
-        ));
+
+    /// A command to psql.
+    fn command(&mut self, text: &[u8], line: u64) -> Result<()> {
+        let words: Vec<&[u8]> = text.splitn(2, |b| *b == b' ').collect();
+        match words.as_slice() {
+            [b"restrict", _] | [b"unrestrict", _] | [] => {}
+            [b"encoding", name] => self.found.encoding = Some(String::from_utf8_lossy(name).into_owned()),
+            [b"connect", name] => {
+                let name = String::from_utf8_lossy(name).trim_start_matches("-reuse-previous=on ").to_owned();
+                let name = name.strip_prefix("\"dbname='").map_or(name.as_str(), |n| n.trim_end_matches("'\""));
+                self.found.database = Some(name.trim_matches('"').to_owned());
+            }
+            [command, ..] => {
+                let command = String::from_utf8_lossy(command);
+                let why = format!("\\{command} is a command to psql that pg_dump does not write");
+                return Err(self
+                    .refused(line, &why)
+                    .hint("look at that line: somebody edited the file, or it is no dump"));
+            }
+        }
+        Ok(())
     }
-    if found.database.is_some() {
-        found.warnings.push("it creates a database of its own (pg_dump --create): that part is passed over".into());
+
+    /// What was found, when it is a whole dump; `at`: bytes of the file that were read.
+    fn whole(mut self, at: u64) -> Result<Found> {
+        if !self.begun {
+            return Err(Error::new(Kind::Archive, format!("{}: it is no dump of pg_dump", self.path.display()))
+                .hint("a plain dump begins with -- PostgreSQL database dump"));
+        }
+        if !self.complete {
+            let why = "it ends without pg_dump's last line (-- PostgreSQL database dump complete)";
+            return Err(damaged(self.path, at, why));
+        }
+        if self.found.database.is_some() {
+            let line = "it creates a database of its own (pg_dump --create): that part is passed over";
+            self.found.warnings.push(line.into());
+        }
+        Ok(self.found)
     }
-    Ok(found)
 }
 
 /// What a statement says about the dump.
@@ -211,7 +245,7 @@ pub(super) async fn restore(
 ) -> Result<Vec<String>> {
     let session = connect::connect(target, "savepoint restore").await?;
     let (sender, mut pieces) = mpsc::channel::<Result<(u64, Piece)>>(8);
-    let stop = super::Stop::default();
+    let stop = super::found::Stop::default();
     let (file, flag) = (path.to_owned(), stop.0.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let read = || {

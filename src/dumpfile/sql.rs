@@ -26,6 +26,18 @@ const ROWS: usize = 256 << 10;
 /// A line of rows is read in pieces of this size.
 const LINE: u64 = 64 << 10;
 
+/// What a step outside of quotes and comments came to.
+enum Step {
+    /// So many bytes belong to the statement.
+    Bytes(usize),
+    /// Nothing did.
+    Nothing,
+    /// The rest of the line is a comment.
+    LineEnd,
+    /// The statement is whole.
+    StatementEnd,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Inside {
     Nothing,
@@ -133,7 +145,7 @@ impl<R: BufRead> Script<R> {
         // What the system did not say itself, the one who unpacks said: it is the file's own fault.
         match e.raw_os_error() {
             Some(_) => Error::new(Kind::Io, format!("reading behind line {} failed", self.number)).because(e),
-            None => Error::new(Kind::Archive, format!("{}, behind line {}", super::cut(&e), self.number)),
+            None => Error::new(Kind::Archive, format!("{}, behind line {}", super::damage::cut(&e), self.number)),
         }
     }
 
@@ -171,79 +183,15 @@ impl<R: BufRead> Script<R> {
     /// Reads on in the line; a piece when a statement ends in it.
     fn statement(&mut self) -> Result<Option<Piece>> {
         while let Some(&b) = self.line.get(self.at) {
-            let next = self.line.get(self.at + 1).copied();
-            let mut taken = 1;
-            match &mut self.inside {
-                Inside::Nothing => match b {
-                    b';' if self.parens == 0 && self.blocks == 0 => {
-                        self.at += 1;
-                        if self.statement.trim_ascii().is_empty() {
-                            self.statement.clear();
-                            continue;
-                        }
-                        return self.take().map(Some);
-                    }
-                    b'-' if next == Some(b'-') => {
-                        // The comment goes, its line end stays.
-                        self.at = self.line.len();
-                        if !self.statement.is_empty() {
-                            self.statement.push(b'\n');
-                        }
-                        return Ok(None);
-                    }
-                    b'/' if next == Some(b'*') => (self.inside, taken) = (Inside::Comment(1), 2),
-                    b'\'' => self.inside = Inside::Quote { escapes: self.backslashes_escape },
-                    b'"' => self.inside = Inside::Name,
-                    b'(' => self.parens += 1,
-                    b')' => self.parens = self.parens.saturating_sub(1),
-                    b'$' => {
-                        let tag = self.line[self.at + 1..].iter().take_while(|b| in_name(**b) && **b != b'$').count();
-                        let digit = next.is_some_and(|b| b.is_ascii_digit());
-                        if !digit && self.line.get(self.at + 1 + tag) == Some(&b'$') {
-                            taken = tag + 2;
-                            self.inside = Inside::Dollar(self.line[self.at..self.at + taken].to_vec());
-                        }
-                    }
-                    b'\\' => {
-                        let why = format!("line {}: a backslash between statements is a command to psql", self.number);
-                        return Err(Error::new(Kind::Archive, why));
-                    }
-                    b if in_name(b) => {
-                        taken = self.line[self.at..].iter().take_while(|b| in_name(**b)).count();
-                        let word = self.line[self.at..self.at + taken].to_ascii_lowercase();
-                        if word == b"e" && self.line.get(self.at + taken) == Some(&b'\'') {
-                            taken += 1;
-                            self.inside = Inside::Quote { escapes: true };
-                        }
-                        self.word(word);
-                    }
-                    _ => {}
+            let taken = match self.inside {
+                Inside::Nothing => match self.outside(b)? {
+                    Step::Bytes(taken) => taken,
+                    Step::Nothing => continue,
+                    Step::LineEnd => return Ok(None),
+                    Step::StatementEnd => return self.take().map(Some),
                 },
-                Inside::Quote { escapes } => match b {
-                    b'\\' if *escapes => taken = 2,
-                    b'\'' if next == Some(b'\'') => taken = 2,
-                    b'\'' => self.inside = Inside::Nothing,
-                    _ => {}
-                },
-                Inside::Name if b == b'"' => self.inside = Inside::Nothing,
-                Inside::Name => {}
-                Inside::Dollar(tag) => {
-                    if self.line[self.at..].starts_with(tag) {
-                        taken = tag.len();
-                        self.inside = Inside::Nothing;
-                    }
-                }
-                Inside::Comment(depth) => match (b, next) {
-                    (b'/', Some(b'*')) => (*depth, taken) = (*depth + 1, 2),
-                    (b'*', Some(b'/')) => {
-                        (*depth, taken) = (*depth - 1, 2);
-                        if *depth == 0 {
-                            self.inside = Inside::Nothing;
-                        }
-                    }
-                    _ => {}
-                },
-            }
+                _ => self.within(b),
+            };
             let end = (self.at + taken).min(self.line.len());
             if !self.statement.is_empty() || !b.is_ascii_whitespace() {
                 if self.statement.is_empty() {
@@ -254,6 +202,86 @@ impl<R: BufRead> Script<R> {
             self.at = end;
         }
         Ok(None)
+    }
+
+    /// One step outside of quotes and comments; `b`: the byte that is next.
+    fn outside(&mut self, b: u8) -> Result<Step> {
+        let next = self.line.get(self.at + 1).copied();
+        let mut taken = 1;
+        match b {
+            b';' if self.parens == 0 && self.blocks == 0 => {
+                self.at += 1;
+                if self.statement.trim_ascii().is_empty() {
+                    self.statement.clear();
+                    return Ok(Step::Nothing);
+                }
+                return Ok(Step::StatementEnd);
+            }
+            b'-' if next == Some(b'-') => {
+                // The comment goes, its line end stays.
+                self.at = self.line.len();
+                if !self.statement.is_empty() {
+                    self.statement.push(b'\n');
+                }
+                return Ok(Step::LineEnd);
+            }
+            b'/' if next == Some(b'*') => (self.inside, taken) = (Inside::Comment(1), 2),
+            b'\'' => self.inside = Inside::Quote { escapes: self.backslashes_escape },
+            b'"' => self.inside = Inside::Name,
+            b'(' => self.parens += 1,
+            b')' => self.parens = self.parens.saturating_sub(1),
+            b'$' => {
+                let tag = self.line[self.at + 1..].iter().take_while(|b| in_name(**b) && **b != b'$').count();
+                let digit = next.is_some_and(|b| b.is_ascii_digit());
+                if !digit && self.line.get(self.at + 1 + tag) == Some(&b'$') {
+                    taken = tag + 2;
+                    self.inside = Inside::Dollar(self.line[self.at..self.at + taken].to_vec());
+                }
+            }
+            b'\\' => {
+                let why = format!("line {}: a backslash between statements is a command to psql", self.number);
+                return Err(Error::new(Kind::Archive, why));
+            }
+            b if in_name(b) => {
+                taken = self.line[self.at..].iter().take_while(|b| in_name(**b)).count();
+                let word = self.line[self.at..self.at + taken].to_ascii_lowercase();
+                if word == b"e" && self.line.get(self.at + taken) == Some(&b'\'') {
+                    taken += 1;
+                    self.inside = Inside::Quote { escapes: true };
+                }
+                self.word(word);
+            }
+            _ => {}
+        }
+        Ok(Step::Bytes(taken))
+    }
+
+    /// One step within quotes or a comment: how many bytes it takes.
+    fn within(&mut self, b: u8) -> usize {
+        let next = self.line.get(self.at + 1).copied();
+        let (taken, ends) = match &mut self.inside {
+            Inside::Quote { escapes: true } if b == b'\\' => (2, false),
+            Inside::Quote { .. } if b == b'\'' && next == Some(b'\'') => (2, false),
+            Inside::Quote { .. } => (1, b == b'\''),
+            Inside::Name => (1, b == b'"'),
+            Inside::Dollar(tag) if self.line[self.at..].starts_with(tag) => (tag.len(), true),
+            Inside::Comment(depth) => match (b, next) {
+                (b'/', Some(b'*')) => {
+                    *depth += 1;
+                    (2, false)
+                }
+                (b'*', Some(b'/')) => {
+                    *depth -= 1;
+                    (2, *depth == 0)
+                }
+                _ => (1, false),
+            },
+            Inside::Dollar(_) | Inside::Nothing => (1, false),
+        };
+        if ends {
+            self.inside = Inside::Nothing;
+        }
+        taken
     }
 
     /// The body of a function in standard SQL (`BEGIN ATOMIC … END`) holds semicolons.

@@ -1,7 +1,7 @@
 //! Compressed streams, read to their very end: unlike the libraries' readers, these say when a stream was cut off or when something
 //! else follows it.
 
-use super::Packing;
+use super::found::Packing;
 use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
 use lz4_flex::frame::FrameDecoder;
 use std::{
