@@ -12,3 +12,25 @@ pub struct Engine {
     /// Where temporary files and the throwaway server lie; default: the system's temporary folder.
     pub scratch_dir: Option<PathBuf>,
 }
+
+impl Default for Engine {
+    /// Four connections, and the programs that Debian's packages install; nothing of it comes from the environment.
+    fn default() -> Self {
+        Engine { jobs: 4, pg_bin_dirs: pg_bin_dirs(std::iter::empty(), None), scratch_dir: None }
+    }
+}
+
+/// As named, then `PATH`, then Debian's `/usr/lib/postgresql/<major>/bin` in order of the major.
+pub(crate) fn pg_bin_dirs(named: impl Iterator<Item = PathBuf>, path: Option<String>) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = named.collect();
+    dirs.extend(std::env::split_paths(&path.unwrap_or_default()).filter(|dir| dir.is_absolute()));
+    let mut installed: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    installed.sort();
+    dirs.extend(installed.into_iter().map(|(_, dir)| dir));
+    dirs
+}

@@ -2,13 +2,14 @@
 
 use crate::{
     archive::compression::CompressionChoice,
+    engine::Engine,
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
     prune::retention::Retention,
     store::Destination,
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
-use std::{num::NonZeroU64, path::PathBuf};
+use std::num::NonZeroU64;
 
 /// Everything a backup needs to know.
 #[derive(Clone, Debug)]
@@ -19,8 +20,6 @@ pub struct BackupConfig {
     pub destination: Destination,
     /// Why it is taken.
     pub kind: BackupKind,
-    /// Connections that read rows at the same time, at least 1.
-    pub jobs: usize,
     /// Bytes of COPY text that are read from the source per second at most, over all connections; `None`: as fast as they come.
     pub max_rate: Option<NonZeroU64>,
     /// How rows are compressed.
@@ -31,11 +30,8 @@ pub struct BackupConfig {
     pub verify: VerifyLevel,
     /// A server for the throwaway database in place of the built-in one.
     pub verify_url: Option<Target>,
-    /// Folders in which PostgreSQL's programs are looked up, in this order (`--pg-bin-dir`, then `PATH`, then
-    /// `/usr/lib/postgresql/*/bin`).
-    pub pg_bin_dirs: Vec<PathBuf>,
-    /// Where the throwaway server and pg_dump's own files lie; default: the system's temporary folder.
-    pub scratch_dir: Option<PathBuf>,
+    /// Connections that read rows, programs, and the folder for the throwaway server and pg_dump's own files.
+    pub engine: Engine,
     /// Store a hash of the source's host name in place of the name.
     pub redact_host: bool,
     /// What is remarkable beside the backup before.
@@ -47,6 +43,25 @@ pub struct BackupConfig {
 }
 
 impl BackupConfig {
+    /// Everything in the database, taken by hand and proven to the last row, as the command line does without options.
+    pub fn new(source: Target, destination: Destination) -> BackupConfig {
+        BackupConfig {
+            source,
+            destination,
+            kind: BackupKind::Manual,
+            max_rate: None,
+            compression: CompressionChoice::Auto,
+            filter: Filter::default(),
+            verify: VerifyLevel::Content,
+            verify_url: None,
+            engine: Engine::default(),
+            redact_host: false,
+            anomaly: Anomaly::default(),
+            prune: None,
+            context: RunContext::default(),
+        }
+    }
+
     /// Servers that it connects to.
     pub fn targets(&self) -> Vec<&Target> {
         std::iter::once(&self.source).chain(&self.verify_url).collect()

@@ -28,3 +28,19 @@ pub struct VerifyConfig {
     /// Connections, programs, folder.
     pub engine: Engine,
 }
+
+impl VerifyConfig {
+    /// A proof to the last row, by the built-in throwaway server.
+    pub fn new(pick: Pick, destination: Destination) -> VerifyConfig {
+        VerifyConfig {
+            pick,
+            destination: Some(destination),
+            level: VerifyLevel::Content,
+            verify_url: None,
+            check_sql: None,
+            max_rto: None,
+            max_age: None,
+            engine: Engine::default(),
+        }
+    }
+}

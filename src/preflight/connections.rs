@@ -27,7 +27,7 @@ impl Question for Count {
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let direct = facts.direct()?;
-        facts.room.learn(free_connections(&direct.session, direct.passing, facts.config.jobs).await);
+        facts.room.learn(free_connections(&direct.session, direct.passing, facts.config.engine.jobs).await);
         Ok(Vec::new())
     }
 }
@@ -44,7 +44,7 @@ impl Question for Enough {
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         facts.rights.get()?;
         let (jobs, wanted) = match facts.room.get()? {
-            Ok(jobs) => (*jobs, facts.config.jobs),
+            Ok(jobs) => (*jobs, facts.config.engine.jobs),
             Err(e) => return Ok(vec![Answer::failed(e)]),
         };
         facts.jobs.learn(jobs);

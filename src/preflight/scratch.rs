@@ -14,7 +14,7 @@ impl Question for Folder {
     }
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
-        let parent = facts.config.scratch_dir.as_deref();
+        let parent = facts.config.engine.scratch_dir.as_deref();
         for line in Scratch::sweep(parent) {
             facts.progress.event(Event::Notice(&line));
         }

@@ -26,7 +26,7 @@ impl Question for Start {
             return Ok(Vec::new());
         }
         let folder = facts.scratch.get()?.path().join("throwaway");
-        let (url, jobs) = (facts.config.verify_url.clone(), facts.config.jobs);
+        let (url, jobs) = (facts.config.verify_url.clone(), facts.config.engine.jobs);
         let (tools, source) = (facts.tools.get()?.clone(), facts.source.get()?.clone());
         let extensions = facts.extensions.get()?.as_ref()?.clone();
         let wanted = extensions.clone();

@@ -18,7 +18,7 @@ impl Question for Tools {
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let major = facts.source.get()?.major;
-        let tools = tools::find(major, &facts.config.pg_bin_dirs, facts.built_in()).await?;
+        let tools = tools::find(major, &facts.config.engine.pg_bin_dirs, facts.built_in()).await?;
         let said = format!("pg_dump {} in {}", tools.version, tools.dir.display());
         facts.tools.learn(tools);
         yes(said)

@@ -41,6 +41,29 @@ pub struct RestoreConfig {
     pub context: RunContext,
 }
 
+impl RestoreConfig {
+    /// All of a backup into a database that is missing or empty, with its owners, compared to the last row.
+    pub fn new(pick: Pick, destination: Destination, target: Target) -> RestoreConfig {
+        RestoreConfig {
+            pick,
+            destination: Some(destination),
+            target,
+            place: Place::Empty,
+            confirm: None,
+            safety_backup: true,
+            protect: Vec::new(),
+            part: Filter::default(),
+            data_only: false,
+            owners: Owners::Keep,
+            verify: VerifyLevel::Content,
+            force_unproven: false,
+            dry_run: false,
+            engine: Engine::default(),
+            context: RunContext::default(),
+        }
+    }
+}
+
 /// Who comes to own what is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owners {

@@ -5,13 +5,12 @@ use super::{
     traces::with,
 };
 use crate::{
-    archive::compression::CompressionChoice,
     backup::{self, BackupConfig},
     error::{Error, Kind, Result},
     inventory::anomalies::Anomaly,
     progress::{Event, Progress},
     report::Outcome,
-    vault::{BackupKind, Filter, VerifyLevel},
+    vault::BackupKind,
 };
 
 impl Run<'_> {
@@ -22,21 +21,11 @@ impl Run<'_> {
             return Err(Error::new(Kind::Refused, "no destination for the safety backup"));
         };
         let backup = BackupConfig {
-            source: config.target.clone(),
-            destination,
             kind: BackupKind::PreRestore,
-            jobs: config.engine.jobs,
-            max_rate: None,
-            compression: CompressionChoice::Auto,
-            filter: Filter::default(),
-            verify: VerifyLevel::Content,
-            verify_url: None,
-            pg_bin_dirs: config.engine.pg_bin_dirs.clone(),
-            scratch_dir: config.engine.scratch_dir.clone(),
-            redact_host: false,
+            engine: config.engine.clone(),
             anomaly: Anomaly { max_drop: 100, max_growth: 1_000_000, fail: false, allow_empty: true },
-            prune: None,
             context: config.context.clone(),
+            ..BackupConfig::new(config.target.clone(), destination)
         };
         let db = &ground.target.dbname;
         self.progress.event(Event::Notice(&format!("safety backup of {db} begins")));

@@ -6,6 +6,7 @@ use super::{
     s3,
 };
 use crate::error::{Error, Result};
+use std::path::Path;
 
 /// Every backend. A new one is a file and a line.
 const BACKENDS: &[Backend] = &[
@@ -27,6 +28,17 @@ pub fn destination(given: &Given<'_>) -> Result<(Destination, Vec<String>)> {
     let idle = others.filter(|name| given.option(name).is_some());
     let notices = idle.map(|name| format!("{name} has no effect: the destination is {}", chosen.noun)).collect();
     Ok((place, notices))
+}
+
+impl Destination {
+    /// The place of an address (`s3://bucket/prefix`, a folder), with every option at its default.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] when no backend takes it.
+    pub fn parse(address: &str) -> Result<Self> {
+        let given = Given { address: address.trim(), options: &[], base: Path::new(""), read_back: true };
+        destination(&given).map(|(place, _)| place)
+    }
 }
 
 /// The error for an address that no backend takes.

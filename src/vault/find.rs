@@ -101,6 +101,23 @@ pub struct Pick {
     pub database: Option<String>,
 }
 
+impl Pick {
+    /// The newest backup, of the only database that has any.
+    pub fn latest() -> Pick {
+        Pick { which: Which::Latest, before: None, kind: None, database: None }
+    }
+
+    /// The newest backup of a database.
+    pub fn latest_of(database: impl Into<String>) -> Pick {
+        Pick { database: Some(database.into()), ..Pick::latest() }
+    }
+
+    /// The backup of this id.
+    pub fn id(id: impl Into<String>) -> Pick {
+        Pick { which: Which::Id(id.into()), ..Pick::latest() }
+    }
+}
+
 /// A stored backup by its name or its age, or a file of pg_dump's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {

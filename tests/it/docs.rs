@@ -107,7 +107,7 @@ fn readme_examples_are_accepted_together() -> Result {
     let Command::Action(action) = command else { anyhow::bail!("not the action") };
     let parsed = config::backup(&action.check.backup, &env)?;
     // Only what really arrived shows that names and values were read.
-    ensure!(parsed.config.jobs != 4 && parsed.config.verify_url.is_some());
+    ensure!(parsed.config.engine.jobs != 4 && parsed.config.verify_url.is_some());
     ensure!(
         parsed.notify.names() == ["Slack", "the heartbeat's monitor"]
             && parsed.config.prune.is_some()

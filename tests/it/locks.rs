@@ -98,7 +98,7 @@ async fn a_waiting_alter_stops_nobody() -> Result {
     let (store, temporary) = (scratch()?, scratch()?);
     let mut config = in_process(server, db, store.path(), temporary.path());
     // One worker, the largest table first: `late` comes behind it, in one statement with two others.
-    config.jobs = 1;
+    config.engine.jobs = 1;
     let migration = Arc::new(Migration { server, db, began: Mutex::new(None), restoring: AtomicBool::new(false) });
     let run = savepoint::backup::run(&config, migration.clone(), CancellationToken::new());
     let report = tokio::time::timeout(Duration::from_secs(120), run).await.context("the backup waits for the ALTER")?;

@@ -17,9 +17,9 @@ use savepoint::{
     engine::Engine,
     progress::{Event, Phase, Progress},
     report::render::{Renderer as _, terminal::Terminal},
-    restore::{Owners, Place, RestoreConfig},
+    restore::{Place, RestoreConfig},
     store::Destination,
-    vault::{Filter, Pick, RunContext, VerifyLevel, Which},
+    vault::Pick,
 };
 use std::{
     path::{Path, PathBuf},
@@ -665,25 +665,13 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
     let temporary = scratch()?;
     let BackupConfig { source: target, .. } = in_process(server, db, store.path(), temporary.path());
     let config = RestoreConfig {
-        pick: Pick { which: Which::Latest, before: None, kind: None, database: None },
-        destination: Some(Destination::folder(store.path().to_owned())),
-        target,
         place: Place::Swap(Some("it_unequal_new".to_owned())),
-        confirm: None,
-        safety_backup: true,
-        protect: vec![],
-        part: Filter::default(),
-        data_only: false,
-        owners: Owners::Keep,
-        verify: VerifyLevel::Content,
-        force_unproven: false,
-        dry_run: false,
         engine: Engine {
             jobs: 2,
             pg_bin_dirs: vec![server.bin.clone()],
             scratch_dir: Some(temporary.path().to_owned()),
         },
-        context: RunContext::default(),
+        ..RestoreConfig::new(Pick::latest(), Destination::folder(store.path().to_owned()), target)
     };
     let meddler = Arc::new(Meddler {
         bin: server.bin.clone(),

@@ -3,11 +3,10 @@
 use super::{Result, s3, scratch};
 use anyhow::{Context, ensure};
 use savepoint::{
-    archive::compression::CompressionChoice,
     backup::BackupConfig,
+    engine::Engine,
     postgres::conninfo::{SslMode, Target},
     store::Destination,
-    vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
 use std::{
     collections::BTreeSet,
@@ -299,36 +298,22 @@ impl CommandLines {
 
 /// A configuration for `savepoint::backup::run` in this process: into a folder, two jobs, everything proven.
 pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary: &Path) -> BackupConfig {
-    BackupConfig {
-        source: Target {
-            pooler_flag: false,
-            host: server.dir.display().to_string(),
-            hostaddr: None,
-            port: server.port,
-            user: "postgres".to_owned(),
-            password: None,
-            dbname: db.to_owned(),
-            sslmode: SslMode::Disable,
-            sslrootcert: None,
-            sslcert: None,
-            sslkey: None,
-            channel_binding: None,
-            options: None,
-            connect_timeout: None,
-        },
-        destination: Destination::folder(store.to_owned()),
-        kind: BackupKind::Manual,
-        jobs: 2,
-        max_rate: None,
-        compression: CompressionChoice::Auto,
-        filter: Filter::default(),
-        verify: VerifyLevel::Content,
-        verify_url: None,
-        pg_bin_dirs: vec![server.bin.clone()],
-        scratch_dir: Some(temporary.to_owned()),
-        redact_host: false,
-        anomaly: savepoint::inventory::anomalies::Anomaly::default(),
-        prune: None,
-        context: RunContext::default(),
-    }
+    let source = Target {
+        pooler_flag: false,
+        host: server.dir.display().to_string(),
+        hostaddr: None,
+        port: server.port,
+        user: "postgres".to_owned(),
+        password: None,
+        dbname: db.to_owned(),
+        sslmode: SslMode::Disable,
+        sslrootcert: None,
+        sslcert: None,
+        sslkey: None,
+        channel_binding: None,
+        options: None,
+        connect_timeout: None,
+    };
+    let engine = Engine { jobs: 2, pg_bin_dirs: vec![server.bin.clone()], scratch_dir: Some(temporary.to_owned()) };
+    BackupConfig { engine, ..BackupConfig::new(source, Destination::folder(store.to_owned())) }
 }

@@ -1,0 +1,23 @@
+//! What is remarkable about a backup beside the one before.
+
+use clap::Args;
+
+/// What is remarkable about a backup beside the one before.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Anomalies")]
+pub struct AnomalyArgs {
+    /// Warn when a table lost more than this many percent of its rows, or the whole backup of its size, since the backup before
+    #[arg(long, value_name = "PERCENT", default_value = "50")]
+    pub max_drop: String,
+    /// Warn when the backup's size grew by more than this many percent
+    #[arg(long, value_name = "PERCENT", default_value = "300")]
+    pub max_growth: String,
+    /// Exit with 4 when a proven backup differs so much from the one before
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true")]
+    pub fail_on_anomaly: String,
+    /// Let a backup of a database without any table succeed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true")]
+    pub allow_empty: String,
+}

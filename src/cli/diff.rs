@@ -1,0 +1,50 @@
+//! Options of `savepoint diff`, as given: absent where there is no fixed default.
+
+use super::{
+    action::ActionArgs,
+    destination::DestinationArgs,
+    output::OutputArgs,
+    selection::{DatabaseArgs, OfKindArgs, PickArgs, WithArgs},
+    show::ShowArgs,
+};
+use clap::Args;
+
+/// Options of `savepoint diff`.
+#[allow(missing_docs, reason = "the groups say what they are")]
+#[derive(Clone, Debug, Default, Args)]
+pub struct DiffArgs {
+    /// The one backup: an id, latest, oldest or an address
+    #[arg(value_name = "BACKUP")]
+    pub which: Option<String>,
+    /// The other one
+    #[arg(value_name = "OTHER")]
+    pub other: Option<String>,
+    #[command(flatten)]
+    pub with: WithArgs,
+    #[command(flatten)]
+    pub pick: PickArgs,
+    #[command(flatten)]
+    pub of_kind: OfKindArgs,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl From<&ActionArgs> for DiffArgs {
+    fn from(action: &ActionArgs) -> Self {
+        let show = ShowArgs::from(action);
+        DiffArgs {
+            which: None,
+            other: None,
+            with: action.with.clone(),
+            pick: show.pick,
+            of_kind: show.of_kind,
+            database: show.database,
+            destination: show.destination,
+            output: show.output,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! From the command line, action inputs and variables to a [`Command`].
+
+use super::{Cli, Command};
+use crate::secret::Secret;
+use clap::{CommandFactory, Parser, parser::ValueSource};
+use std::ffi::OsString;
+
+/// Parses the command line, then fills what it does not give: under `action` from `INPUT_<NAME>` (upper case, hyphens
+/// kept, as the runner sets it), then from `SAVEPOINT_<NAME>` (hyphens as underscores). Empty values count as absent,
+/// and so does an input at its default, because the runner always hands that in and a variable could never speak.
+///
+/// # Errors
+/// As clap: wrong usage, but also `--help` and `--version`. Show them by [`safe_message`].
+pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Result<Command, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(&argv)?;
+    let mut filled = argv;
+    if let Some((verb, given)) = matches.subcommand() {
+        let cli = Cli::command();
+        let options = cli.find_subcommand(verb).into_iter().flat_map(clap::Command::get_arguments);
+        let values: Vec<OsString> = options
+            .filter(|arg| given.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine))
+            .filter_map(|arg| {
+                let name = arg.get_long()?;
+                let value = from_environment(arg, name, verb == "action", env)?;
+                Some(format!("--{name}={value}").into())
+            })
+            .collect();
+        // Right behind the verb: a `--` that the user gave ends the options.
+        let behind_verb = filled.len().min(2);
+        filled.splice(behind_verb..behind_verb, values);
+    }
+    let mut command = Cli::try_parse_from(filled)?.command;
+    if let Command::Action(action) = &mut command {
+        action.check.backup.output.in_action = true;
+    }
+    Ok(command)
+}
+
+fn from_environment(
+    arg: &clap::Arg,
+    name: &str,
+    in_action: bool,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let set = |variable: String| env(&variable).filter(|value| !value.trim().is_empty());
+    if !arg.get_action().takes_values() {
+        return None;
+    }
+    let default = arg.get_default_values().first().and_then(|d| d.to_str());
+    let input = in_action.then(|| set(format!("INPUT_{}", name.to_uppercase()))).flatten();
+    input
+        .filter(|value| Some(value.trim()) != default)
+        .or_else(|| set(format!("SAVEPOINT_{}", name.to_uppercase().replace('-', "_"))))
+}
+
+/// The heartbeat's URL of a command line that [`parse`] refuses, as far as it can be told, for the verbs that have one.
+pub fn heartbeat_of(argv: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let argv: Vec<&str> = argv.iter().filter_map(|a| a.to_str()).collect();
+    let verb = *argv.get(1)?;
+    let given = |(at, arg): (usize, &&str)| match arg.strip_prefix("--heartbeat-url")? {
+        "" => argv.get(at + 1).map(|value| (*value).to_owned()),
+        value => value.strip_prefix('=').map(str::to_owned),
+    };
+    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let input = || (verb == "action").then(|| set("INPUT_HEARTBEAT-URL")).flatten();
+    let url = argv.iter().enumerate().find_map(given).or_else(input).or_else(|| set("SAVEPOINT_HEARTBEAT_URL"))?;
+    // A check is no run that a monitor waits for.
+    let has_one = |verb: &clap::Command| verb.get_arguments().any(|arg| arg.get_long() == Some("heartbeat-url"));
+    Cli::command().find_subcommand(verb).filter(|found| verb != "check" && has_one(found))?;
+    Some(Secret::new(url.trim()))
+}
+
+/// A usage error as text, without any argument that may hold a password: clap quotes what it did not expect, and a
+/// database URL is easily given without its option.
+pub fn safe_message(error: &clap::Error, argv: &[OsString]) -> String {
+    let mut text = error.to_string();
+    for arg in argv.iter().filter_map(|a| a.to_str()) {
+        let value = if arg.starts_with('-') { arg.split_once('=').map_or("", |(_, value)| value) } else { arg };
+        if value.contains("://") || value.contains("password=") {
+            text = text.replace(value, "***");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::BackupArgs;
+
+    fn run(argv: &[&str], env: &[(&str, &str)]) -> Result<Command, clap::Error> {
+        let env: Vec<(String, String)> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let lookup = move |key: &str| env.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+        parse(argv.iter().map(|a| OsString::from(*a)).collect(), &lookup)
+    }
+
+    fn backup(argv: &[&str], env: &[(&str, &str)]) -> BackupArgs {
+        match run(argv, env).expect("parses") {
+            Command::Backup(args) => args,
+            Command::Check(args) => args.backup,
+            Command::Action(args) => args.check.backup,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_command_line_beats_inputs_and_inputs_beat_variables() {
+        let env = [("INPUT_DESTINATION", "s3://input"), ("SAVEPOINT_DESTINATION", "s3://variable")];
+        let argv = ["savepoint", "action", "--destination", "s3://line"];
+        assert_eq!(backup(&argv, &env).destination.destination.as_deref(), Some("s3://line"));
+        assert_eq!(backup(&argv[..2], &env).destination.destination.as_deref(), Some("s3://input"));
+        assert_eq!(backup(&argv[..2], &env[1..]).destination.destination.as_deref(), Some("s3://variable"));
+        // Inputs belong to the action verb alone.
+        assert_eq!(backup(&["savepoint", "backup"], &env).destination.destination.as_deref(), Some("s3://variable"));
+    }
+
+    #[test]
+    fn empty_values_and_defaulted_inputs_count_as_not_set() {
+        let env = [("INPUT_JOBS", "4"), ("SAVEPOINT_JOBS", "9"), ("INPUT_KIND", ""), ("SAVEPOINT_KIND", " \n")];
+        let args = backup(&["savepoint", "action"], &env);
+        assert_eq!(args.engine.jobs, "9");
+        assert_eq!(args.kind.kind, None);
+        assert_eq!(backup(&["savepoint", "action"], &[("INPUT_JOBS", "6"), ("SAVEPOINT_JOBS", "9")]).engine.jobs, "6");
+    }
+
+    #[test]
+    fn flags_take_an_optional_value_from_everywhere() {
+        assert_eq!(backup(&["savepoint", "backup"], &[]).dry.dry_run, "false");
+        assert_eq!(backup(&["savepoint", "backup", "--dry-run", "-v"], &[]).dry.dry_run, "true");
+        assert_eq!(backup(&["savepoint", "backup", "-v"], &[]).output.verbose, "true");
+        let env = [("SAVEPOINT_DRY_RUN", "true")];
+        assert_eq!(backup(&["savepoint", "backup"], &env).dry.dry_run, "true");
+        assert_eq!(backup(&["savepoint", "backup", "--dry-run=false"], &env).dry.dry_run, "false");
+    }
+
+    #[test]
+    fn values_with_dashes_line_breaks_and_a_double_dash_arrive_whole() {
+        let env = [("SAVEPOINT_TABLES", "a\n-b"), ("INPUT_DATABASE-URL", "postgresql://u:p%20w@h/d\n")];
+        let args = backup(&["savepoint", "action", "--"], &env);
+        assert_eq!(args.part.tables, ["a\n-b"]);
+        assert_eq!(args.source.database_url.expect("is set").expose(), "postgresql://u:p%20w@h/d");
+    }
+
+    #[test]
+    fn errors_hold_no_password() {
+        for argv in [
+            ["savepoint", "backup", "postgresql://u:s3cret@h/d"],
+            ["savepoint", "backup", "--databse-url=postgresql://u:s3cret@h/d"],
+            ["savepoint", "backup", "host=h password=s3cret"],
+            ["savepoint", "postgresql://u:s3cret@h/d", "backup"],
+        ] {
+            let error = run(&argv, &[]).expect_err("is wrong usage");
+            let text = safe_message(&error, &argv.map(OsString::from));
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn help_is_as_reviewed() {
+        let mut cli = Cli::command().term_width(100);
+        // Now the usage lines name the program too.
+        cli.build();
+        insta::assert_snapshot!("help", cli.render_help().to_string());
+        for verb in ["backup", "restore", "verify", "list", "show", "diff", "prune"] {
+            let help = cli.find_subcommand_mut(verb).expect("exists").render_help();
+            insta::assert_snapshot!(format!("help_{verb}"), help.to_string());
+        }
+    }
+}

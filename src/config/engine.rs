@@ -1,0 +1,21 @@
+//! What the work is done with.
+
+use super::read::{Env, number};
+use crate::{
+    cli::EngineArgs,
+    engine::{Engine, pg_bin_dirs},
+    error::Result,
+    value::given,
+};
+use std::path::Path;
+
+pub(super) fn engine(raw: &EngineArgs, base: &Path, env: Env<'_>) -> Result<Engine> {
+    Ok(Engine {
+        jobs: number("jobs", &raw.jobs, 1..=64)?,
+        pg_bin_dirs: pg_bin_dirs(
+            raw.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(|d| base.join(d)),
+            env("PATH"),
+        ),
+        scratch_dir: given(raw.scratch_dir.as_ref()).map(|d| base.join(d)),
+    })
+}

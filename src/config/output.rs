@@ -1,0 +1,21 @@
+//! How the result is shown.
+
+use super::validated::Output;
+use crate::{
+    cli::{DryRunArgs, OutputArgs},
+    error::Result,
+    value::flag,
+};
+
+pub(super) fn output(raw: &OutputArgs) -> Result<Output> {
+    Ok(Output {
+        dry_run: false,
+        json: flag("json", &raw.json)?,
+        quiet: flag("quiet", &raw.quiet)?,
+        verbose: flag("verbose", &raw.verbose)?,
+    })
+}
+
+pub(super) fn dry_run(raw: &DryRunArgs) -> Result<bool> {
+    flag("dry-run", &raw.dry_run)
+}

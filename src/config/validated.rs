@@ -1,0 +1,36 @@
+//! What the options of a verb say, checked.
+
+use crate::notify::Channels;
+
+/// How the result is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Print a plan and touch nothing.
+    pub dry_run: bool,
+    /// Print one JSON object.
+    pub json: bool,
+    /// No progress and no notices.
+    pub quiet: bool,
+    /// Show details.
+    pub verbose: bool,
+}
+
+/// What the options of a verb say, validated.
+#[derive(Debug)]
+pub struct Validated<T> {
+    /// What the verb needs.
+    pub config: T,
+    /// Who is told.
+    pub notify: Channels,
+    /// How the result is shown.
+    pub output: Output,
+    /// What the user should know about the options.
+    pub notices: Vec<String>,
+}
+
+impl<T> Validated<T> {
+    /// The same for what a verb makes of it.
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Validated<U> {
+        Validated { config: to(self.config), notify: self.notify, output: self.output, notices: self.notices }
+    }
+}

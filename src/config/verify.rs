@@ -1,0 +1,45 @@
+//! `savepoint verify`.
+
+use super::{
+    engine::engine,
+    notify::notify,
+    output::output,
+    proof::verify_url,
+    read::{Env, base, duration, present},
+    selection::{pick, place_or},
+    validated::Validated,
+};
+use crate::{
+    cli::VerifyArgs,
+    drill::VerifyConfig,
+    error::Result,
+    value::{choice, given, usage},
+    vault::VerifyLevel,
+};
+
+/// Validates the options of a restore drill.
+pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>> {
+    let (env, base) = (&present(env), base(&raw.output, env));
+    let mut notices = Vec::new();
+    let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
+    let level = choice::<VerifyLevel>("verify", &raw.level.verify)?;
+    if level == VerifyLevel::None {
+        return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
+    }
+    let check_sql = given(raw.drill.check_sql.as_ref()).map(|file| base.join(file));
+    if check_sql.is_some() && level == VerifyLevel::Archive {
+        return Err(usage("option check-sql: with verify archive nothing is restored to ask")
+            .hint("use verify content or rows"));
+    }
+    let config = VerifyConfig {
+        destination: place_or(root, &pick, &raw.destination, &base, &mut notices)?,
+        pick,
+        level,
+        verify_url: verify_url(&raw.server, env, &mut notices)?,
+        check_sql,
+        max_rto: duration("max-rto", raw.drill.max_rto.as_ref())?,
+        max_age: duration("max-age", raw.drill.max_age.as_ref())?,
+        engine: engine(&raw.engine, &base, env)?,
+    };
+    Ok(Validated { config, notify: notify(&raw.notify)?, output: output(&raw.output)?, notices })
+}
