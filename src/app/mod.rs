@@ -1,4 +1,4 @@
-//! What the verbs of the command line do: every verb validates, runs and tells in one shape ([`verb::Verb`], [`tell::Stage`]).
+//! What the verbs of the command line do: every verb validates, runs and tells in one shape (`verb::Verb`, `tell::Stage`).
 
 mod backup;
 mod check;

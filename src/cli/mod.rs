@@ -1,6 +1,6 @@
 //! Options as clap sees them: raw text, validated by [`crate::config`].
 //!
-//! An option that the command line does not give comes from an action input or an environment variable: [`parse`] walks
+//! An option that the command line does not give comes from an action input or an environment variable: `parse` walks
 //! clap's own definitions, so that one definition serves the command line, the variables and the action. Options that several verbs
 //! share stand in groups.
 

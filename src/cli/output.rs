@@ -19,7 +19,7 @@ pub struct OutputArgs {
         default_missing_value = "true")]
     pub verbose: String,
 
-    /// Set by [`parse`]: this is the action, and relative folders begin at the workflow's workspace.
+    /// Set by `parse`: this is the action, and relative folders begin at the workflow's workspace.
     #[arg(skip)]
     pub in_action: bool,
 }

@@ -46,8 +46,6 @@ pub(super) fn destination(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn destinations() {
         let local = |text: &str| {

@@ -21,8 +21,6 @@ pub(super) fn verify_url(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_sources_variables_stay_out_of_verify_url() {
         let env = [("PGPASSWORD", "s3cret"), ("PGHOST", "db"), ("PGUSER", "u"), ("PGDATABASE", "d")];

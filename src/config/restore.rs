@@ -59,7 +59,10 @@ mod tests {
         cli::{self, Command},
         config::prune::prune,
         error::Kind,
-        prune::retention::{Policy, Retention, Span},
+        prune::{
+            PruneConfig,
+            retention::{Policy, Retention, Span},
+        },
         vault::Which,
     };
 

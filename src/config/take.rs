@@ -75,6 +75,7 @@ pub(super) fn compression(text: &str) -> Result<CompressionChoice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn compression_levels() {

@@ -71,7 +71,7 @@ impl Told<'_> {
     }
 }
 
-/// Somebody who is told of runs. Each is a file, a line in [`super::CHANNELS`], and passes the contract of `notify::tests`.
+/// Somebody who is told of runs. Each is a file, a line in `CHANNELS`, and passes the contract of `notify::tests`.
 #[async_trait]
 pub trait Channel: Send + Sync + fmt::Debug {
     /// Who it is, as warnings name it: `Slack`.

@@ -1,4 +1,4 @@
-//! Telling people and their tools of runs: channels, equals, each a file here and a line in [`CHANNELS`]. What does not arrive is a warning,
+//! Telling people and their tools of runs: channels, equals, each a file here and a line in `CHANNELS`. What does not arrive is a warning,
 //! never a failed run.
 
 mod channel;

@@ -135,6 +135,7 @@ async fn a_spliced_archive_is_pg_dumps_own() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one archive on its whole way: dumped, spliced, restored, compared")]
 fn splice_restore_compare(tools: &Tools, cluster: &Cluster, base: &Path) {
     let major = tools.major;
     let utf8 = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' TEMPLATE template0";
