@@ -1,29 +1,23 @@
-//! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`.
+//! Tests against real servers: PostgreSQL 14 to 18 and SeaweedFS, fetched by `scripts/test-stack.sh`. A test stands under the name of the room
+//! of `src` that it tests; `docs`, `examples` and `stack` test what is written down, the examples, and the tests' own servers.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod action;
-mod awkward;
-mod cluster;
+mod archive;
+mod backup;
 mod docs;
 mod drill;
 mod dumpfile;
-mod early;
 mod examples;
-mod faults;
-mod fire;
-mod first;
-mod heartbeat;
+mod init;
 mod inventory;
-mod locks;
-mod many;
-mod options;
+mod notify;
+mod postgres;
+mod preflight;
 mod prune;
-mod refusals;
 mod restore;
-mod secrets;
+mod secret;
 mod stack;
 mod store;
 mod support;
-mod tls;
-mod toc;
-mod wire;
+mod verify;

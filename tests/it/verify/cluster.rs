@@ -1,6 +1,6 @@
 //! The throwaway server, for real: every major of the test stack.
 
-use crate::toc::installations;
+use crate::archive::toc::installations;
 use savepoint::{
     postgres::tools::Tools,
     scratch::Scratch,
@@ -230,7 +230,7 @@ async fn hold_a_server() {
 fn what_a_killed_run_leaves_is_swept() {
     let base = tempfile::tempdir().unwrap();
     let mut run = Command::new(std::env::current_exe().unwrap())
-        .args(["cluster::hold_a_server", "--exact", "--ignored"])
+        .args(["verify::cluster::hold_a_server", "--exact", "--ignored"])
         .env("SAVEPOINT_TEST_HOLD", base.path())
         .spawn()
         .unwrap();

@@ -1,15 +1,13 @@
 //! Everything awkward, on every major: backed up, proven, downloaded by a plain S3 client, restored by plain pg_restore, equal.
 
-use crate::{
-    options::stored,
-    support::{
-        Result,
-        compare::compare,
-        pg::{self, Server},
-        run::{Ended, Savepoint},
-        s3::{self, S3},
-        scratch,
-    },
+use super::options::stored;
+use crate::support::{
+    Result,
+    compare::compare,
+    pg::{self, Server},
+    run::{Ended, Savepoint},
+    s3::{self, S3},
+    scratch,
 };
 use anyhow::{Context, ensure};
 use std::{collections::BTreeMap, path::Path, time::Duration};

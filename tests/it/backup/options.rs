@@ -1,14 +1,12 @@
 //! What the options say, held against plain pg_dump and pg_restore with the same ones.
 
-use crate::{
-    awkward::entries,
-    support::{
-        Result,
-        compare::compare,
-        pg::{self, Server},
-        run::{Ended, Savepoint, processes},
-        scratch,
-    },
+use super::awkward::entries;
+use crate::support::{
+    Result,
+    compare::compare,
+    pg::{self, Server},
+    run::{Ended, Savepoint, processes},
+    scratch,
 };
 use anyhow::{Context, ensure};
 use std::{

@@ -162,7 +162,7 @@ async fn over_a_unix_socket() -> Result {
 /// With the password bound to the channel, which proves that the stream that is tapped is the one that was verified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls_with_channel_binding() -> Result {
-    let server = crate::tls::Server::start();
+    let server = super::tls::Server::start();
     speaks(&server.target("db.test", "sslmode=verify-full&sslrootcert=DIR/ca.crt&channel_binding=require")).await
 }
 

@@ -1,0 +1,3 @@
+//! PostgreSQL's own format.
+
+pub mod toc;

@@ -1,0 +1,9 @@
+//! Backups: what is taken, under what, and what becomes of a broken one.
+
+mod awkward;
+mod early;
+mod faults;
+mod fire;
+mod locks;
+mod many;
+mod options;

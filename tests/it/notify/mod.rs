@@ -1,0 +1,3 @@
+//! Those who are told.
+
+mod heartbeat;

@@ -1,0 +1,4 @@
+//! Speaking to a server.
+
+mod tls;
+mod wire;

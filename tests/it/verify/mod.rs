@@ -1,0 +1,3 @@
+//! The throwaway server.
+
+mod cluster;
