@@ -234,8 +234,7 @@ async fn follow(
 /// What proves the backup in this folder.
 pub(super) fn prover(ground: &Ground<'_>, folder: &Folder) -> Prover {
     Prover {
-        store: ground.store.clone(),
-        folder: folder.prefix().to_owned(),
+        folder: folder.clone(),
         tools: ground.tools.clone(),
         level: ground.config.verify,
         scratch: ground.scratch.clone(),

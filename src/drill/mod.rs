@@ -24,7 +24,7 @@ use crate::{
     scratch::Scratch,
     store::{self, Store},
     vault::{
-        Manifest, Proof, Stored, Which,
+        Folder, Manifest, Proof, Stored, Which,
         find::{find, scan},
         manifest::{Extension, Role, Source},
         proof,
@@ -277,8 +277,7 @@ async fn prove(
 ) -> Result<(Proof, Vec<Checked>)> {
     let restores = tools.is_some();
     let prover = Prover {
-        store: store.clone(),
-        folder: stored.folder.clone(),
+        folder: Folder::new(store.clone(), &stored.folder),
         tools: tools.unwrap_or_default(),
         level: config.level,
         scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),

@@ -34,17 +34,17 @@ impl Run<'_> {
                 }
             }
         }
-        let (store, folder, mut room) = (&backup.store, &backup.folder, KEPT_BYTES);
+        let (folder, mut room) = (&backup.folder, KEPT_BYTES);
         let (small, large): (Vec<&File>, Vec<&File>) = manifest.files.iter().partition(|file| {
             let keep = file.size <= AHEAD_BYTES && file.size <= room;
             room -= if keep { file.size } else { 0 };
             keep
         });
         let small = stream::iter(small)
-            .map(async |file| Ok(Some((file.path.clone(), readback::small(store, folder, file).await?))))
+            .map(async |file| Ok(Some((file.path.clone(), readback::small(folder, file).await?))))
             .buffer_unordered(AHEAD);
         let large = stream::iter(large)
-            .map(async |file| readback::whole(store, folder, file, None).await.map(|()| None))
+            .map(async |file| readback::whole(folder, file, None).await.map(|()| None))
             .buffer_unordered(self.config.engine.jobs.max(2));
         let checked: Vec<Result<Option<(String, Bytes)>>> = stream::select(small, large).collect().await;
         let mut read = HashMap::new();

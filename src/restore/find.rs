@@ -2,7 +2,7 @@
 
 use super::{
     config::Owners,
-    plan::{self},
+    plan,
     run::{Archive, Backup, Run},
     traces::with,
 };
@@ -12,7 +12,7 @@ use crate::{
     progress::{Event, Progress},
     store::{self, Store},
     vault::{
-        Which,
+        Folder, Which,
         find::{find, scan},
         read::{last_proof, manifest_in},
     },
@@ -66,17 +66,10 @@ impl Run<'_> {
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
         let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");
         let file = file.ok_or_else(|| Error::new(Kind::Archive, "the manifest names no archive/toc.dat"))?;
-        let local = scratch.join("toc.dat");
-        readback::whole(&store, &stored.folder, file, Some(&local)).await?;
+        let (folder, local) = (Folder::new(store, stored.folder), scratch.join("toc.dat"));
+        readback::whole(&folder, file, Some(&local)).await?;
         let toc = verify::restore::read_toc(&local)?;
-        Ok(Archive::Stored(Box::new(Backup {
-            store,
-            folder: stored.folder,
-            manifest,
-            proof,
-            toc,
-            read: Arc::default(),
-        })))
+        Ok(Archive::Stored(Box::new(Backup { folder, manifest, proof, toc, read: Arc::default() })))
     }
 
     /// A folder that an id names but that holds no manifest is told apart from nothing at all; what is left of its archive is restored

@@ -101,7 +101,6 @@ impl Run<'_> {
         dbname: &str,
     ) -> Result<(Comparison, f64)> {
         let restore = Restore {
-            store: backup.store.clone(),
             folder: backup.folder.clone(),
             tools: ground.tools.clone(),
             major: ground.facts.major,

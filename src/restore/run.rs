@@ -10,8 +10,7 @@ use crate::{
     archive::toc::Toc,
     dumpfile::DumpFile,
     postgres::{conninfo::Target, tools::Tools},
-    store::Store,
-    vault::Manifest,
+    vault::{Folder, Manifest},
 };
 use bytes::Bytes;
 
@@ -29,8 +28,7 @@ pub(super) enum Archive {
 
 /// A stored backup that may be restored.
 pub(super) struct Backup {
-    pub store: Arc<dyn Store>,
-    pub folder: String,
+    pub folder: Folder,
     pub manifest: Manifest,
     pub proof: String,
     pub toc: Toc,

@@ -14,9 +14,8 @@ use crate::{
     error::{self, Result},
     postgres::tools::Tools,
     progress::{Event, Phase, Progress},
-    store::Store,
     vault::{
-        Filter, Manifest, Proof, VerifyLevel,
+        Filter, Folder, Manifest, Proof, VerifyLevel,
         manifest::{Extension, FORMAT_VERSION, File, Table},
         proof::Compared,
         read::manifest_in,
@@ -37,9 +36,7 @@ use tokio::sync::mpsc;
 #[derive(Clone)]
 pub struct Prover {
     /// Where the backup lies.
-    pub store: Arc<dyn Store>,
-    /// The backup's folder in it, with a slash at its end.
-    pub folder: String,
+    pub folder: Folder,
     /// Programs of the source's major.
     pub tools: Tools,
     /// How much is proven.
@@ -94,7 +91,6 @@ impl Prover {
         let files = self.scratch.join("restore");
         std::fs::create_dir_all(&files).map_err(error::io(format!("cannot create {}", files.display())))?;
         let restore = Restore {
-            store: self.store.clone(),
             folder: self.folder.clone(),
             tools: self.tools.clone(),
             major: begin.source.major,
@@ -118,7 +114,7 @@ impl Prover {
     async fn schemas_of(&self, own: &[File]) -> Result<Vec<String>> {
         let Some(toc) = own.iter().find(|f| f.path == "archive/toc.dat") else { return Ok(Vec::new()) };
         let path = self.scratch.join("toc-for-schemas.dat");
-        if readback::whole(&self.store, &self.folder, toc, Some(&path)).await.is_err() {
+        if readback::whole(&self.folder, toc, Some(&path)).await.is_err() {
             // The restore reports it.
             return Ok(Vec::new());
         }
@@ -136,7 +132,7 @@ impl Prover {
         problems.extend(self.listed(manifest).await?);
         found.compared.files = restored.files;
         for file in manifest.files.iter().filter(|f| !f.path.starts_with("archive/")) {
-            match readback::whole(&self.store, &self.folder, file, None).await {
+            match readback::whole(&self.folder, file, None).await {
                 Ok(()) => found.compared.files += 1,
                 Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
                 Err(e) => return Err(e),
@@ -175,7 +171,7 @@ impl Prover {
         let mut compared = Compared::default();
         let mut problems = self.listed(manifest).await?;
         for file in &manifest.files {
-            match readback::whole(&self.store, &self.folder, file, None).await {
+            match readback::whole(&self.folder, file, None).await {
                 Ok(()) => compared.files += 1,
                 Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
                 Err(e) => return Err(e),
@@ -192,16 +188,16 @@ impl Prover {
     /// What the store's list of the backup's folder says against the manifest: the stored manifest itself, missing and foreign files.
     async fn listed(&self, manifest: &Manifest) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        let stored = manifest_in(&self.store, &self.folder).await;
+        let stored = manifest_in(self.folder.store(), self.folder.prefix()).await;
         match stored {
             Ok(stored) if stored == *manifest => {}
             Ok(_) => problems.push("stored file manifest.json: it is not what was stored".into()),
             Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
             Err(e) => return Err(e),
         }
-        let there = self.store.list(&self.folder).await?;
+        let there = self.folder.store().list(self.folder.prefix()).await?;
         let mut there: HashMap<&str, u64> =
-            there.iter().filter_map(|o| Some((o.key.strip_prefix(&self.folder)?, o.size))).collect();
+            there.iter().filter_map(|o| Some((o.key.strip_prefix(self.folder.prefix())?, o.size))).collect();
         for file in &manifest.files {
             if there.remove(file.path.as_str()).is_none() {
                 problems.push(format!("stored file {}: it is not in the store", file.path));

@@ -2,13 +2,16 @@
 
 use crate::{
     error::{self, Error, Kind, Result},
-    store::{Reader, Store},
-    vault::manifest::{File, Frame, Table},
+    store::Reader,
+    vault::{
+        Folder,
+        manifest::{File, Frame, Table},
+    },
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 use tokio::io::AsyncWriteExt;
 
 fn differs(file: &File, what: impl std::fmt::Display) -> Error {
@@ -21,8 +24,8 @@ fn check_size(file: &File, size: u64) -> Result<()> {
 }
 
 /// Reads a whole file and checks its size and SHA-256; with `to`, also writes it there.
-pub async fn whole(store: &Arc<dyn Store>, folder: &str, file: &File, to: Option<&Path>) -> Result<()> {
-    let mut reader = store.open(&format!("{folder}{}", file.path), None).await?;
+pub async fn whole(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()> {
+    let mut reader = folder.open(&file.path, None).await?;
     check_size(file, reader.size)?;
     let named = |path: &Path| format!("cannot write {}", path.display());
     let mut out = match to {
@@ -45,8 +48,8 @@ pub async fn whole(store: &Arc<dyn Store>, folder: &str, file: &File, to: Option
 }
 
 /// Reads a whole small file into memory and checks its size and SHA-256.
-pub async fn small(store: &Arc<dyn Store>, folder: &str, file: &File) -> Result<Bytes> {
-    let reader = store.open(&format!("{folder}{}", file.path), None).await?;
+pub async fn small(folder: &Folder, file: &File) -> Result<Bytes> {
+    let reader = folder.open(&file.path, None).await?;
     check_size(file, reader.size)?;
     let bytes = reader.bytes().await?;
     check_size(file, bytes.len() as u64)?;
@@ -103,8 +106,8 @@ pub struct Piece {
 
 impl<'a> Frames<'a> {
     /// Begins to read. `frames` must not be empty and must follow each other.
-    pub async fn open(store: &Arc<dyn Store>, folder: &str, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
-        Self::of(request(store, folder, file, frames).await?, file, frames)
+    pub async fn open(folder: &Folder, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
+        Self::of(request(folder, file, frames).await?, file, frames)
     }
 
     /// The same from what [`request`] got.
@@ -163,9 +166,9 @@ pub fn range(frames: &[Frame]) -> Option<std::ops::Range<u64>> {
 }
 
 /// Asks the store for frames that follow each other in a file.
-pub async fn request(store: &Arc<dyn Store>, folder: &str, file: &File, frames: &[Frame]) -> Result<Reader> {
+pub async fn request(folder: &Folder, file: &File, frames: &[Frame]) -> Result<Reader> {
     let range = range(frames).ok_or_else(|| differs(file, "no frames to read"))?;
-    store.open(&format!("{folder}{}", file.path), Some(range)).await
+    folder.open(&file.path, Some(range)).await
 }
 
 fn check_frame(file: &File, frame: &Frame, sha: &[u8]) -> Result<()> {
@@ -179,7 +182,8 @@ fn check_frame(file: &File, frame: &Frame, sha: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::local::LocalStore;
+    use crate::store::{Store, local::LocalStore};
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn a_huge_frame_comes_in_pieces_and_is_checked_before_its_last() {
@@ -203,7 +207,7 @@ mod tests {
             }
             let key = format!("f{flipped:?}/");
             store.put(&format!("{key}t"), Bytes::from(stored)).await.expect("is stored");
-            let mut reader = Frames::open(&store, &key, &file, &frames).await.expect("opens");
+            let mut reader = Frames::open(&Folder::new(store.clone(), key), &file, &frames).await.expect("opens");
             let (mut read, mut ended, mut most) = (Vec::new(), 0, 0);
             let outcome = loop {
                 match reader.next().await {

@@ -16,9 +16,8 @@ use crate::{
     },
     progress::{Event, Progress},
     report::format::clip,
-    store::Store,
     vault::{
-        Manifest,
+        Folder, Manifest,
         manifest::{Extension, File, Table},
     },
 };
@@ -35,9 +34,7 @@ use tokio::sync::mpsc;
 #[derive(Clone)]
 pub struct Restore {
     /// Where the backup lies.
-    pub store: Arc<dyn Store>,
-    /// The backup's folder in it, with a slash at its end.
-    pub folder: String,
+    pub folder: Folder,
     /// Programs of the source's major.
     pub tools: Tools,
     /// The major of the server that is restored into.
@@ -176,7 +173,7 @@ impl Restore {
     pub async fn run(&self, own: &[File], granted: &Granted, incoming: Incoming) -> Result<Restored> {
         let mut restored = Restored::default();
         for file in own {
-            match readback::whole(&self.store, &self.folder, file, Some(&self.local(file))).await {
+            match readback::whole(&self.folder, file, Some(&self.local(file))).await {
                 Ok(()) => restored.files += 1,
                 Err(e) if of_the_archive(&e) => restored.problems.push(e.one_line()),
                 Err(e) => return Err(e),
@@ -268,7 +265,7 @@ impl Restore {
     async fn check_only(&self, mut tables: mpsc::UnboundedReceiver<Stored>, files: &mut u64) -> Result<Vec<String>> {
         let mut problems = Vec::new();
         while let Some((_, file)) = tables.recv().await {
-            match readback::whole(&self.store, &self.folder, &file, None).await {
+            match readback::whole(&self.folder, &file, None).await {
                 Ok(()) => *files += 1,
                 Err(e) if of_the_archive(&e) => problems.push(e.one_line()),
                 Err(e) => return Err(e),

@@ -199,7 +199,7 @@ impl Restore {
             return Ready { group, read: Some(Ok(read)) };
         }
         let read = async {
-            let reader = readback::request(&self.store, &self.folder, &group.file, &group.frames).await?;
+            let reader = readback::request(&self.folder, &group.file, &group.frames).await?;
             let size = reader.size;
             Ok(Reader::of(size, reader.bytes().await?))
         };
@@ -248,7 +248,7 @@ impl Restore {
         let compression = Compression::of_file(&file.path);
         let mut frames = match read {
             Some(read) => Frames::of(read?, file, &group.frames)?,
-            None => Frames::open(&self.store, &self.folder, file, &group.frames).await?,
+            None => Frames::open(&self.folder, file, &group.frames).await?,
         };
         let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
         let with_rows = &group.frames[..group.frames.len() - usize::from(group.ends)];
@@ -337,7 +337,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_must_end_as_copy_data_does() {
-        use crate::store::{Store, local::LocalStore};
+        use crate::{
+            store::{Store, local::LocalStore},
+            vault::Folder,
+        };
         let root = tempfile::tempdir().expect("has a folder");
         let store: Arc<dyn Store> = Arc::new(LocalStore::open(root.path()).await.expect("opens"));
         for (n, text) in [frame::TERMINATOR, b"\\.\n\n".as_slice(), b"1\n\\.\n\n\n", b""].into_iter().enumerate() {
@@ -350,7 +353,7 @@ mod tests {
                 let file = File { path: format!("t{n}{}", compression.suffix()), size: length, sha256: sha256.clone() };
                 store.put(&file.path, stored.into()).await.expect("is stored");
                 let frames = [Frame { offset: 0, length, sha256 }];
-                let mut reader = Frames::open(&store, "", &file, &frames).await.expect("opens");
+                let mut reader = Frames::open(&Folder::new(store.clone(), ""), &file, &frames).await.expect("opens");
                 let checked = check_terminator(&mut reader, &file, compression).await;
                 assert_eq!(checked.is_ok(), n == 0, "{text:?} {compression}: {checked:?}");
                 let again = check_terminator(&mut reader, &file, compression).await;
