@@ -17,7 +17,7 @@ test:
 	@scripts/test-stack.sh
 	@scripts/containers.sh
 	@# The tests wait for servers more than they compute.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 3 / 2))} cargo test $(TESTS)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test $(TESTS)
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 
 bench:
