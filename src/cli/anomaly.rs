@@ -1,5 +1,6 @@
 //! What is remarkable about a backup beside the one before.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// What is remarkable about a backup beside the one before.
@@ -13,11 +14,9 @@ pub struct AnomalyArgs {
     #[arg(long, value_name = "PERCENT", default_value = "300")]
     pub max_growth: String,
     /// Exit with 4 when a proven backup differs so much from the one before
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub fail_on_anomaly: String,
     /// Let a backup of a database without any table succeed
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub allow_empty: String,
 }

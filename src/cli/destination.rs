@@ -1,5 +1,6 @@
 //! Where backups lie.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// Where backups lie.
@@ -16,7 +17,7 @@ pub struct DestinationArgs {
     #[arg(long, value_name = "REGION")]
     pub s3_region: Option<String>,
     /// Address the bucket in the path, not the host name; without it, true with s3-endpoint. Example: --s3-path-style=false
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, open_flag())]
     pub s3_path_style: Option<String>,
     /// Storage class of what is stored. Example: STANDARD_IA
     #[arg(long, value_name = "CLASS")]

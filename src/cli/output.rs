@@ -1,5 +1,6 @@
 //! How the result is shown, and whether anything is done at all.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// How the result is shown.
@@ -7,16 +8,13 @@ use clap::Args;
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print one JSON object in place of the table
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub json: String,
     /// No progress and no notices, only warnings and the result
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub quiet: String,
     /// Say more while working
-    #[arg(long, short = 'v', value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, short = 'v', flag())]
     pub verbose: String,
 
     /// Set by `parse`: this is the action, and relative folders begin at the workflow's workspace.
@@ -29,7 +27,6 @@ pub struct OutputArgs {
 #[command(next_help_heading = "Output")]
 pub struct DryRunArgs {
     /// Print what would be done, and do nothing
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub dry_run: String,
 }

@@ -1,5 +1,6 @@
 //! Which part of a database is taken or restored.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// Which part of a database is taken or restored.
@@ -13,8 +14,7 @@ pub struct PartArgs {
     #[arg(long, value_name = "PATTERNS")]
     pub tables: Vec<String>,
     /// Only definitions, no rows
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub schema_only: String,
 }
 

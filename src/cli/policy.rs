@@ -1,5 +1,6 @@
 //! Which backups stay.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// Which backups stay.
@@ -29,7 +30,6 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "N", default_value = "3")]
     pub min_keep: String,
     /// Delete even more than half of the backups
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub confirm_large: String,
 }

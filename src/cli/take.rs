@@ -1,5 +1,6 @@
 //! How and why a backup is taken.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// Why a backup is taken.
@@ -24,11 +25,9 @@ pub struct TakeArgs {
     #[arg(long, value_name = "RATE")]
     pub max_rate: Option<String>,
     /// Store a hash of the source's host name in place of the name
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub redact_host: String,
     /// Once this backup is proven, delete this database's old backups of the same kind by the rule
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub prune: String,
 }

@@ -1,6 +1,6 @@
 //! Where and how a backup is restored.
 
-use super::text::secret;
+use super::text::{Flag as _, secret};
 use crate::secret::Secret;
 use clap::Args;
 
@@ -16,37 +16,30 @@ pub struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     pub create: Option<String>,
     /// Restore into a new database, then rename the target aside and the new one into its place
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub swap: String,
     /// Empty the target database first, after a backup of it; needs --confirm
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub clean: String,
     /// The target database's name, typed once more for --clean and protected targets. Example: app
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,
     /// Take no backup of the target before --clean
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub no_safety_backup: String,
     /// Targets whose host or name holds one of these words always need --confirm; * and ? as in a shell
     #[arg(long, value_name = "PATTERNS", default_value = "prod,production")]
     pub protect: String,
     /// Restore rows only, into tables that are there and empty
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub data_only: String,
     /// Let everything belong to the user of the target, and skip grants
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub no_owner: String,
     /// Create the roles that the backup names and the target lacks; they cannot log in
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub create_roles: String,
     /// Restore even a backup whose proof failed or is missing, or that has no manifest
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
-        default_missing_value = "true")]
+    #[arg(long, flag())]
     pub force_unproven: String,
 }
