@@ -1,8 +1,8 @@
-//! What a proof or a restore works with on this machine.
+//! What a backup, a proof or a restore works with on this machine.
 
 use std::path::PathBuf;
 
-/// What the proof or the restore works with.
+/// What the work is done with.
 #[derive(Clone, Debug)]
 pub struct Engine {
     /// Connections, at least 1.

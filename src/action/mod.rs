@@ -39,9 +39,8 @@ const OUTPUTS: [&str; 17] = [
 /// raw and percent-decoded. They must be the first lines that the process prints.
 pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
     let mut secrets = Vec::new();
-    let backup = &raw.check.backup;
-    let (database, verify, to) = (&backup.source.database_url, &backup.server.verify_url, &raw.target.to);
-    let urls = [database, verify, to, &backup.notify.slack_webhook_url, &backup.notify.heartbeat_url];
+    let (database, verify, to) = (&raw.source.database_url, &raw.server.verify_url, &raw.target.to);
+    let urls = [database, verify, to, &raw.notify.slack_webhook_url, &raw.notify.heartbeat_url];
     let mut texts: Vec<String> = urls.into_iter().flatten().map(|url| url.expose().to_owned()).collect();
     texts.extend(["DATABASE_URL", "INPUT_DATABASE-URL", "SAVEPOINT_DATABASE_URL"].iter().filter_map(|name| env(name)));
     for text in texts {

@@ -30,7 +30,7 @@ impl Verb for Check {
     }
 
     fn config(raw: &CheckArgs, env: Env<'_>) -> Result<Validated<Asked>> {
-        let post = config::flag("post", &raw.post)?;
+        let post = config::flag("post", &raw.post.post)?;
         Ok(config::backup(&raw.backup, env)?.map(|config| Asked { config, post }))
     }
 

@@ -71,9 +71,8 @@ pub async fn run(command: Command, env: Env<'_>, cancel: CancellationToken) -> u
     match of_action(&raw) {
         Ok(command) => dispatch(command, env, cancel).await,
         Err(error) => {
-            let backup = &raw.check.backup;
-            let monitor = monitor(&backup.notify, "");
-            Stage { verb: "action", raw: backup.output.clone(), monitor, env, cancel }.fail(&error).await
+            let monitor = monitor(&raw.notify, "");
+            Stage { verb: "action", raw: raw.output.clone(), monitor, env, cancel }.fail(&error).await
         }
     }
 }

@@ -1,10 +1,19 @@
-//! Inputs of the GitHub action.
+//! `savepoint action`: the options of all verbs. Each verb takes what is its own from them.
 
 use super::{
-    backup::BackupArgs,
-    check::CheckArgs,
+    anomaly::AnomalyArgs,
+    destination::DestinationArgs,
     drill::DrillArgs,
-    selection::{AgeArgs, DatabaseArgs, OfKindArgs, PickArgs, WithArgs},
+    engine::EngineArgs,
+    notify::NotifyArgs,
+    output::{DryRunArgs, OutputArgs},
+    part::{ExcludeArgs, PartArgs},
+    policy::PolicyArgs,
+    post::PostArgs,
+    proof::{LevelArgs, ServerArgs},
+    selection::{AgeArgs, DatabaseArgs, PickArgs, WithArgs},
+    source::SourceArgs,
+    take::{KindArgs, TakeArgs},
     target::TargetArgs,
 };
 use clap::Args;
@@ -17,7 +26,35 @@ pub struct ActionArgs {
     #[arg(long, value_name = "COMMAND", default_value = "backup")]
     pub command: String,
     #[command(flatten)]
-    pub check: CheckArgs,
+    pub post: PostArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub part: PartArgs,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+    #[command(flatten)]
+    pub kind: KindArgs,
+    #[command(flatten)]
+    pub take: TakeArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub anomaly: AnomalyArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub level: LevelArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+    #[command(flatten)]
+    pub dry: DryRunArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
     #[command(flatten)]
     pub pick: PickArgs,
     #[command(flatten)]
@@ -30,28 +67,4 @@ pub struct ActionArgs {
     pub age: AgeArgs,
     #[command(flatten)]
     pub with: WithArgs,
-}
-
-impl ActionArgs {
-    /// Which database is meant; the `database-url` names one too.
-    pub(super) fn database(&self) -> DatabaseArgs {
-        DatabaseArgs { of_url: self.check.backup.source.database_url.clone(), ..self.database.clone() }
-    }
-
-    /// Which kind of stored backup is meant.
-    pub(super) fn of_kind(&self) -> OfKindArgs {
-        OfKindArgs { kind: self.check.backup.kind.kind.clone() }
-    }
-}
-
-impl From<&ActionArgs> for BackupArgs {
-    fn from(action: &ActionArgs) -> Self {
-        action.check.backup.clone()
-    }
-}
-
-impl From<&ActionArgs> for CheckArgs {
-    fn from(action: &ActionArgs) -> Self {
-        action.check.clone()
-    }
 }

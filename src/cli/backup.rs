@@ -1,6 +1,7 @@
 //! Options of `savepoint backup`, as given: absent where there is no fixed default.
 
 use super::{
+    action::ActionArgs,
     anomaly::AnomalyArgs,
     destination::DestinationArgs,
     engine::EngineArgs,
@@ -13,6 +14,13 @@ use super::{
     take::{KindArgs, TakeArgs},
 };
 use clap::Args;
+
+/// What stands below its help.
+pub(super) const AFTER_HELP: &str = "Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as \
+    underscores (SAVEPOINT_S3_ENDPOINT). An empty variable counts as not set.\n\
+    List options may be repeated, and take commas or line breaks; a comma inside double quotes is kept.\n\n\
+    Exit codes: 0 stored and proven; 1 failed, nothing stored; 2 wrong usage; 3 stored, but its proof failed; 4 stored and \
+    proven, but pruning failed, or an anomaly was found and --fail-on-anomaly is set.";
 
 /// Options of `savepoint backup`, as given: absent where there is no fixed default.
 #[allow(missing_docs, reason = "the groups say what they are")]
@@ -46,4 +54,26 @@ pub struct BackupArgs {
     pub dry: DryRunArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl From<&ActionArgs> for BackupArgs {
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
+        BackupArgs {
+            source: inputs.source,
+            part: inputs.part,
+            exclude: inputs.exclude,
+            destination: inputs.destination,
+            kind: inputs.kind,
+            take: inputs.take,
+            policy: inputs.policy,
+            anomaly: inputs.anomaly,
+            engine: inputs.engine,
+            level: inputs.level,
+            server: inputs.server,
+            notify: inputs.notify,
+            dry: inputs.dry,
+            output: inputs.output,
+        }
+    }
 }

@@ -1,15 +1,20 @@
-//! Options of `savepoint check`, as given: absent where there is no fixed default.
+//! `savepoint check`.
 
-use super::{backup::BackupArgs, text::Flag as _};
+use super::{action::ActionArgs, backup::BackupArgs, post::PostArgs};
 use clap::Args;
 
 /// Options of `savepoint check`.
 #[allow(missing_docs, reason = "the groups say what they are")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckArgs {
-    /// Post a test message to Slack; without it, only whether the webhook answers is asked
-    #[arg(long, flag())]
-    pub post: String,
+    #[command(flatten)]
+    pub post: PostArgs,
     #[command(flatten)]
     pub backup: BackupArgs,
+}
+
+impl From<&ActionArgs> for CheckArgs {
+    fn from(inputs: &ActionArgs) -> Self {
+        CheckArgs { post: inputs.post.clone(), backup: inputs.into() }
+    }
 }

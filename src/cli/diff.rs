@@ -5,7 +5,6 @@ use super::{
     destination::DestinationArgs,
     output::OutputArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs, WithArgs},
-    show::ShowArgs,
 };
 use clap::Args;
 
@@ -34,17 +33,17 @@ pub struct DiffArgs {
 }
 
 impl From<&ActionArgs> for DiffArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let show = ShowArgs::from(action);
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         DiffArgs {
             which: None,
             other: None,
-            with: action.with.clone(),
-            pick: show.pick,
-            of_kind: show.of_kind,
-            database: show.database,
-            destination: show.destination,
-            output: show.output,
+            with: inputs.with,
+            pick: inputs.pick,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            destination: inputs.destination,
+            output: inputs.output,
         }
     }
 }

@@ -25,14 +25,14 @@ pub struct ListArgs {
 }
 
 impl From<&ActionArgs> for ListArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let b = action.check.backup.clone();
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         ListArgs {
-            of_kind: action.of_kind(),
-            database: action.database(),
-            age: action.age.clone(),
-            destination: b.destination,
-            output: b.output,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            age: inputs.age,
+            destination: inputs.destination,
+            output: inputs.output,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Options as clap sees them: raw text, validated by [`crate::config`].
 //!
 //! An option that the command line does not give comes from an action input or an environment variable: `parse` walks
-//! clap's own definitions, so that one definition serves the command line, the variables and the action. Options that several verbs
-//! share stand in groups.
+//! clap's own definitions, so that one definition serves the command line, the variables and the action. A verb is a file here, and so
+//! is a group of options, whoever shares it.
 
 mod action;
 mod anomaly;
@@ -18,6 +18,7 @@ mod output;
 mod parse;
 mod part;
 mod policy;
+mod post;
 mod proof;
 mod prune;
 mod restore;
@@ -43,6 +44,7 @@ pub use output::{DryRunArgs, OutputArgs};
 pub use parse::{heartbeat_of, parse, safe_message};
 pub use part::{ExcludeArgs, PartArgs};
 pub use policy::PolicyArgs;
+pub use post::PostArgs;
 pub use proof::{LevelArgs, ServerArgs};
 pub use prune::PruneArgs;
 pub use restore::RestoreArgs;
@@ -68,16 +70,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Take a consistent backup, store it, and prove it by restoring what was stored
-    #[command(after_help = AFTER_BACKUP)]
+    #[command(after_help = backup::AFTER_HELP)]
     Backup(BackupArgs),
     /// Ask every question that a backup asks first, and print a line each with its cure
     #[command(after_help = AFTER_HELP)]
     Check(CheckArgs),
     /// Restore a stored backup, or any file that pg_dump writes; what is there stays, unless you say otherwise
-    #[command(after_help = AFTER_RESTORE)]
+    #[command(after_help = restore::AFTER_HELP)]
     Restore(RestoreArgs),
     /// Prove a stored backup, or any file that pg_dump writes, by a throwaway restore: the restore drill
-    #[command(after_help = AFTER_VERIFY)]
+    #[command(after_help = verify::AFTER_HELP)]
     Verify(VerifyArgs),
     /// List stored backups, the newest first
     #[command(after_help = AFTER_HELP)]
@@ -100,23 +102,3 @@ const AFTER_HELP: &str = "Each option can also be set by a variable: SAVEPOINT_ 
     underscores (SAVEPOINT_S3_ENDPOINT). An empty variable counts as not set.\n\
     List options may be repeated, and take commas or line breaks; a comma inside double quotes is kept.\n\n\
     Exit codes: 0 done; 1 failed; 2 wrong usage.";
-
-const AFTER_BACKUP: &str = "Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as \
-    underscores (SAVEPOINT_S3_ENDPOINT). An empty variable counts as not set.\n\
-    List options may be repeated, and take commas or line breaks; a comma inside double quotes is kept.\n\n\
-    Exit codes: 0 stored and proven; 1 failed, nothing stored; 2 wrong usage; 3 stored, but its proof failed; 4 stored and \
-    proven, but pruning failed, or an anomaly was found and --fail-on-anomaly is set.";
-
-const AFTER_RESTORE: &str = "BACKUP is an id, latest (the default), oldest, a backup's address (s3://bucket/prefix/app/2026/11/22/ID or its \
-    folder), or a file that pg_dump wrote (plain, gzip or zstd, custom, tar or directory format).\n\
-    Without --create, --swap or --clean the target database must be empty or missing.\n\n\
-    savepoint restore latest --create app_restored   # beside what is there\n\
-    savepoint restore latest --swap                  # in its place; what was there is kept\n\n\
-    Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
-    Exit codes: 0 restored and equal; 1 failed, the target's data untouched; 2 wrong usage; 3 restored, but not equal.";
-
-const AFTER_VERIFY: &str = "BACKUP is an id, latest (the default), oldest, all, a backup's address, or a file that pg_dump wrote.\n\n\
-    savepoint verify latest --check-sql checks.sql --max-rto 15m --max-age 26h\n\
-    savepoint verify ./app.dump\n\n\
-    Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
-    Exit codes: 0 proven; 1 could not be tried; 2 wrong usage; 3 not proven: it differs, a check failed, or a limit was passed.";

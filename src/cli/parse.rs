@@ -20,9 +20,8 @@ pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Resul
         let values: Vec<OsString> = options
             .filter(|arg| given.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine))
             .filter_map(|arg| {
-                let name = arg.get_long()?;
-                let value = from_environment(arg, name, verb == "action", env)?;
-                Some(format!("--{name}={value}").into())
+                let value = from_environment(arg, verb == "action", env)?;
+                Some(format!("--{}={value}", arg.get_long()?).into())
             })
             .collect();
         // Right behind the verb: a `--` that the user gave ends the options.
@@ -31,42 +30,39 @@ pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Resul
     }
     let mut command = Cli::try_parse_from(filled)?.command;
     if let Command::Action(action) = &mut command {
-        action.check.backup.output.in_action = true;
+        action.output.in_action = true;
+        action.database.of_url.clone_from(&action.source.database_url);
     }
     Ok(command)
 }
 
-fn from_environment(
-    arg: &clap::Arg,
-    name: &str,
-    in_action: bool,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Option<String> {
+/// What an input or a variable says.
+fn from_environment(arg: &clap::Arg, in_action: bool, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let set = |variable: String| env(&variable).filter(|value| !value.trim().is_empty());
     if !arg.get_action().takes_values() {
         return None;
     }
+    let name = arg.get_long()?.to_uppercase();
     let default = arg.get_default_values().first().and_then(|d| d.to_str());
-    let input = in_action.then(|| set(format!("INPUT_{}", name.to_uppercase()))).flatten();
-    input
-        .filter(|value| Some(value.trim()) != default)
-        .or_else(|| set(format!("SAVEPOINT_{}", name.to_uppercase().replace('-', "_"))))
+    let input = in_action.then(|| set(format!("INPUT_{name}"))).flatten();
+    input.filter(|value| Some(value.trim()) != default).or_else(|| set(format!("SAVEPOINT_{}", name.replace('-', "_"))))
 }
+
+/// The verb that has the options of a run because it asks about them. No monitor waits for it.
+const ASKS_ALONE: &str = "check";
 
 /// The heartbeat's URL of a command line that [`parse`] refuses, as far as it can be told, for the verbs that have one.
 pub fn heartbeat_of(argv: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
     let argv: Vec<&str> = argv.iter().filter_map(|a| a.to_str()).collect();
-    let verb = *argv.get(1)?;
+    let verb = *argv.get(1).filter(|verb| **verb != ASKS_ALONE)?;
+    let cli = Cli::command();
+    let option = cli.find_subcommand(verb)?.get_arguments().find(|arg| arg.get_long() == Some("heartbeat-url"))?;
     let given = |(at, arg): (usize, &&str)| match arg.strip_prefix("--heartbeat-url")? {
         "" => argv.get(at + 1).map(|value| (*value).to_owned()),
         value => value.strip_prefix('=').map(str::to_owned),
     };
-    let set = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let input = || (verb == "action").then(|| set("INPUT_HEARTBEAT-URL")).flatten();
-    let url = argv.iter().enumerate().find_map(given).or_else(input).or_else(|| set("SAVEPOINT_HEARTBEAT_URL"))?;
-    // A check is no run that a monitor waits for.
-    let has_one = |verb: &clap::Command| verb.get_arguments().any(|arg| arg.get_long() == Some("heartbeat-url"));
-    Cli::command().find_subcommand(verb).filter(|found| verb != "check" && has_one(found))?;
+    let line = argv.iter().enumerate().find_map(given);
+    let url = line.or_else(|| from_environment(option, verb == "action", env))?;
     Some(Secret::new(url.trim()))
 }
 
@@ -98,7 +94,7 @@ mod tests {
         match run(argv, env).expect("parses") {
             Command::Backup(args) => args,
             Command::Check(args) => args.backup,
-            Command::Action(args) => args.check.backup,
+            Command::Action(args) => (&*args).into(),
             other => panic!("{other:?}"),
         }
     }
@@ -166,9 +162,33 @@ mod tests {
         // Now the usage lines name the program too.
         cli.build();
         insta::assert_snapshot!("help", cli.render_help().to_string());
-        for verb in ["backup", "restore", "verify", "list", "show", "diff", "prune"] {
-            let help = cli.find_subcommand_mut(verb).expect("exists").render_help();
-            insta::assert_snapshot!(format!("help_{verb}"), help.to_string());
+        for verb in cli.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+            let help = verb.render_help();
+            insta::assert_snapshot!(format!("help_{}", verb.get_name()), help.to_string());
         }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_names_its_monitor_where_the_verb_has_one() {
+        let of = |line: &str, env: &[(&str, &str)]| {
+            let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let lookup = |key: &str| env.iter().find(|(k, _)| *k == key).map(|(_, v)| v.to_string());
+            heartbeat_of(&argv, &lookup).map(|url| url.expose().to_owned())
+        };
+        let variable = [("SAVEPOINT_HEARTBEAT_URL", "https://variable ")];
+        for verb in ["backup", "restore", "verify", "prune", "action"] {
+            assert_eq!(of(&format!("savepoint {verb} --typo"), &variable).as_deref(), Some("https://variable"));
+        }
+        for verb in ["check", "list", "show", "diff", "bakcup"] {
+            assert_eq!(of(&format!("savepoint {verb} --typo --heartbeat-url=https://line"), &variable), None);
+        }
+        assert_eq!(of("savepoint", &variable), None);
+        assert_eq!(
+            of("savepoint prune --heartbeat-url https://line --typo", &variable).as_deref(),
+            Some("https://line")
+        );
+        let input = [("INPUT_HEARTBEAT-URL", "https://input"), variable[0]];
+        assert_eq!(of("savepoint action --typo", &input).as_deref(), Some("https://input"));
+        assert_eq!(of("savepoint backup --typo", &input).as_deref(), Some("https://variable"));
     }
 }

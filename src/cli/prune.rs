@@ -31,16 +31,16 @@ pub struct PruneArgs {
 }
 
 impl From<&ActionArgs> for PruneArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let b = action.check.backup.clone();
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         PruneArgs {
-            of_kind: action.of_kind(),
-            database: action.database(),
-            policy: b.policy,
-            destination: b.destination,
-            notify: b.notify,
-            dry: b.dry,
-            output: b.output,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            policy: inputs.policy,
+            destination: inputs.destination,
+            notify: inputs.notify,
+            dry: inputs.dry,
+            output: inputs.output,
         }
     }
 }

@@ -13,6 +13,15 @@ use super::{
 };
 use clap::Args;
 
+/// What stands below its help.
+pub(super) const AFTER_HELP: &str = "BACKUP is an id, latest (the default), oldest, a backup's address (s3://bucket/prefix/app/2026/11/22/ID or its \
+    folder), or a file that pg_dump wrote (plain, gzip or zstd, custom, tar or directory format).\n\
+    Without --create, --swap or --clean the target database must be empty or missing.\n\n\
+    savepoint restore latest --create app_restored   # beside what is there\n\
+    savepoint restore latest --swap                  # in its place; what was there is kept\n\n\
+    Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
+    Exit codes: 0 restored and equal; 1 failed, the target's data untouched; 2 wrong usage; 3 restored, but not equal.";
+
 /// Options of `savepoint restore`.
 #[allow(missing_docs, reason = "the groups say what they are")]
 #[derive(Clone, Debug, Default, Args)]
@@ -45,21 +54,21 @@ pub struct RestoreArgs {
 }
 
 impl From<&ActionArgs> for RestoreArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let b = action.check.backup.clone();
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         RestoreArgs {
             which: None,
-            pick: action.pick.clone(),
-            of_kind: action.of_kind(),
-            database: action.database(),
-            part: b.part,
-            target: action.target.clone(),
-            destination: b.destination,
-            engine: b.engine,
-            level: b.level,
-            notify: b.notify,
-            dry: b.dry,
-            output: b.output,
+            pick: inputs.pick,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            part: inputs.part,
+            target: inputs.target,
+            destination: inputs.destination,
+            engine: inputs.engine,
+            level: inputs.level,
+            notify: inputs.notify,
+            dry: inputs.dry,
+            output: inputs.output,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which stored backups are meant.
 
+use super::take::KindArgs;
 use crate::secret::Secret;
 use clap::Args;
 
@@ -12,6 +13,13 @@ pub struct OfKindArgs {
     pub kind: Option<String>,
 }
 
+/// The action has one input for both.
+impl From<KindArgs> for OfKindArgs {
+    fn from(KindArgs { kind }: KindArgs) -> Self {
+        OfKindArgs { kind }
+    }
+}
+
 /// Which database's backups are meant.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
@@ -21,7 +29,7 @@ pub struct DatabaseArgs {
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
 
-    /// The action's `database-url`, which names a database too.
+    /// Set by `parse`: the action's `database-url`, which names a database too.
     #[arg(skip)]
     pub of_url: Option<Secret>,
 }

@@ -28,15 +28,15 @@ pub struct ShowArgs {
 }
 
 impl From<&ActionArgs> for ShowArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let b = action.check.backup.clone();
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         ShowArgs {
             which: None,
-            pick: action.pick.clone(),
-            of_kind: action.of_kind(),
-            database: action.database(),
-            destination: b.destination,
-            output: b.output,
+            pick: inputs.pick,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            destination: inputs.destination,
+            output: inputs.output,
         }
     }
 }

@@ -12,6 +12,13 @@ use super::{
 };
 use clap::Args;
 
+/// What stands below its help.
+pub(super) const AFTER_HELP: &str = "BACKUP is an id, latest (the default), oldest, all, a backup's address, or a file that pg_dump wrote.\n\n\
+    savepoint verify latest --check-sql checks.sql --max-rto 15m --max-age 26h\n\
+    savepoint verify ./app.dump\n\n\
+    Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
+    Exit codes: 0 proven; 1 could not be tried; 2 wrong usage; 3 not proven: it differs, a check failed, or a limit was passed.";
+
 /// Options of `savepoint verify`.
 #[allow(missing_docs, reason = "the groups say what they are")]
 #[derive(Clone, Debug, Default, Args)]
@@ -42,20 +49,20 @@ pub struct VerifyArgs {
 }
 
 impl From<&ActionArgs> for VerifyArgs {
-    fn from(action: &ActionArgs) -> Self {
-        let b = action.check.backup.clone();
+    fn from(inputs: &ActionArgs) -> Self {
+        let inputs = inputs.clone();
         VerifyArgs {
             which: None,
-            pick: action.pick.clone(),
-            of_kind: action.of_kind(),
-            database: action.database(),
-            drill: action.drill.clone(),
-            destination: b.destination,
-            engine: b.engine,
-            level: b.level,
-            server: b.server,
-            notify: b.notify,
-            output: b.output,
+            pick: inputs.pick,
+            of_kind: inputs.kind.into(),
+            database: inputs.database,
+            drill: inputs.drill,
+            destination: inputs.destination,
+            engine: inputs.engine,
+            level: inputs.level,
+            server: inputs.server,
+            notify: inputs.notify,
+            output: inputs.output,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     policy::retention,
     proof::verify_url,
     read::{Env, base, present},
+    source::source,
     take,
     validated::{Output, Validated},
 };
@@ -18,13 +19,12 @@ use crate::{
     backup::BackupConfig,
     cli::BackupArgs,
     error::Result,
-    postgres::conninfo,
     value::{choice, flag, given},
     vault::VerifyLevel,
 };
 
 /// Validates the options of a backup. `env` looks a variable up; it is asked for `DATABASE_URL`, the `PG*` variables (see
-/// [`conninfo::parse`]), `GITHUB_*` and `PATH`.
+/// [`crate::postgres::conninfo::parse`]), `GITHUB_*` and `PATH`.
 ///
 /// # Errors
 /// [`crate::error::Kind::Usage`], naming the option and the cure, never a secret.
@@ -35,10 +35,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     let verify = choice::<VerifyLevel>("verify", &raw.level.verify)?;
     let base = base(&raw.output, env);
 
-    let url = raw.source.database_url.as_ref().map(|url| url.expose().to_owned()).filter(|url| !url.is_empty());
-    let url = url.or_else(|| env("DATABASE_URL")).unwrap_or_default();
-    let (source, said) = conninfo::parse(url.trim(), env).map_err(|e| e.context("option database-url"))?;
-    notices.extend(said);
+    let source = source(&raw.source, env, &mut notices)?;
     let verify_url = verify_url(&raw.server, env, &mut notices)?;
     if verify_url.as_ref().is_some_and(|target| (&target.host, target.port) == (&source.host, source.port)) {
         notices.push("verify-url is the source's own server: the throwaway database is created there".into());
@@ -78,7 +75,7 @@ pub(super) mod tests {
         match cli::parse(argv, &env).expect("clap takes it") {
             Command::Backup(args) => backup(&args, &env),
             Command::Check(args) => backup(&args.backup, &env),
-            Command::Action(args) => backup(&args.check.backup, &env),
+            Command::Action(args) => backup(&(&*args).into(), &env),
             other => panic!("{other:?}"),
         }
     }
@@ -115,20 +112,6 @@ pub(super) mod tests {
             assert_eq!(p.config.kind, kind);
         }
         assert_eq!(parsed(&["--kind", "scheduled"]).expect("is valid").config.kind, BackupKind::Scheduled);
-    }
-
-    #[test]
-    fn the_database_comes_from_the_option_the_url_or_the_pg_variables() {
-        let env = [("DATABASE_URL", "postgresql://u@second/d\n"), ("PGHOST", "third"), ("PGUSER", "u")];
-        let host = |argv: &[&str], env: &[(&str, &str)]| {
-            let argv: Vec<&str> = ["backup", "--destination=/tmp"].iter().chain(argv).copied().collect();
-            parsed_in(&argv, env).expect("is valid").config.source.host
-        };
-        assert_eq!(host(&["--database-url=postgresql://u@first/d"], &env), "first");
-        assert_eq!(host(&[], &env), "second");
-        assert_eq!(host(&[], &env[1..]), "third");
-        let error = parsed_in(&["backup", "--destination=/tmp"], &[("USER", "u")]).expect_err("names no database");
-        assert_eq!(error.kind(), Kind::Usage);
     }
 
     /// Each wrong option with its message and cure, as people see it.

@@ -46,30 +46,23 @@ pub(super) fn destination(
 
 #[cfg(test)]
 mod tests {
+    use crate::config::backup::tests::{parsed, parsed_in};
+
     #[test]
     fn destinations() {
-        let local = |text: &str| {
-            super::super::backup::tests::parsed(&["--destination", text]).expect("is valid").config.destination.label()
-        };
+        let local = |text: &str| parsed(&["--destination", text]).expect("is valid").config.destination.label();
         assert_eq!(local("/a/b"), "/a/b");
         assert_eq!(local("./a"), "./a");
         assert_eq!(local("file:///a%20b"), "/a b");
         let env = [("GITHUB_WORKSPACE", "/ws"), ("INPUT_DESTINATION", "./a"), ("DATABASE_URL", "postgresql://u@h/d")];
-        assert_eq!(
-            super::super::backup::tests::parsed_in(&["action"], &env).expect("is valid").config.destination.label(),
-            "/ws/a"
-        );
+        assert_eq!(parsed_in(&["action"], &env).expect("is valid").config.destination.label(), "/ws/a");
     }
 
     #[test]
     fn an_endpoint_of_the_aws_environment_is_named() {
         let endpoint = |argv: &[&str], env: &[(&str, &str)]| {
             let argv: Vec<&str> = ["backup", "--database-url=postgresql://u@h/d"].iter().chain(argv).copied().collect();
-            super::super::backup::tests::parsed_in(&argv, env)
-                .expect("is valid")
-                .config
-                .destination
-                .option("s3-endpoint")
+            parsed_in(&argv, env).expect("is valid").config.destination.option("s3-endpoint")
         };
         let env = [("AWS_ENDPOINT_URL_S3", "http://s3:1/"), ("AWS_ENDPOINT_URL", "http://all:2")];
         let bucket = "--destination=s3://b/p";
@@ -80,6 +73,6 @@ mod tests {
         assert_eq!(endpoint(&[bucket], &ignored), None);
         // A folder has no use for it, and nobody is to be told that it is ignored.
         let argv = ["backup", "--database-url=postgresql://u@h/d", "--destination=/tmp"];
-        assert!(super::super::backup::tests::parsed_in(&argv, &env).expect("is valid").notices.is_empty());
+        assert!(parsed_in(&argv, &env).expect("is valid").notices.is_empty());
     }
 }

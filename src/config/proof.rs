@@ -21,11 +21,13 @@ pub(super) fn verify_url(
 
 #[cfg(test)]
 mod tests {
+    use crate::config::backup::tests::parsed_in;
+
     #[test]
     fn the_sources_variables_stay_out_of_verify_url() {
         let env = [("PGPASSWORD", "s3cret"), ("PGHOST", "db"), ("PGUSER", "u"), ("PGDATABASE", "d")];
         let argv = ["backup", "--destination=/tmp", "--verify-url=postgresql://v@other/postgres"];
-        let p = super::super::backup::tests::parsed_in(&argv, &env).expect("is valid");
+        let p = parsed_in(&argv, &env).expect("is valid");
         assert!(p.config.source.password.is_some());
         assert_eq!(p.config.verify_url.expect("is set").password, None);
     }

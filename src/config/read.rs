@@ -111,11 +111,11 @@ pub(super) fn duration(name: &str, text: Option<&String>) -> Result<Option<Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::backup::tests::parsed;
 
     #[test]
     fn lists_split_at_commas_and_lines_but_not_in_quotes() {
-        let p = super::super::backup::tests::parsed(&["--tables", "a, b\nc\r\n\n\"x,y\".\"z\"\"\n\"", "--tables=d"])
-            .expect("is valid");
+        let p = parsed(&["--tables", "a, b\nc\r\n\n\"x,y\".\"z\"\"\n\"", "--tables=d"]).expect("is valid");
         assert_eq!(p.config.filter.tables, ["a", "b", "c", "\"x,y\".\"z\"\"\n\"", "d"]);
         assert!(!p.config.filter.is_everything());
     }

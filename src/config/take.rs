@@ -75,7 +75,7 @@ pub(super) fn compression(text: &str) -> Result<CompressionChoice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::{config::backup::tests::parsed, error::Kind};
 
     #[test]
     fn compression_levels() {
@@ -113,14 +113,7 @@ mod tests {
         {
             assert_eq!(rate(text).expect_err(text).kind(), Kind::Usage);
         }
-        assert_eq!(super::super::backup::tests::parsed(&["--max-rate="]).expect("is valid").config.max_rate, None);
-        assert_eq!(
-            super::super::backup::tests::parsed(&["--max-rate=1M"])
-                .expect("is valid")
-                .config
-                .max_rate
-                .map(NonZeroU64::get),
-            Some(1_000_000)
-        );
+        assert_eq!(parsed(&["--max-rate="]).expect("is valid").config.max_rate, None);
+        assert_eq!(parsed(&["--max-rate=1M"]).expect("is valid").config.max_rate.map(NonZeroU64::get), Some(1_000_000));
     }
 }

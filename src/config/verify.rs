@@ -1,6 +1,7 @@
 //! `savepoint verify`.
 
 use super::{
+    drill::check_sql,
     engine::engine,
     notify::notify,
     output::output,
@@ -13,7 +14,7 @@ use crate::{
     cli::VerifyArgs,
     drill::VerifyConfig,
     error::Result,
-    value::{choice, given, usage},
+    value::{choice, usage},
     vault::VerifyLevel,
 };
 
@@ -26,11 +27,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     if level == VerifyLevel::None {
         return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
     }
-    let check_sql = given(raw.drill.check_sql.as_ref()).map(|file| base.join(file));
-    if check_sql.is_some() && level == VerifyLevel::Archive {
-        return Err(usage("option check-sql: with verify archive nothing is restored to ask")
-            .hint("use verify content or rows"));
-    }
+    let check_sql = check_sql(&raw.drill, level, &base)?;
     let config = VerifyConfig {
         destination: place_or(root, &pick, &raw.destination, &base, &mut notices)?,
         pick,

@@ -105,7 +105,7 @@ fn readme_examples_are_accepted_together() -> Result {
     };
     let command = cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
     let Command::Action(action) = command else { anyhow::bail!("not the action") };
-    let parsed = config::backup(&action.check.backup, &env)?;
+    let parsed = config::backup(&(&*action).into(), &env)?;
     // Only what really arrived shows that names and values were read.
     ensure!(parsed.config.engine.jobs != 4 && parsed.config.verify_url.is_some());
     ensure!(
