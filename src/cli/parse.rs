@@ -179,7 +179,7 @@ mod tests {
         for verb in ["backup", "restore", "verify", "prune", "action"] {
             assert_eq!(of(&format!("savepoint {verb} --typo"), &variable).as_deref(), Some("https://variable"));
         }
-        for verb in ["check", "list", "show", "diff", "bakcup"] {
+        for verb in ["check", "list", "show", "diff", "backups"] {
             assert_eq!(of(&format!("savepoint {verb} --typo --heartbeat-url=https://line"), &variable), None);
         }
         assert_eq!(of("savepoint", &variable), None);
