@@ -3,7 +3,6 @@
 mod awkward;
 mod early;
 mod faults;
-mod fire;
 mod locks;
 mod many;
 mod options;

@@ -1,13 +1,18 @@
-//! Consistency under fire: backups while the database changes beneath them.
+//! Consistency under fire: backups while the database changes beneath them. A program of its own, so that it runs alone: beside the other
+//! tests it took several times as long, and took the processors from them all that time.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use crate::support::{
+#[path = "it/support/mod.rs"]
+mod support;
+
+use anyhow::ensure;
+use std::process::Stdio;
+use support::{
     Result, find,
     pg::{self, Server},
     run::Savepoint,
     scratch,
 };
-use anyhow::ensure;
-use std::process::Stdio;
 
 /// Rows that move between two tables, whole tables that are emptied and filled in one transaction, columns that come and go.
 const SETUP: &str = "
