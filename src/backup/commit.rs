@@ -36,7 +36,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
     let mut tables = taken.tables;
     tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
     let total = [("total".to_owned(), so_far.as_secs_f64())];
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: FORMAT_VERSION,
         id: taken.address.id,
         kind: ground.config.kind,
@@ -63,8 +63,9 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
         extensions: ground.extensions.clone(),
         roles: taken.own.roles,
         timings: ground.progress.seconds().into_iter().chain(total).collect(),
+        digest: String::new(),
     };
-    store(&taken.folder, &manifest).await?;
+    store(&taken.folder, &mut manifest).await?;
     ground.traces.result(|r| {
         r.committed = Some(StoredBackup {
             uri: taken.folder.uri(""),
@@ -79,9 +80,8 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
 }
 
 /// The commit point.
-async fn store(folder: &Folder, manifest: &Manifest) -> Result<()> {
-    let body = serde_json::to_vec_pretty(manifest)
-        .map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+async fn store(folder: &Folder, manifest: &mut Manifest) -> Result<()> {
+    let body = manifest.seal()?;
     let stored = folder.store().put_new(&folder.key(MANIFEST), body.into()).await;
     stored.map_err(|e| e.context("the manifest was not stored"))
 }

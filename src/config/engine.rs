@@ -7,15 +7,20 @@ use crate::{
     error::Result,
     value::given,
 };
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 pub(super) fn engine(raw: &EngineArgs, base: &Path, env: Env<'_>) -> Result<Engine> {
     Ok(Engine {
         jobs: number("jobs", &raw.jobs, 1..=64)?,
         pg_bin_dirs: pg_bin_dirs(
-            raw.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(|d| base.join(d)),
+            // Programs are also started in other folders than this one.
+            raw.pg_bin_dir.iter().filter_map(|d| given(Some(d))).map(|d| absolute(base.join(d))),
             env("PATH"),
         ),
         scratch_dir: given(raw.scratch_dir.as_ref()).map(|d| base.join(d)),
     })
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    path::absolute(&path).unwrap_or(path)
 }

@@ -25,10 +25,10 @@ use crate::{
     store::{self, Store},
     vault::{
         Folder, Manifest, Proof, Stored, Which,
-        find::{find, scan},
+        find::{Found, find, newest},
         manifest::{Extension, Role, Source},
         proof,
-        read::manifest_in,
+        read::manifest,
     },
     verify::{Prover, restore::of_the_archive, server::Server},
 };
@@ -117,14 +117,14 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
         return Err(Error::new(Kind::Usage, "option destination: not set").hint("name the place that backups lie in"));
     };
     let store = store::open(destination).await?;
-    let found = find(&store, &config.pick).await?;
+    let Found { backups: found, strangers } = find(&store, &config.pick).await?;
+    strangers.iter().for_each(|line| progress.event(Event::Warning(line)));
     // How much would be lost now is told by the newest backup, whichever is being proven.
-    let mut newest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
+    let mut youngest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();
     for database in found.iter().map(|s| s.database.as_str()).collect::<BTreeSet<_>>() {
-        let all = scan(&store, Some(database)).await?;
-        let counts = |s: &&Stored| s.committed() && config.pick.kind.is_none_or(|k| k == s.kind);
-        if let Some(at) = all.iter().filter(counts).map(|s| s.at).max() {
-            newest.insert(database.to_owned(), at);
+        let of_kind = |s: &Stored| config.pick.kind.is_none_or(|k| k == s.kind);
+        if let Some(stored) = newest(&store, database, of_kind).await?.backups.first() {
+            youngest.insert(database.to_owned(), stored.at);
         }
     }
     let many = found.len() > 1;
@@ -133,7 +133,7 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
         if many {
             progress.event(Event::Notice(&format!("{} of {}: {}", n + 1, found.len(), one.id)));
         }
-        let age = newest.get(&one.database).map(|at| (OffsetDateTime::now_utc() - *at).as_seconds_f64().max(0.0));
+        let age = youngest.get(&one.database).map(|at| (OffsetDateTime::now_utc() - *at).as_seconds_f64().max(0.0));
         let drilled = stored(config, &store, one, &checks, bench, progress).await;
         let mut drilled = match drilled {
             Err(e) if !many => return Err(e),
@@ -197,7 +197,7 @@ async fn stored(
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
     // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
-    let manifest = manifest_in(store, &stored.folder).await.map_err(|e| match of_the_archive(&e) {
+    let manifest = manifest(store, stored).await.map_err(|e| match of_the_archive(&e) {
         true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
         false => e,
     })?;

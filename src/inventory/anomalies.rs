@@ -54,7 +54,8 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     let moment = |id: &str| id.get(..16).unwrap_or_default().to_owned();
     let this = moment(id);
     let wanted = |s: &Stored| s.kind == kind && s.id != id && moment(&s.id) <= this;
-    let Some(stored) = newest(store, &now.source.database, wanted).await? else { return Ok(Beside::First) };
+    let found = newest(store, &now.source.database, wanted).await?;
+    let Some(stored) = found.backups.into_iter().next() else { return Ok(Beside::First) };
     let before = manifest(store, &stored).await?;
     Ok(match before.options.filter == now.options.filter {
         true => Beside::Compared(anomalies(&before, now, limits)),

@@ -41,11 +41,13 @@ pub struct DiffConfig {
 /// When one of them is not there, or its manifest cannot be read. A table of contents that cannot be read is a warning.
 pub async fn diff(config: &DiffConfig) -> Result<Page> {
     let store = open(&config.destination).await?;
-    let one = async { show::the_one(find(&store, &config.one).await?) };
-    let other = async { show::the_one(find(&store, &config.other).await?) };
-    let (one, other) = tokio::try_join!(one, other)?;
+    let (one, other) = tokio::try_join!(find(&store, &config.one), find(&store, &config.other))?;
+    let mut strangers = one.strangers;
+    strangers.extend(other.strangers.into_iter().filter(|s| !strangers.contains(s)).collect::<Vec<_>>());
+    let (one, other) = (show::the_one(one.backups)?, show::the_one(other.backups)?);
     let (a, b) = tokio::try_join!(manifest(&store, &one), manifest(&store, &other))?;
     let mut page = Page::new("diff", "");
+    page.warnings = strangers;
     let mut entries = Vec::new();
     if a.schema_digest != b.schema_digest {
         match tokio::try_join!(toc(&store, &one), toc(&store, &other)) {

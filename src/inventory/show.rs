@@ -12,7 +12,7 @@ use crate::{
     store::Destination,
     vault::{
         Manifest, Pick, Proof, RunContext, Stored, VerifyLevel,
-        find::{find, open},
+        find::{Found, find, open},
         manifest::TakenBy,
         read::{manifest, proof as read_proof},
     },
@@ -37,7 +37,8 @@ pub struct ShowConfig {
 /// When the backup is not there, or its manifest cannot be read. A proof record that cannot be read is a warning.
 pub async fn show(config: &ShowConfig) -> Result<Page> {
     let store = open(&config.destination).await?;
-    let stored = the_one(find(&store, &config.pick).await?)?;
+    let Found { backups, strangers } = find(&store, &config.pick).await?;
+    let stored = the_one(backups)?;
     let manifest = manifest(&store, &stored).await?;
     let proofs: Vec<(String, Result<Proof>)> = stream::iter(stored.proofs().map(str::to_owned))
         .map(|key| async {
@@ -55,7 +56,8 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));
-    page.warnings = missing(&stored, &manifest);
+    page.warnings = strangers;
+    page.warnings.extend(missing(&stored, &manifest));
     page.warnings.extend(proofs.iter().filter_map(|(_, proof)| proof.as_ref().err().map(Error::one_line)));
     let proofs: Vec<(String, Proof)> =
         proofs.into_iter().filter_map(|(key, proof)| Some((store.uri(&key), proof.ok()?))).collect();

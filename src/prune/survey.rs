@@ -81,7 +81,9 @@ pub async fn survey(
         match known {
             Known::Ours => ours.push(stored),
             Known::Gone => {}
-            Known::Stranger(why) => strangers.push(format!("{}: {why}", store.uri(&stored.folder))),
+            Known::Another(why) | Known::Stranger(why) => {
+                strangers.push(format!("{}: {why}", store.uri(&stored.folder)));
+            }
         }
     }
     drop(checks);
@@ -107,7 +109,7 @@ pub async fn survey(
             match known {
                 Known::Ours => {}
                 Known::Gone => drop(stored.remove(&folder)),
-                Known::Stranger(why) => {
+                Known::Another(why) | Known::Stranger(why) => {
                     strangers.push(format!("{}: {why}", store.uri(&folder)));
                     stored.remove(&folder);
                 }

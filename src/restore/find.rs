@@ -14,7 +14,7 @@ use crate::{
     vault::{
         Folder, Which,
         find::{find, scan},
-        read::{last_proof, manifest_in},
+        read::{last_proof, manifest},
     },
     verify::{self, readback},
 };
@@ -56,12 +56,13 @@ impl Run<'_> {
             Err(e) if e.kind() == Kind::NotFound => return self.without_manifest(&store, e, scratch).await,
             found => found?,
         };
-        let stored = found.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
+        found.strangers.iter().for_each(|line| self.progress.event(Event::Warning(line)));
+        let stored = found.backups.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
         with(&self.traces, |t| {
             t.backup_id = Some(stored.id.clone());
             t.facts.push(("backup", stored.id.clone()));
         });
-        let manifest = manifest_in(&store, &stored.folder).await?;
+        let manifest = manifest(&store, &stored).await?;
         let proof = last_proof(&store, &stored).await?;
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
         let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");

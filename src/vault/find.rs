@@ -1,6 +1,9 @@
 //! Finding stored backups: by folder, id, age, database and kind.
 
-use super::{BackupKind, MANIFEST, folder_name, is_id};
+use super::{
+    BackupKind, MANIFEST, folder_name, is_id,
+    read::{HEAD, Known, known},
+};
 use crate::{
     error::{Error, Kind, Result},
     store::{self, Destination, ObjectInfo, Store},
@@ -187,13 +190,36 @@ async fn part(store: &Arc<dyn Store>, prefix: String) -> Result<(Vec<ObjectInfo>
     Ok((Vec::new(), store.folders(&prefix).await?.into_iter().filter(ours).collect()))
 }
 
-/// The newest finished backup of a database that is wanted (objects are not known then). Looks from the newest month on, so that it
-/// need not list them all.
-pub async fn newest(
-    store: &Arc<dyn Store>,
-    database: &str,
-    wanted: impl Fn(&Stored) -> bool,
-) -> Result<Option<Stored>> {
+/// Finished backups.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The backups, in order of time.
+    pub backups: Vec<Stored>,
+    /// A line for each folder that was passed over, as its manifest is another backup's.
+    pub strangers: Vec<String>,
+}
+
+impl Found {
+    /// Takes a finished folder in, unless its manifest is another backup's; true when it was taken. One whose manifest is damaged is
+    /// taken: it is a backup that is lost, and whoever reads it says so.
+    async fn take(&mut self, store: &Arc<dyn Store>, stored: Stored) -> Result<bool> {
+        let known = known(store, &stored, HEAD).await?;
+        match known {
+            Known::Another(why) => {
+                self.strangers.push(format!("{} is no backup: {why}", store.uri(&stored.folder)));
+                return Ok(false);
+            }
+            Known::Gone => return Ok(false),
+            Known::Ours | Known::Stranger(_) => self.backups.push(stored),
+        }
+        Ok(true)
+    }
+}
+
+/// The newest finished backup of a database that is wanted, if there is one. Looks from the newest month on, so that it need not list
+/// them all.
+pub async fn newest(store: &Arc<dyn Store>, database: &str, wanted: impl Fn(&Stored) -> bool) -> Result<Found> {
+    let mut found = Found::default();
     for year in store.folders(&format!("{}/", folder_name(database))).await?.iter().rev() {
         for month in store.folders(year).await?.iter().rev() {
             let days = stream::iter(store.folders(month).await?);
@@ -204,13 +230,13 @@ pub async fn newest(
             folders.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
             for mut stored in folders.into_iter().filter(&wanted) {
                 stored.objects = store.list(&stored.folder).await?;
-                if stored.committed() {
-                    return Ok(Some(stored));
+                if stored.committed() && found.take(store, stored).await? {
+                    return Ok(found);
                 }
             }
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The folders of this id, whatever the database.
@@ -223,44 +249,68 @@ async fn of_id(store: &Arc<dyn Store>, id: &str) -> Result<Vec<Stored>> {
     Ok(found)
 }
 
-/// The finished backups that are meant, in order of time; never an empty list.
+/// The finished backups that are meant; never none. A folder whose manifest is another backup's is no backup.
 ///
 /// # Errors
-/// [`Kind::NotFound`] when there is none, [`Kind::Usage`] when the database must be named.
-pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Vec<Stored>> {
+/// [`Kind::NotFound`] when there is none, [`Kind::Usage`] when the database must be named, [`Kind::Archive`] when the folder of the id
+/// holds another backup's manifest.
+pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Found> {
     let wanted = |s: &Stored| pick.kind.is_none_or(|k| s.kind == k) && pick.before.is_none_or(|t| s.at < t);
-    let mut found = match (&pick.which, &pick.database) {
+    let mut all = match (&pick.which, &pick.database) {
+        (Which::Latest, Some(database)) => {
+            let found = newest(store, database, wanted).await?;
+            return if found.backups.is_empty() { Err(nothing(store, pick, &found)) } else { Ok(found) };
+        }
         // An id is unique: a database's name is only there for `latest`.
         (Which::Id(id), _) => of_id(store, id).await?,
-        (Which::Latest, Some(database)) => newest(store, database, wanted).await?.into_iter().collect(),
         (_, database) => scan(store, database.as_deref()).await?,
     };
-    found.retain(|s| s.committed() && wanted(s));
-    let mut databases: Vec<&str> = found.iter().map(|s| s.database.as_str()).collect();
+    all.retain(|s| s.committed() && wanted(s));
+    let mut databases: Vec<&str> = all.iter().map(|s| s.database.as_str()).collect();
     databases.sort_unstable();
     databases.dedup();
+    if databases.len() > 1 && !matches!(pick.which, Which::All | Which::Id(_)) {
+        return Err(several(&databases));
+    }
+    if pick.which == Which::Latest {
+        all.reverse();
+    }
+    let mut found = Found::default();
+    for stored in all {
+        let taken = found.take(store, stored).await?;
+        if taken && matches!(pick.which, Which::Latest | Which::Oldest) {
+            break;
+        }
+    }
+    let mut databases: Vec<&str> = found.backups.iter().map(|s| s.database.as_str()).collect();
+    databases.dedup();
     if databases.len() > 1 && pick.which != Which::All {
-        return Err(Error::new(Kind::Usage, format!("backups of {} databases lie there", databases.len()))
-            .hint(format!("name one by database: {}", databases.join(", "))));
+        return Err(several(&databases));
     }
-    match pick.which {
-        Which::Latest => found = found.split_off(found.len().saturating_sub(1)),
-        Which::Oldest => found.truncate(1),
-        Which::All | Which::Id(_) | Which::File(_) => {}
+    if found.backups.is_empty() { Err(nothing(store, pick, &found)) } else { Ok(found) }
+}
+
+fn several(databases: &[&str]) -> Error {
+    Error::new(Kind::Usage, format!("backups of {} databases lie there", databases.len()))
+        .hint(format!("name one by database: {}", databases.join(", ")))
+}
+
+/// Why nothing was found.
+fn nothing(store: &Arc<dyn Store>, pick: &Pick, found: &Found) -> Error {
+    if let (Which::Id(_), Some(stranger)) = (&pick.which, found.strangers.first()) {
+        return Error::new(Kind::Archive, stranger.clone())
+            .hint("somebody copied one backup's folder over another's: savepoint list shows what is there");
     }
-    if found.is_empty() {
-        let what = match &pick.which {
-            Which::Id(id) => format!("no backup {id}"),
-            _ => "no backup".into(),
-        };
-        let of = pick.database.as_deref().map(|d| format!(" of database {d}")).unwrap_or_default();
-        let kind = pick.kind.map(|k| format!(" of kind {}", k.name())).unwrap_or_default();
-        let before = if pick.before.is_some() { " before that time" } else { "" };
-        let place = store.uri("");
-        return Err(Error::new(Kind::NotFound, format!("{what}{of}{kind}{before} lies in {place}"))
-            .hint("savepoint list --destination … shows what is there"));
-    }
-    Ok(found)
+    let what = match &pick.which {
+        Which::Id(id) => format!("no backup {id}"),
+        _ => "no backup".into(),
+    };
+    let of = pick.database.as_deref().map(|d| format!(" of database {d}")).unwrap_or_default();
+    let kind = pick.kind.map(|k| format!(" of kind {}", k.name())).unwrap_or_default();
+    let before = if pick.before.is_some() { " before that time" } else { "" };
+    let strangers = found.strangers.first().map(|s| format!(" ({s})")).unwrap_or_default();
+    Error::new(Kind::NotFound, format!("{what}{of}{kind}{before} lies in {}{strangers}", store.uri("")))
+        .hint("savepoint list --destination … shows what is there")
 }
 
 /// Opens a destination to read it. Unlike a backup, this makes no folder.

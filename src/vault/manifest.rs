@@ -1,13 +1,21 @@
 //! `manifest.json`: what a backup holds. Written last and only if absent: the commit point. The stored format is
 //! described in `docs/format.md`, its JSON Schema (`docs/manifest.schema.json`) is generated from these types.
 
-use crate::vault::{BackupKind, VerifyLevel};
+use crate::{
+    archive::fingerprint::{Fingerprint, parse_sum},
+    error::{Error, Kind, Result},
+    vault::{BackupKind, VerifyLevel},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, ops::Range};
 
 /// The version of the manifest format that this program writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The first version whose manifests hold a digest of their own.
+const DIGESTED: u32 = 2;
 
 /// A stored backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +60,65 @@ pub struct Manifest {
     pub totals: Totals,
     /// Seconds per phase.
     pub timings: BTreeMap<String, f64>,
+    /// SHA-256 (hex) of this file with 64 zeros in the place of these digits. Absent in format 1.
+    #[serde(default)]
+    pub digest: String,
+}
+
+/// What stands before the digits of the digest: no line break stands inside a JSON string, so this is a field of the outermost object.
+const BEFORE_DIGEST: &[u8] = b"\n  \"digest\": \"";
+
+/// Where the 64 digits of the digest stand in a manifest's bytes.
+fn digest_range(bytes: &[u8]) -> Option<Range<usize>> {
+    let at = bytes.windows(BEFORE_DIGEST.len()).rposition(|w| w == BEFORE_DIGEST)? + BEFORE_DIGEST.len();
+    let range = at..at + 64;
+    bytes.get(range.clone()).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit)).map(|_| range)
+}
+
+/// A manifest's bytes with the digest that belongs to them. Bytes without a place for one are returned as they are.
+#[must_use]
+pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(range) = digest_range(&bytes) {
+        bytes[range.clone()].fill(b'0');
+        let digest = hex::encode(Sha256::digest(&bytes));
+        bytes[range].copy_from_slice(digest.as_bytes());
+    }
+    bytes
+}
+
+impl Manifest {
+    /// Gives it its digest, and returns the bytes that are stored.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn seal(&mut self) -> Result<Vec<u8>> {
+        self.digest = "0".repeat(64);
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+        let bytes = sealed(bytes);
+        if let Some(digest) = digest_range(&bytes).and_then(|range| bytes.get(range)) {
+            self.digest = String::from_utf8_lossy(digest).into_owned();
+        }
+        Ok(bytes)
+    }
+
+    /// Reads what [`seal`](Self::seal) wrote: every verb that trusts a manifest comes through here, so that what one of them takes
+    /// no other one refuses.
+    ///
+    /// # Errors
+    /// [`Kind::Archive`] when it is no manifest of ours, when a byte of it was changed, and when its numbers contradict each other.
+    pub fn parse(bytes: &[u8]) -> Result<Manifest> {
+        let manifest: Manifest =
+            serde_json::from_slice(bytes).map_err(|e| Error::new(Kind::Archive, "it is no manifest").because(e))?;
+        if manifest.format >= DIGESTED || !manifest.digest.is_empty() {
+            let known = digest_range(bytes).is_some_and(|range| bytes.get(range) == Some(manifest.digest.as_bytes()));
+            if !known || sealed(bytes.to_vec()) != bytes {
+                return Err(Error::new(Kind::Archive, "its digest says that it is not what was stored"));
+            }
+        }
+        manifest.tables.iter().try_for_each(Table::check_sums)?;
+        Ok(manifest)
+    }
 }
 
 /// Where a backup comes from. Never holds a password.
@@ -156,6 +223,25 @@ pub struct Table {
     pub chunks: Vec<Chunk>,
     /// The last frame, which holds COPY's end marker.
     pub terminator: Option<Frame>,
+}
+
+impl Table {
+    /// A streamed table is the sum of its chunks.
+    fn check_sums(&self) -> Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let mut sum = Fingerprint::default();
+        for chunk in &self.chunks {
+            sum.merge(Fingerprint { rows: chunk.rows, bytes: chunk.bytes, sum: parse_sum(&chunk.fingerprint)? });
+        }
+        let whole = Fingerprint { rows: self.rows, bytes: self.bytes, sum: parse_sum(&self.fingerprint)? };
+        if sum == whole {
+            return Ok(());
+        }
+        let message = format!("table {}.{} is not the sum of its chunks", self.schema, self.name);
+        Err(Error::new(Kind::Archive, message))
+    }
 }
 
 /// A piece of a table, read by one connection.

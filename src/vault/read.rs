@@ -22,10 +22,7 @@ use std::{fmt, sync::Arc};
 pub async fn manifest_in(store: &Arc<dyn Store>, folder: &str) -> Result<Manifest> {
     let key = format!("{folder}{MANIFEST}");
     let bytes = store.open(&key, None).await?.bytes().await?;
-    let damaged = |e| {
-        Error::new(Kind::Archive, format!("stored file {key}: it is no manifest of format {FORMAT_VERSION}")).because(e)
-    };
-    serde_json::from_slice(&bytes).map_err(damaged)
+    Manifest::parse(&bytes).map_err(|e| e.context(format!("stored file {key}")))
 }
 
 /// A backup's manifest, which must be of this backup and of a format that we know.
@@ -78,7 +75,9 @@ pub enum Known {
     Ours,
     /// It was there a moment ago.
     Gone,
-    /// It may not be, and why.
+    /// It is a whole manifest, but of another backup, and how that shows: a copied folder.
+    Another(String),
+    /// It may not be one of ours, and why.
     Stranger(String),
 }
 
@@ -107,21 +106,28 @@ pub async fn known(store: &Arc<dyn Store>, stored: &Stored, limit: u64) -> Resul
         let why = parsed.err().map(|e| format!(" ({e})")).unwrap_or_default();
         return Ok(Known::Stranger(format!("manifest.json is not one of savepoint's{why}")));
     };
-    let why = if format == 0 || format > FORMAT_VERSION {
-        format!("manifest.json has format {format}, which this version does not know")
-    } else if id != stored.id {
-        format!("manifest.json names backup {id}")
+    if format == 0 || format > FORMAT_VERSION {
+        let why = format!("manifest.json has format {format}, which this version does not know");
+        return Ok(Known::Stranger(why));
+    }
+    let another = if id != stored.id {
+        Some(format!("manifest.json names backup {id}"))
     } else if kind != stored.kind.name() {
-        format!("manifest.json names kind {kind}")
+        Some(format!("manifest.json names kind {kind}"))
     } else if database != stored.database {
-        format!("manifest.json names database {database}")
+        Some(format!("manifest.json names database {database}"))
     } else {
-        match whole.then(|| serde_json::from_slice::<Manifest>(&bytes)) {
-            Some(Err(e)) => format!("manifest.json is damaged ({e})"),
-            _ => return Ok(Known::Ours),
-        }
+        None
     };
-    Ok(Known::Stranger(why))
+    if another.is_some() && !whole {
+        // Whether it is another one or a damaged one is told by all of its bytes.
+        return Box::pin(known(store, stored, u64::MAX)).await;
+    }
+    Ok(match (whole.then(|| Manifest::parse(&bytes)), another) {
+        (Some(Err(e)), _) => Known::Stranger(format!("manifest.json is damaged ({})", e.one_line())),
+        (_, Some(why)) => Known::Another(why),
+        (_, None) => Known::Ours,
+    })
 }
 
 /// The first fields of a manifest, which may be cut off behind them.

@@ -131,9 +131,13 @@ impl Prover {
         let mut problems = restored.problems;
         problems.extend(self.listed(manifest).await?);
         found.compared.files = restored.files;
-        for file in manifest.files.iter().filter(|f| !f.path.starts_with("archive/")) {
+        let beside = |f: &File| !f.path.starts_with("archive/");
+        // Streamed files were read frame by frame; where no digest guards the manifest, a restore may find fault with the file's own hash.
+        let streamed =
+            |f: &File| manifest.digest.is_empty() && manifest.tables.iter().any(|t| t.file.as_ref() == Some(&f.path));
+        for file in manifest.files.iter().filter(|f| beside(f) || streamed(f)) {
             match readback::whole(&self.folder, file, None).await {
-                Ok(()) => found.compared.files += 1,
+                Ok(()) => found.compared.files += u64::from(beside(file)),
                 Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
                 Err(e) => return Err(e),
             }

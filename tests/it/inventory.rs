@@ -5,7 +5,7 @@ use crate::support::{
     pg::Server,
     run::{Ended, Savepoint},
     s3::{S3, s3},
-    scratch, undated,
+    scratch, sealed, undated,
 };
 use anyhow::{Context, ensure};
 use savepoint::vault::{Manifest, is_id};
@@ -275,8 +275,11 @@ async fn damage_is_never_hidden() -> Result {
     ensure!(shown.contains("FAILED, 1 difference") && shown.contains("- table public.orders: 3 rows fewer"), "{shown}");
     let shown = stage.run(&["show", unread])?.run().await?.expect(0)?.stdout;
     ensure!(shown.contains("it is no proof record"), "{shown}");
-    for (id, why) in [(cut, "no manifest"), (alien, "is the manifest of backup"), (&unfinished.to_owned(), "no backup")]
-    {
+    for (id, why) in [
+        (cut, "no manifest"),
+        (alien, "is no backup: manifest.json names backup"),
+        (&unfinished.to_owned(), "no backup"),
+    ] {
         let ended = stage.run(&["show", id])?.run().await?.expect(1)?;
         ensure!(ended.stderr.contains(why), "{id}\n{}", ended.output());
     }
@@ -401,7 +404,13 @@ async fn thousands_of_backups() -> Result {
         let folder = format!("some/where/{db}/{}/{copy}/", day.to_string().replace('-', "/"));
         for (rest, body) in &files {
             let body = match rest.as_str() {
-                "manifest.json" => String::from_utf8(body.clone())?.replace(&id, &copy).into_bytes(),
+                "manifest.json" => {
+                    let mut manifest: Value = serde_json::from_slice(body)?;
+                    manifest["id"] = json!(copy);
+                    manifest["kind"] = json!("scheduled");
+                    manifest["source"]["database"] = json!(db);
+                    sealed(&manifest)?
+                }
                 _ => body.clone(),
             };
             copies.push((format!("{folder}{rest}"), body));

@@ -9,6 +9,7 @@ mod docs;
 mod drill;
 mod dumpfile;
 mod examples;
+mod format;
 mod init;
 mod inventory;
 mod notify;

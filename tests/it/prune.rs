@@ -1,11 +1,11 @@
 //! Old backups go by the rule, and nothing else goes: real manifests in the real S3 server and in a folder.
 
 use crate::support::{
-    Result, pg,
+    Result, copy, pg,
     proxy::{Tamper, TamperingS3},
     run::{Ended, Savepoint},
     s3::{self, ACCESS_KEY, READER_KEY, S3, SECRET_KEY},
-    scratch,
+    scratch, sealed,
 };
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
@@ -98,7 +98,7 @@ async fn plant(store: &Arc<dyn Store>, like: Like<'_>) -> Result<String> {
             manifest["id"] = json!(id);
             manifest["kind"] = json!(like.kind.name());
             manifest["source"]["database"] = json!(like.database);
-            bytes = serde_json::to_vec_pretty(&manifest)?;
+            bytes = sealed(&manifest)?;
         } else if path.starts_with("proofs/") {
             let Some(passed) = like.proven else { continue };
             let mut proof: Value = serde_json::from_slice(&bytes)?;
@@ -323,7 +323,7 @@ async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
     daily(store, 2).await?;
     let mut odd = Vec::new();
     let cases: [(&str, &str); 9] = [
-        ("format", "format 2"),
+        ("format", "format 3"),
         ("id", "names backup"),
         ("kind", "names kind snapshot"),
         ("database", "names database other"),
@@ -351,12 +351,12 @@ async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
             }
             field => {
                 match field {
-                    "format" => manifest["format"] = json!(2),
+                    "format" => manifest["format"] = json!(3),
                     "id" => manifest["id"] = json!("20200101T000000Z-scheduled-0000000"),
                     "kind" => manifest["kind"] = json!("snapshot"),
                     _ => manifest["source"]["database"] = json!("other"),
                 }
-                manifest.to_string()
+                String::from_utf8(sealed(&manifest)?)?
             }
         };
         fs::write(&path, changed)?;
@@ -384,18 +384,6 @@ async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
     ensure!(!gone.is_empty() && gone.iter().all(|k| !odd.iter().any(|(f, _)| k.starts_with(f))), "{gone:?}");
     ensure!(gone.iter().all(|k| k.starts_with("app/")), "{gone:?}");
     ensure!(!left.contains(&good), "the good one stays");
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name()))?,
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name()))?),
-        }
-    }
     Ok(())
 }
 

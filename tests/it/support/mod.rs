@@ -124,6 +124,11 @@ impl Drop for Watched {
     }
 }
 
+/// A manifest's bytes after a change, with the digest that belongs to them: a test that changes one on purpose is no damage on the way.
+pub fn sealed(manifest: &serde_json::Value) -> Result<Vec<u8>> {
+    Ok(savepoint::vault::manifest::sealed(serde_json::to_vec_pretty(manifest)?))
+}
+
 /// The folders of the days of these backups as `DAY`: an id begins with its day.
 pub fn undated<T: AsRef<str>>(text: &str, ids: &[T]) -> String {
     ids.iter().map(AsRef::as_ref).fold(text.to_owned(), |text, id| {
@@ -145,4 +150,17 @@ pub fn find(dir: &Path, name: &str) -> Result<PathBuf> {
         }
     }
     anyhow::bail!("no {name} below {}", dir.display())
+}
+
+/// Copies a folder and everything in it.
+pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name()))?,
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))?),
+        }
+    }
+    Ok(())
 }

@@ -1,3 +1,4 @@
 //! The throwaway server.
 
+mod answer;
 mod cluster;
