@@ -16,6 +16,8 @@ pub enum Kind {
     Database,
     /// Somebody else's lock stands in the way; another attempt may succeed.
     Locked,
+    /// The server's table of locks is full.
+    LocksFull,
     /// A PostgreSQL program (pg_dump, pg_restore, initdb, postgres).
     Tool,
     /// The place that backups are stored in.

@@ -17,6 +17,7 @@ use crate::{
     dump::{
         catalog::{Relation, Size},
         copy,
+        locks::Locks,
         pg_dump::{self, Dumped},
         plan::Plan,
         rate::Rate,
@@ -37,7 +38,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -81,14 +82,31 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Session, planned: Planned
     let phase = ground.progress.begin(Phase::Dump);
     ground.traces.stores_into(&planned.address.folder);
     let streams = Streams::start(ground, session, &planned);
-    let Planned { taken_at, source, address, folder, compression, relations, sizes, mut plan, pg_dump, mut seen } =
-        planned;
-    let Streams { reading, tasks, mut done, fresh } = streams;
+    let (locks, locks_cure) = (planned.locks, planned.locks_cure.clone());
+    let taken = take(ground, planned, streams).await;
+    phase.end();
+    taken.map_err(|e| match (e.kind(), locks) {
+        (Kind::LocksFull, Locks::Kept) => {
+            ground.locks_are_scarce.store(true, Ordering::Relaxed);
+            Error::new(Kind::Locked, "the server's table of locks is full: the tables are locked once only").because(e)
+        }
+        (Kind::LocksFull, Locks::Passing) => e.hint(locks_cure),
+        _ => e,
+    })
+}
+
+async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result<Taken> {
+    let Planned {
+        taken_at, source, address, folder, compression, relations, sizes, mut plan, pg_dump, mut seen, ..
+    } = planned;
+    let Streams { reading, tasks, mut done, fresh, pg_dump_ended } = streams;
     let Following { begin, up, arrived, restoring } = Following::start(ground, &folder, fresh);
 
     let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
     let own = async {
         let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
+        // The readers may have ended.
+        let _ = pg_dump_ended.0.send(pg_dump_ended.1);
         dumped.check_against(&plan)?;
         for job in fingerprint_only(&dumped, &mut plan, &relations) {
             let _ = tasks.send(vec![Task { job, pages: None, planned: 0 }]);
@@ -134,7 +152,6 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Session, planned: Planned
     let ((), own, (tables, files), beside, ()) =
         tokio::try_join!(reading, own, collecting, beside::take(ground, &folder), starting)?;
     let beside = beside::retry(ground, &folder, beside).await?;
-    phase.end();
     Ok(Taken { taken_at, source, address, folder, compression, plan, seen, own, tables, files, beside, restoring })
 }
 
@@ -147,6 +164,8 @@ struct Streams {
     done: mpsc::UnboundedReceiver<Done>,
     /// Gives frames on their way to the store.
     fresh: mpsc::Receiver<Fresh>,
+    /// Tells the session of the snapshot that pg_dump has let its locks go, with the statements that take them.
+    pg_dump_ended: (oneshot::Sender<Vec<String>>, Vec<String>),
 }
 
 impl Streams {
@@ -157,6 +176,7 @@ impl Streams {
         let (done, tables_done) = mpsc::unbounded_channel::<Done>();
         let (tasks, queue) = mpsc::unbounded_channel::<Batch>();
         let (fresh, fresh_queue) = mpsc::channel(FRESH);
+        let (ended, pg_dump_ended) = oneshot::channel();
         let in_flight = InFlight::new(IN_FLIGHT);
         let mut pieces = Vec::new();
         for table in &plan.streams {
@@ -179,6 +199,7 @@ impl Streams {
             encoding: source.encoding.clone(),
             snapshot: source.snapshot.clone(),
             jobs: ground.jobs,
+            locks: planned.locks,
             compression,
             rate: ground.config.max_rate.map(|rate| Arc::new(Rate::new(rate))),
             progress: ground.progress.clone(),
@@ -186,8 +207,14 @@ impl Streams {
             done,
             fresh: ground.proves.then_some(fresh),
         });
-        let reading = ground.traces.tracker().spawn(worker::run(engine, session, queue));
-        Streams { reading: AbortOnDropHandle::new(reading), tasks, done: tables_done, fresh: fresh_queue }
+        let reading = ground.traces.tracker().spawn(worker::run(engine, session, queue, pg_dump_ended));
+        Streams {
+            reading: AbortOnDropHandle::new(reading),
+            tasks,
+            done: tables_done,
+            fresh: fresh_queue,
+            pg_dump_ended: (ended, planned.lock_statements.clone()),
+        }
     }
 }
 

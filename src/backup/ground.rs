@@ -11,7 +11,10 @@ use crate::{
     vault::manifest::{Extension, Source},
     verify::granted_extensions,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// What every attempt at a dump stands on.
 pub(super) struct Ground<'a> {
@@ -24,6 +27,8 @@ pub(super) struct Ground<'a> {
     pub store: Arc<dyn Store>,
     /// Connections that the source has room for.
     pub jobs: usize,
+    /// The server's table of locks was full in an earlier attempt.
+    pub locks_are_scarce: AtomicBool,
     /// This run's folder on the local disk.
     pub scratch: PathBuf,
     /// A throwaway server is on its way up: the backup is restored while it is taken.
@@ -42,7 +47,11 @@ impl<'a> Ground<'a> {
         let phase = progress.begin(Phase::Preflight);
         let examined = preflight::examine(config, Reach::Full, &*progress).await;
         for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
-            progress.event(Event::Warning(&format!("{}: {}", check.name, check.detail)));
+            let line = format!("{}: {}", check.name, check.detail);
+            match check.name == preflight::HEALTH {
+                true => progress.event(Event::Notice(&line)),
+                false => progress.event(Event::Warning(&line)),
+            }
         }
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
         phase.end();
@@ -58,6 +67,7 @@ impl<'a> Ground<'a> {
             tools,
             store,
             jobs,
+            locks_are_scarce: AtomicBool::new(false),
             scratch: folder,
             proves,
             progress,

@@ -5,6 +5,7 @@ use crate::{
     archive::compression::Compression,
     dump::{
         catalog::{self, LargeObjectMeta, RawName, Relation, Size},
+        locks::{self, Locks},
         pg_dump::{self, Dumped},
         plan::{self, Plan},
         snapshot::{self, Snapshot},
@@ -17,7 +18,7 @@ use crate::{
         manifest::{Matview, Role, Source},
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 use time::OffsetDateTime;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,6 +35,11 @@ pub(super) struct Planned {
     pub relations: Vec<Relation>,
     pub sizes: HashMap<u32, Size>,
     pub plan: Plan,
+    pub locks: Locks,
+    /// For the session of the snapshot, once pg_dump has ended.
+    pub lock_statements: Vec<String>,
+    /// The cure, where the server's table of locks is too small even so.
+    pub locks_cure: String,
     pub pg_dump: AbortOnDropHandle<Result<Dumped>>,
     pub seen: Seen,
 }
@@ -58,21 +64,45 @@ impl Planned {
             Some(session) => session,
             None => snapshot::reading_session(target, source.major, &source.encoding).await?,
         };
-        let snapshot = snapshot::take(session, &config.filter, &**progress).await?;
+        let sparing = ground.locks_are_scarce.load(Ordering::Relaxed);
+        let snapshot = snapshot::take(session, &config.filter, sparing, &**progress).await?;
         refuse_empty(config, &snapshot.relations)?;
-        let Snapshot { session, id, taken_at, relations, sizes } = snapshot;
+        let (lock_statements, lockable) = (locks::statements(snapshot.lockable()), snapshot.lockable().count());
+        let Snapshot { session, id, taken_at, relations, sizes, locks, room } = snapshot;
+        if locks == Locks::Passing {
+            let line = format!(
+                "{lockable} tables are many for a server with room for {} locks: each is locked once",
+                room.objects
+            );
+            progress.event(Event::Detail(&line));
+        }
         let plan = plan::plan(&relations, &sizes, source.major, source.standby);
         let compression = config.compression.for_major(source.major);
         let files = ground.scratch.join(format!("dump-{attempt}"));
         // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
-        let pg_dump = pg_dump::start(tools, target, &id, &config.filter, &plan, compression, &files, progress.clone())?;
+        let pg_dump =
+            pg_dump::start(tools, target, &id, &config.filter, &plan, locks, compression, &files, progress.clone())?;
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
         phase.end();
         let address = Address::new(&source.database, config.kind, taken_at);
         let folder = Folder::new(ground.store.clone(), &address.folder);
-        let planned = Planned { taken_at, source, address, folder, compression, relations, sizes, plan, pg_dump, seen };
+        let planned = Planned {
+            taken_at,
+            source,
+            address,
+            folder,
+            compression,
+            relations,
+            sizes,
+            plan,
+            locks,
+            lock_statements,
+            locks_cure: room.cure(lockable),
+            pg_dump,
+            seen,
+        };
         Ok((planned, session))
     }
 }

@@ -166,6 +166,7 @@ async fn prepare(
 ) -> Result<()> {
     let scratch = bench.scratch.insert(Scratch::create(config.engine.scratch_dir.as_deref())?);
     let built_in = config.level.restores() && config.verify_url.is_none();
+    preflight::descriptors(config.engine.jobs)?;
     preflight::disk(scratch, if built_in { copy } else { 0 }, local)?;
     if !config.level.restores() {
         return Ok(());

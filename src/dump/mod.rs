@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod copy;
 pub mod exclude;
 
+pub mod locks;
 pub mod pattern;
 pub mod pg_dump;
 pub mod plan;

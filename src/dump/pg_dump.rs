@@ -1,6 +1,10 @@
 //! Running pg_dump for everything but the rows that we take over, and reading what it left.
 
-use super::{catalog::RawName, plan::Plan};
+use super::{
+    catalog::RawName,
+    locks::{Locks, overtaken},
+    plan::Plan,
+};
 use crate::{
     archive::{compression::Compression, frame, toc::Toc},
     error::{self, Error, Kind, Result},
@@ -30,6 +34,12 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long pg_dump waits for a lock. Our own ACCESS SHARE locks stand, so it can only queue behind an ALTER that waits for us: a
 /// deadlock that no one would break, so waiting is pointless and we start over instead.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How long it waits where we hold none: as long as [`super::snapshot::LOCK_TIMEOUT`] says.
+const LOCK_WAIT_ALONE: Duration = Duration::from_secs(60);
+
+/// What pg_dump says of something that was dropped between its snapshot and its lock.
+const GONE: [&str; 3] = ["does not exist", "could not open relation", "cache lookup failed"];
 
 /// What pg_dump wrote.
 pub struct Dumped {
@@ -77,12 +87,14 @@ pub fn start(
     snapshot: &str,
     filter: &Filter,
     plan: &Plan,
+    locks: Locks,
     compression: Compression,
     folder: &Path,
     progress: Arc<dyn Progress>,
 ) -> Result<AbortOnDropHandle<Result<Dumped>>> {
     // It counts for one LOCK statement over many tables, which takes its time without any waiting.
-    let wait = LOCK_WAIT + Duration::from_millis(2 * (plan.streams.len() + plan.pg_dump.len()) as u64);
+    let wait = if locks == Locks::Kept { LOCK_WAIT } else { LOCK_WAIT_ALONE };
+    let wait = wait + Duration::from_millis(2 * (plan.streams.len() + plan.pg_dump.len()) as u64);
     let mut run = Run::new(&tools.pg_dump)
         .args(["--format=directory", "--no-sync"])
         .arg(format!("--lock-wait-timeout={}", wait.as_millis()))
@@ -99,16 +111,21 @@ pub fn start(
     for pattern in &plan.exclusions {
         run = run.arg(flag("--exclude-table-data", pattern));
     }
-    Ok(AbortOnDropHandle::new(tokio::spawn(finish(run, folder.to_owned()))))
+    Ok(AbortOnDropHandle::new(tokio::spawn(finish(run, locks, folder.to_owned()))))
 }
 
-async fn finish(run: Run, folder: PathBuf) -> Result<Dumped> {
+async fn finish(run: Run, locks: Locks, folder: PathBuf) -> Result<Dumped> {
     run.output().await.map_err(|e| {
         // pg_dump sets --lock-wait-timeout as statement_timeout while it locks, and as nothing else.
         if e.message().contains("due to statement timeout") || e.message().contains("due to lock timeout") {
             Error::new(Kind::Locked, "pg_dump cannot lock the tables: another session waits to change one of them")
                 .because(e)
                 .hint("take the backup while no migration runs")
+        } else if locks == Locks::Passing && GONE.iter().any(|words| e.message().contains(words)) {
+            overtaken("another session dropped something").because(e)
+        } else if e.message().contains("out of shared memory") {
+            // Its messages are in English, as its environment is ours.
+            Error::new(Kind::LocksFull, "pg_dump cannot lock the tables: the server's table of locks is full").because(e)
         } else if e.message().contains("were found for pattern") {
             e.hint("correct the pattern of tables or schemas: one that matches nothing is taken for a mistake")
         } else if e.message().contains("invalid snapshot identifier") {

@@ -1,6 +1,9 @@
 //! One moment of the source, held open for every connection: lock first, snapshot second.
 
-use super::catalog::{self, Relation, Size};
+use super::{
+    catalog::{self, Relation, Size},
+    locks::{self, Locks, Room},
+};
 use crate::{
     error::{Error, Kind, Result},
     postgres::{
@@ -21,10 +24,7 @@ use tokio_postgres::error::SqlState;
 const ATTEMPTS: u32 = 20;
 
 /// How long one LOCK TABLE may wait.
-const LOCK_TIMEOUT: &str = "60s";
-
-/// Tables per LOCK statement.
-const LOCK_BATCH: usize = 500;
+pub const LOCK_TIMEOUT: &str = "60s";
 
 /// An exported snapshot and the session that keeps it alive, with every readable table locked against changes of its structure.
 pub struct Snapshot {
@@ -38,6 +38,17 @@ pub struct Snapshot {
     pub relations: Vec<Relation>,
     /// Sizes of the plain tables.
     pub sizes: HashMap<u32, Size>,
+    /// How the tables are locked.
+    pub locks: Locks,
+    /// What the server has room for.
+    pub room: Room,
+}
+
+impl Snapshot {
+    /// The tables that are locked.
+    pub fn lockable(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.iter().filter(|r| lockable(r))
+    }
 }
 
 /// Opens a session with the settings under which rows are read (see `docs/format.md`, "Fingerprint").
@@ -81,9 +92,8 @@ fn lockable(relation: &Relation) -> bool {
 }
 
 async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_postgres::Error> {
-    for batch in relations.chunks(LOCK_BATCH) {
-        let names = batch.iter().map(|r| format!("ONLY {}", r.sql_name)).collect::<Vec<_>>().join(", ");
-        session.batch_execute(&format!("LOCK TABLE {names} IN ACCESS SHARE MODE")).await?;
+    for statement in locks::statements(relations.iter().copied()) {
+        session.batch_execute(&statement).await?;
     }
     Ok(())
 }
@@ -108,51 +118,36 @@ pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
     with_role_path(session, catalog::relations(session, filter)).await
 }
 
-/// Locks all tables that the filter takes, exports a snapshot, and makes sure that the snapshot shows those tables with the
-/// rows that it says: a TRUNCATE or a rewriting ALTER that commits between snapshot and lock would make a table read as empty.
-/// `session` has the settings of [`prepare`].
-pub async fn take(session: Session, filter: &Filter, progress: &dyn Progress) -> Result<Snapshot> {
-    let run = |sql: String| {
-        let session = &session;
-        async move { session.batch_execute(&sql).await.map_err(|e| answer::error("cannot take a snapshot", e)) }
-    };
-    run(format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
-    let mut reason = String::new();
+/// Exports a snapshot, and makes sure that it shows the tables with the rows that it says: a TRUNCATE or a rewriting ALTER that commits
+/// between snapshot and lock would make a table read as empty. Where the server has room for the locks, all tables that the filter takes
+/// are locked before; with `sparing`, or where it has none, whoever reads a table sees to that. `session` has the settings of [`prepare`].
+pub async fn take(session: Session, filter: &Filter, sparing: bool, progress: &dyn Progress) -> Result<Snapshot> {
+    run(&session, &format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
+    let room = Room::ask(&session).await?;
+    let (mut reason, mut sparing) = (String::new(), sparing);
     for _ in 0..ATTEMPTS {
         let before = list(&session, filter).await?;
-        run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into()).await?;
         let wanted: Vec<&Relation> = before.iter().filter(|r| lockable(r)).collect();
-        // LOCK takes no snapshot, so the one exported below is younger than every lock.
-        if let Err(e) = lock(&session, &wanted).await {
-            reason = again(&session, e).await?;
-            continue;
+        let locks = if sparing { Locks::Passing } else { room.locks(wanted.len()) };
+        run(&session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let attempt = match locks {
+            Locks::Kept => locked(&session, filter, &wanted).await?,
+            Locks::Passing => Attempt::Taken(exported(&session).await?, list(&session, filter).await?),
+        };
+        match attempt {
+            Attempt::Taken((id, taken_at), relations) => {
+                let plain: Vec<u32> = relations.iter().filter(|r| lockable(r) && r.plain).map(|r| r.oid).collect();
+                let sizes = catalog::sizes(&session, &plain).await?;
+                run(&session, "SET lock_timeout TO 0").await?;
+                return Ok(Snapshot { session, id, taken_at, relations, sizes, locks, room });
+            }
+            Attempt::Full => sparing = true,
+            Attempt::Again(why) => {
+                progress.event(Event::Detail(&format!("{why} while the snapshot was taken, starting over")));
+                reason = why;
+            }
         }
-        let id = session.simple_value("SELECT pg_catalog.pg_export_snapshot()").await;
-        let id = id.map_err(|e| answer::error("cannot export a snapshot", e))?;
-        let taken_at = OffsetDateTime::now_utc();
-        let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
-        // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
-        let locked: HashSet<u32> = wanted.iter().map(|r| r.oid).collect();
-        let seen = list(&session, filter).await?;
-        let newcomers: Vec<&Relation> = seen.iter().filter(|r| lockable(r) && !locked.contains(&r.oid)).collect();
-        if !newcomers.is_empty()
-            && let Err(e) = lock(&session, &newcomers).await
-        {
-            reason = again(&session, e).await?;
-            continue;
-        }
-        let relations = if newcomers.is_empty() { seen } else { list(&session, filter).await? };
-        let changed = relations.iter().find(|r| lockable(r) && r.plain && r.filenode_now != Some(r.filenode_seen));
-        if let Some(changed) = changed {
-            reason = format!("table {} was truncated or rewritten", changed.label());
-            progress.event(Event::Detail(&format!("{reason} while the snapshot was taken, starting over")));
-            run("ROLLBACK".into()).await?;
-            continue;
-        }
-        let plain: Vec<u32> = relations.iter().filter(|r| lockable(r) && r.plain).map(|r| r.oid).collect();
-        let sizes = catalog::sizes(&session, &plain).await?;
-        run("SET lock_timeout TO 0".into()).await?;
-        return Ok(Snapshot { session, id, taken_at, relations, sizes });
+        run(&session, "ROLLBACK").await?;
     }
     Err(Error::new(
         Kind::Database,
@@ -161,26 +156,72 @@ pub async fn take(session: Session, filter: &Filter, progress: &dyn Progress) ->
     .hint("take the backup while no migration runs"))
 }
 
-/// After a failed LOCK: rolls back, and says why to start over, or fails.
-async fn again(session: &Session, e: tokio_postgres::Error) -> Result<String> {
+async fn run(session: &Session, sql: &str) -> Result<()> {
+    session.batch_execute(sql).await.map_err(|e| answer::error("cannot take a snapshot", e))
+}
+
+/// What an attempt at a snapshot came to.
+enum Attempt {
+    /// Name and time, and the tables that it shows.
+    Taken((String, OffsetDateTime), Vec<Relation>),
+    /// Something came in between.
+    Again(String),
+    /// The server's table of locks is full.
+    Full,
+}
+
+/// Exports the transaction's snapshot; its name, and the time.
+async fn exported(session: &Session) -> Result<(String, OffsetDateTime)> {
+    let id = session.simple_value("SELECT pg_catalog.pg_export_snapshot()").await;
+    let id = id.map_err(|e| answer::error("cannot export a snapshot", e))?;
+    let taken_at = OffsetDateTime::now_utc();
+    let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
+    Ok((id, taken_at))
+}
+
+/// Lock first, snapshot second.
+async fn locked(session: &Session, filter: &Filter, wanted: &[&Relation]) -> Result<Attempt> {
+    // LOCK takes no snapshot, so the one exported below is younger than every lock.
+    if let Err(e) = lock(session, wanted).await {
+        return again(e);
+    }
+    let exported = exported(session).await?;
+    // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
+    let locked: HashSet<u32> = wanted.iter().map(|r| r.oid).collect();
+    let seen = list(session, filter).await?;
+    let newcomers: Vec<&Relation> = seen.iter().filter(|r| lockable(r) && !locked.contains(&r.oid)).collect();
+    if !newcomers.is_empty()
+        && let Err(e) = lock(session, &newcomers).await
+    {
+        return again(e);
+    }
+    let relations = if newcomers.is_empty() { seen } else { list(session, filter).await? };
+    let changed = relations.iter().find(|r| lockable(r) && r.plain && r.filenode_now != Some(r.filenode_seen));
+    Ok(match changed {
+        Some(changed) => Attempt::Again(format!("table {} was truncated or rewritten", changed.label())),
+        None => Attempt::Taken(exported, relations),
+    })
+}
+
+/// What a failed LOCK comes to: why to start over, or an error.
+fn again(e: tokio_postgres::Error) -> Result<Attempt> {
     let gone = [
         SqlState::UNDEFINED_TABLE,
         SqlState::INVALID_SCHEMA_NAME,
         SqlState::WRONG_OBJECT_TYPE,
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
-    match e.code() {
-        Some(code) if gone.contains(code) => {
-            let reason = answer::error("a table went away", e).one_line();
-            session.batch_execute("ROLLBACK").await.map_err(|e| answer::error("cannot start over", e))?;
-            Ok(reason)
-        }
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(answer::error("cannot lock the tables", e).hint(format!(
+    if e.code().is_some_and(|code| gone.contains(code)) {
+        return Ok(Attempt::Again(answer::error("a table went away", e).one_line()));
+    }
+    let waited = e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+    let error = answer::error("cannot lock the tables", e);
+    match error.kind() {
+        Kind::LocksFull => Ok(Attempt::Full),
+        _ if waited => Err(error.hint(format!(
             "another session has held an exclusive lock for {LOCK_TIMEOUT}: see pg_stat_activity and pg_blocking_pids(), and take the \
              backup when the migration has ended"
         ))),
-        Some(&SqlState::OUT_OF_MEMORY) => Err(answer::error("cannot lock the tables", e)
-            .hint("raise max_locks_per_transaction on the server, or take fewer tables with schemas or exclude-schemas")),
-        _ => Err(answer::error("cannot lock the tables", e)),
+        _ => Err(error),
     }
 }

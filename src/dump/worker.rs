@@ -2,6 +2,7 @@
 
 use super::{
     copy::{self, Pages},
+    locks::{self, Locks, overtaken},
     rate::Rate,
     sink::{OpenFrame, Sink},
     snapshot,
@@ -16,7 +17,6 @@ use crate::{
     postgres::{
         connect::Session,
         conninfo::Target,
-        quote::qualified,
         wire::{Fault, Wire},
     },
     progress::{Event, Progress},
@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_postgres::error::SqlState;
@@ -44,6 +44,9 @@ const TOLD_BYTES: u64 = 128 << 10;
 
 /// A frame is also closed at this much text, so that a very compressible one stays cheap to read back.
 const FRAME_TEXT_BYTES: u64 = 64 << 20;
+
+/// How long the session of the snapshot waits for locks while readers read.
+const LOCK_SOON: &str = "2s";
 
 /// How often the session that holds the snapshot says something, so that no firewall forgets it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -102,8 +105,10 @@ pub struct Engine {
     pub encoding: String,
     /// The exported snapshot.
     pub snapshot: String,
-    /// Connections.
+    /// Connections besides that which holds the snapshot; none: it reads everything itself.
     pub jobs: usize,
+    /// How tables are kept from changing until they are read.
+    pub locks: Locks,
     /// How frames are made.
     pub compression: Compression,
     /// How fast rows are read at most; `None`: as fast as they come.
@@ -136,8 +141,14 @@ const STORED_BESIDE: usize = 32;
 type Batches = Arc<Mutex<mpsc::UnboundedReceiver<Batch>>>;
 
 /// Works off `batches` until their sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
-/// reads what the workers cannot lock.
-pub async fn run(engine: Arc<Engine>, holder: Session, batches: mpsc::UnboundedReceiver<Batch>) -> Result<()> {
+/// reads what the workers cannot lock. `locked_alone`: LOCK statements for all tables, which come when pg_dump has ended and its locks
+/// with it.
+pub async fn run(
+    engine: Arc<Engine>,
+    holder: Session,
+    batches: mpsc::UnboundedReceiver<Batch>,
+    locked_alone: oneshot::Receiver<Vec<String>>,
+) -> Result<()> {
     let batches: Batches = Arc::new(Mutex::new(batches));
     let (refused, refusals) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
@@ -146,7 +157,8 @@ pub async fn run(engine: Arc<Engine>, holder: Session, batches: mpsc::UnboundedR
     }
     drop(refused);
     let tracker = engine.tracker.clone();
-    all.spawn(tracker.track_future(hold(engine, holder, refusals)));
+    let own = (engine.jobs == 0).then_some(batches);
+    all.spawn(tracker.track_future(hold(engine, holder, refusals, own, locked_alone)));
     while let Some(ended) = all.join_next().await {
         ended.map_err(|e| Error::new(Kind::Database, "a reading task failed").because(e))??;
     }
@@ -174,20 +186,77 @@ async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSen
     reader.end().await
 }
 
-async fn hold(engine: Arc<Engine>, session: Session, mut refusals: mpsc::UnboundedReceiver<Task>) -> Result<()> {
+/// What the session that holds the snapshot does next.
+enum Next {
+    Read(Batch),
+    Lock(Vec<String>),
+    KeepAlive,
+    End,
+}
+
+async fn hold(
+    engine: Arc<Engine>,
+    session: Session,
+    mut refusals: mpsc::UnboundedReceiver<Task>,
+    own: Option<Batches>,
+    mut locked_alone: oneshot::Receiver<Vec<String>>,
+) -> Result<()> {
+    let lost = |e: Fault| e.explain("the session that holds the snapshot was lost");
+    let kept = engine.locks == Locks::Kept;
     let wire = session.into_wire().await?;
     let mut reader = Reader::new(engine, wire)?;
+    let mut may_lock = !kept;
     loop {
-        match tokio::time::timeout(KEEPALIVE, refusals.recv()).await {
-            Ok(Some(task)) => {
-                reader.read(&[task], Lock::Held).await?;
+        let read = async {
+            match &own {
+                Some(batches) => batches.lock().await.recv().await.map_or(Next::End, Next::Read),
+                None => refusals.recv().await.map_or(Next::End, |task| Next::Read(vec![task])),
             }
-            Ok(None) => return reader.end().await,
-            Err(_) => {
-                let alive = reader.wire.run("SELECT 1").await;
-                alive.map_err(|e| e.explain("the session that holds the snapshot was lost"))?;
+        };
+        let next = tokio::select! {
+            biased;
+            statements = &mut locked_alone, if may_lock => Next::Lock(statements.unwrap_or_default()),
+            next = read => next,
+            () = tokio::time::sleep(KEEPALIVE) => Next::KeepAlive,
+        };
+        match next {
+            Next::Read(batch) => {
+                let lock = if kept { Lock::Held } else { Lock::Try };
+                if !reader.read(&batch, lock).await? {
+                    return Err(overtaken("another session waited to change a table"));
+                }
             }
+            Next::Lock(statements) => {
+                may_lock = false;
+                for statement in statements {
+                    reader
+                        .wire
+                        .run(&format!("SET LOCAL lock_timeout TO '{LOCK_SOON}'; {statement}"))
+                        .await
+                        .map_err(overtaking)?;
+                }
+            }
+            Next::KeepAlive => reader.wire.run("SELECT 1").await.map_err(lost)?,
+            Next::End => return reader.end().await,
         }
+    }
+}
+
+/// Where tables are not locked from the snapshot on, a lock that cannot be had and a table or column that is gone mean that a migration
+/// came before us.
+fn overtaking(e: Fault) -> Error {
+    let gone = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::INVALID_SCHEMA_NAME,
+        SqlState::WRONG_OBJECT_TYPE,
+    ];
+    match &e {
+        Fault::Server(said) if gone.iter().any(|code| code.code() == said.code) => {
+            overtaken("another session changed a table").because(e.explain("cannot lock the tables"))
+        }
+        _ => e.explain("cannot lock the tables"),
     }
 }
 
@@ -218,25 +287,34 @@ impl Reader {
     /// Reads pieces to their end; false when one of their tables could not be locked, and nothing was read.
     async fn read(&mut self, batch: &[Task], lock: Lock) -> Result<bool> {
         let Some(first) = batch.first() else { return Ok(true) };
-        let new = |t: &&Task| lock == Lock::Try && !self.locked.contains(&t.job.table.oid);
+        let passing = lock == Lock::Try && self.engine.locks == Locks::Passing;
+        let new = |t: &&Task| lock == Lock::Try && (passing || !self.locked.contains(&t.job.table.oid));
         let fresh: Vec<&Table> = batch.iter().filter(new).map(|t| &t.job.table).collect();
         let mut sql = String::new();
         if !fresh.is_empty() {
-            let only = |t: &&Table| {
-                let only = if t.with_children { "" } else { "ONLY " };
-                format!("{only}{}", qualified(&t.schema, &t.name))
-            };
-            let names = fresh.iter().map(only).collect::<Vec<_>>().join(", ");
-            sql = format!("SAVEPOINT l; LOCK TABLE {names} IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT l;\n");
+            sql = format!("SAVEPOINT l; {}", locks::lock_now(fresh.iter().copied()));
+            sql.push_str(&if passing {
+                locks::changed(fresh.iter().copied())
+            } else {
+                "RELEASE SAVEPOINT l;\n".into()
+            });
         }
         for task in batch {
             sql.push_str(&copy::copy_out(&task.job.table, task.pages, &self.engine.encoding));
             sql.push_str(";\n");
         }
+        if passing {
+            // Behind the rows the locks are given back.
+            sql.push_str("ROLLBACK TO SAVEPOINT l; RELEASE SAVEPOINT l;\n");
+        }
         let of = |task: &Task| format!("cannot read table {}.{}", task.job.table.schema, task.job.table.name);
         self.wire.send(&sql).await.map_err(|e| e.explain(&of(first)))?;
         for (n, task) in batch.iter().enumerate() {
-            match self.wire.next_copy().await {
+            let begun = self.wire.next_copy().await;
+            if let Some(changed) = self.wire.answered().first() {
+                return Err(overtaken(&format!("table {changed} was truncated or rewritten")));
+            }
+            match begun {
                 Ok(true) => self.piece(task).await?,
                 Ok(false) => return Err(Error::new(Kind::Database, format!("{}: the server sent no rows", of(task)))),
                 Err(Fault::Server(said))
@@ -246,6 +324,7 @@ impl Reader {
                     undone.map_err(|e| e.explain(&of(task)))?;
                     return Ok(false);
                 }
+                Err(e) if passing => return Err(overtaking(e).context(of(task))),
                 Err(e) => return Err(e.explain(&of(task))),
             }
         }
@@ -253,7 +332,9 @@ impl Reader {
         if more {
             return Err(Error::new(Kind::Database, format!("{}: the server sent more than was asked for", of(first))));
         }
-        self.locked.extend(batch.iter().map(|t| t.job.table.oid));
+        if !passing {
+            self.locked.extend(batch.iter().map(|t| t.job.table.oid));
+        }
         Ok(true)
     }
 

@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Kind};
 
+/// What the server names when its table of locks is full, whatever its language.
+const LOCKS_SETTING: &str = "max_locks_per_transaction";
+
 /// What the server said when it refused.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
@@ -64,10 +67,15 @@ pub(super) fn said(what: &str, db: &Said) -> Error {
         message.push_str(": ");
         message.push_str(extra);
     }
-    let error = Error::new(Kind::Database, message);
+    // Out of (shared) memory has many causes; the hint alone tells this one.
+    let locks = code == "53200" && db.hint.as_ref().is_some_and(|hint| hint.contains(LOCKS_SETTING));
+    let error = Error::new(if locks { Kind::LocksFull } else { Kind::Database }, message);
     let ours = match code {
         "28P01" => "check user and password; characters like / : @ % in a URL's password are percent-encoded",
-        "28000" => "the server's pg_hba.conf admits no such connection: check user, database, sslmode and the address",
+        "28000" => {
+            "check the user first: a role that does not exist or may not log in is refused so; then database, sslmode and address, \
+             for which the server's pg_hba.conf may have no line"
+        }
         "3D000" => "check the database name at the end of the URL",
         "53300" => {
             "end idle sessions, raise max_connections or the CONNECTION LIMIT of the role or the database, or lower --jobs"

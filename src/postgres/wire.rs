@@ -166,6 +166,8 @@ pub struct Wire {
     /// Rows of the COPY that were handed out, until the server has told how many it sent.
     rows: Option<u64>,
     failed: Option<Said>,
+    /// First columns of rows that SELECTs between the COPYs gave.
+    answered: Vec<String>,
 }
 
 /// What stands next in the buffer.
@@ -182,7 +184,16 @@ fn broken(what: impl Into<String>) -> Fault {
 impl Wire {
     /// Takes over a stream on which the server waits for a query.
     pub(super) fn new(io: Box<dyn Io>) -> Self {
-        Self { io, buffer: vec![0; BUFFER_BYTES], at: 0, end: 0, rest: 0, rows: None, failed: None }
+        Self {
+            io,
+            buffer: vec![0; BUFFER_BYTES],
+            at: 0,
+            end: 0,
+            rest: 0,
+            rows: None,
+            failed: None,
+            answered: Vec::new(),
+        }
     }
 
     /// Sends statements as one simple query.
@@ -221,7 +232,9 @@ impl Wire {
     /// Runs statements that return nothing of interest.
     pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
         self.send(sql).await?;
-        match self.next_copy().await? {
+        let copy = self.next_copy().await?;
+        self.answered.clear();
+        match copy {
             false => Ok(()),
             true => Err(broken("the server began a COPY that was not asked for")),
         }
@@ -240,12 +253,26 @@ impl Wire {
                     }
                     Some(b'Z') => return self.failed.take().map_or(Ok(false), |said| Err(Fault::Server(said))),
                     Some(b'C') => self.compare_rows(body)?,
-                    // Rows of a SELECT, an empty query.
-                    None | Some(b'T' | b'D' | b'I') => {}
+                    Some(b'D') => self.answer(body),
+                    // The columns of a SELECT, an empty query.
+                    None | Some(b'T' | b'I') => {}
                     Some(tag) => return Err(unexpected(tag)),
                 },
             }
         }
+    }
+
+    /// Keeps the first column of a row (DataRow: a number of columns, then length and text of each).
+    fn answer(&mut self, body: std::ops::Range<usize>) {
+        let row = &self.buffer[body];
+        let length = row.get(2..6).map_or(-1, |l| i32::from_be_bytes([l[0], l[1], l[2], l[3]]));
+        let text = usize::try_from(length).ok().and_then(|length| row.get(6..6 + length)).unwrap_or_default();
+        self.answered.push(String::from_utf8_lossy(text).into_owned());
+    }
+
+    /// The first columns of the rows that SELECTs gave since this was last asked.
+    pub fn answered(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.answered)
     }
 
     /// Waits until [`Wire::data`] has something to give; false at the end of the COPY.

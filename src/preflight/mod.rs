@@ -4,10 +4,12 @@ mod answer;
 mod compression;
 mod connection;
 mod connections;
+mod descriptors;
 mod destination;
 mod disk;
 mod extensions;
 mod facts;
+mod health;
 mod lacking;
 mod pooler;
 mod privileges;
@@ -22,8 +24,10 @@ mod tools;
 mod version;
 
 pub use answer::refusal;
+pub(crate) use descriptors::descriptors;
 pub(crate) use disk::disk;
 pub use facts::Reach;
+pub use health::HEALTH;
 pub(crate) use lacking::missing_extensions;
 pub use starting::Starting;
 
@@ -56,10 +60,10 @@ const OF_THE_SOURCE: &[Round] = &[
     &[&connection::Settings],
     &[&tools::Tools],
     &[&extensions::Known],
-    &[&scratch::Folder],
+    &[&descriptors::Enough, &scratch::Folder],
     &[&disk::Room],
     &[&throwaway::Start],
-    &[&rights::Read, &connections::Count],
+    &[&rights::Read, &connections::Count, &health::Source],
     &[&privileges::Tables, &row_security::Hidden, &privileges::Others, &connections::Enough],
     &[&throwaway::Skipped, &extensions::Named],
 ];

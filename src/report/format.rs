@@ -47,9 +47,12 @@ pub fn seconds(time: f64) -> String {
     }
 }
 
-/// How much smaller the stored form is: `3.6x smaller`; nothing to say without bytes.
+/// Below this many bytes of rows a ratio says nothing: the table of contents is larger than they are.
+const RATIO_FROM: u64 = 1 << 20;
+
+/// How much smaller the stored form is: `3.6x smaller`; nothing to say of little.
 pub fn ratio(bytes: u64, stored: u64) -> Option<String> {
-    (bytes > 0 && stored > 0).then(|| {
+    (bytes >= RATIO_FROM && stored > 0).then(|| {
         let ratio = bytes as f64 / stored as f64;
         if ratio >= 1.0 { format!("{ratio:.1}x smaller") } else { format!("{:.1}x larger", 1.0 / ratio) }
     })
@@ -114,9 +117,10 @@ mod tests {
 
     #[test]
     fn ratios() {
-        assert_eq!(ratio(360, 100).as_deref(), Some("3.6x smaller"));
-        assert_eq!(ratio(50, 100).as_deref(), Some("2.0x larger"));
-        assert_eq!(ratio(0, 100), None);
+        assert_eq!(ratio(36 << 20, 10 << 20).as_deref(), Some("3.6x smaller"));
+        assert_eq!(ratio(5 << 20, 10 << 20).as_deref(), Some("2.0x larger"));
+        assert_eq!(ratio(RATIO_FROM - 1, 100), None);
+        assert_eq!(ratio(2, 1_721), None);
     }
 
     #[test]

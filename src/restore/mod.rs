@@ -21,6 +21,7 @@ pub use config::{Owners, Place, RestoreConfig};
 
 use crate::{
     error::{Error, Kind, Result},
+    preflight,
     progress::{Event, Phase, Progress},
     report::page::Page,
     scratch::Scratch,
@@ -65,6 +66,7 @@ impl Run<'_> {
     /// The stages in their order.
     async fn work(&self) -> Result<Page> {
         self.progress.event(Event::Started(Phase::Preflight));
+        preflight::descriptors(self.config.engine.jobs)?;
         let scratch = Scratch::create(self.config.engine.scratch_dir.as_deref())?;
         let folder = scratch.path().to_owned();
         with(&self.traces, |t| t.scratch = Some(scratch));

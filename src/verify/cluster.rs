@@ -476,7 +476,7 @@ fn settings(options: &ClusterOptions<'_>, socket: &Path, memory: u64, disk: u64)
          unix_socket_directories = {}\n\
          unix_socket_permissions = 0700\n\
          max_connections = 50\n\
-         max_locks_per_transaction = 1024\n\
+         max_locks_per_transaction = 2048\n\
          shared_buffers = {buffers}MB\n\
          maintenance_work_mem = {maintenance}MB\n\
          dynamic_shared_memory_type = mmap\n\

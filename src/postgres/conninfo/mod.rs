@@ -28,6 +28,10 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(Target
     let env = |name: &str| env(name).filter(|v| !v.is_empty());
     let mut notices = Vec::new();
     let text = text.trim();
+    if text.starts_with(['"', '\'', '`']) {
+        return Err(usage("the database URL begins with a quote")
+            .hint("take away the quotes around it: they belong to a shell or a .env file, not to the value"));
+    }
     let mut is_uri = false;
     let raw = if text.is_empty() {
         Vec::new()
@@ -127,6 +131,18 @@ mod tests {
         assert_eq!((t.user.as_str(), password(&t), t.port), ("a b", r"a'b\c", 6000));
         let t = ok(r"host=h dbname=d\ b application_name=x keepalives_idle=3");
         assert_eq!(t.dbname, "d b");
+    }
+
+    #[test]
+    fn quotes_around_the_string_are_named() {
+        for quote in ['"', '\'', '`'] {
+            for text in [format!("postgresql://u:{MARK}@h/d"), format!("host=h user=u password={MARK}")] {
+                assert!(fails(&format!("{quote}{text}{quote}")).contains("begins with a quote"));
+                assert!(fails(&format!(" {quote}{text}")).contains("begins with a quote"));
+            }
+        }
+        // Inside, they are part of the value.
+        assert_eq!(password(&ok(&format!("host=h user=u dbname=d password='{MARK}\"'"))), format!("{MARK}\""));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::support::{
     Result,
     pg::{self, Server},
-    run::{in_process, nothing_left},
+    run::{Savepoint, in_process, nothing_left},
     scratch,
 };
 use anyhow::{Context, ensure};
@@ -110,4 +110,96 @@ async fn a_waiting_alter_stops_nobody() -> Result {
     let mut alter = migration.began.lock().unwrap().take().context("no rows flowed")??;
     ensure!(alter.wait()?.success(), "the migration goes on behind the backup");
     nothing_left(temporary.path())
+}
+
+/// A server whose table of locks is too small for everybody to hold all tables, and large enough for pg_dump.
+const SMALL: &str = "max_locks_per_transaction = 10\nmax_connections = 20\nmax_prepared_transactions = 0\n\
+    autovacuum_max_workers = 1\nmax_worker_processes = 0\nmax_wal_senders = 0\nwal_level = minimal";
+
+/// So many tables of one row each, `t1` and so on.
+fn tables(number: usize) -> String {
+    format!(
+        "DO $$ BEGIN FOR i IN 1..{number} LOOP EXECUTE format('CREATE TABLE t%s AS SELECT %s AS id', i, i); \
+         IF i % 20 = 0 THEN COMMIT; END IF; END LOOP; END $$"
+    )
+}
+
+/// Does something once the snapshot stands and before pg_dump is started, the first time.
+struct Between<F> {
+    act: F,
+    acted: AtomicBool,
+    lines: Mutex<Vec<String>>,
+}
+
+impl<F: Fn() -> Result + Send + Sync> Progress for Between<F> {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Detail(line) | Event::Notice(line) = event {
+            self.lines.lock().unwrap().push(line.to_owned());
+            if line.contains("each is locked once") && !self.acted.swap(true, Ordering::Relaxed) {
+                (self.act)().unwrap();
+            }
+        }
+    }
+}
+
+/// What a migration does to a table between the snapshot and whoever locks it: none of it may read as rows that are missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_locks_are_scarce_each_table_is_locked_once_and_no_change_is_missed() -> Result {
+    let server = Box::leak(Box::new(Server::start(17, SMALL).await?));
+    for (n, (change, rows, again)) in [
+        ("SELECT 1", 153, false),
+        ("BEGIN; INSERT INTO early SELECT id FROM late; TRUNCATE late; COMMIT", 153, true),
+        ("BEGIN; INSERT INTO late VALUES (3); ALTER TABLE late ALTER id TYPE bigint; COMMIT", 154, true),
+        ("BEGIN; INSERT INTO early SELECT id FROM late; DROP TABLE late; COMMIT", 153, true),
+        ("ALTER TABLE late RENAME id TO number", 153, true),
+        ("ALTER TABLE late ADD more int DEFAULT 1", 153, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let db = format!("it_scarce_{n}");
+        server.create_db(&db, "").await?;
+        server.psql(&db, &tables(150)).await?;
+        server
+            .psql(&db, "CREATE TABLE early AS SELECT 1 AS id; CREATE TABLE late AS SELECT generate_series(1, 2) AS id")
+            .await?;
+        let (store, temporary) = (scratch()?, scratch()?);
+        let config = in_process(server, &db, store.path(), temporary.path());
+        let act = {
+            let db = db.clone();
+            let server: &'static Server = server;
+            move || {
+                let mut psql = pg::command(&server.bin, "psql").into_std();
+                psql.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-c", change, &server.socket(&db)]);
+                ensure!(psql.status()?.success());
+                Ok(())
+            }
+        };
+        let between = Arc::new(Between { act, acted: AtomicBool::new(false), lines: Mutex::default() });
+        let report = savepoint::backup::run(&config, between.clone(), CancellationToken::new()).await;
+        ensure!(between.acted.load(Ordering::Relaxed), "{change}: locks were not scarce\n{report:#?}");
+        ensure!(report.outcome == Outcome::Proven, "{change}: {report:#?}");
+        let manifest = &report.backup.context("no backup")?.manifest;
+        let found: u64 = manifest.tables.iter().map(|t| t.rows).sum();
+        ensure!(found == rows, "{change}: {found} rows\n{:#?}", manifest.tables);
+        let started_over = between.lines.lock().unwrap().iter().any(|l| l.contains("starting over"));
+        ensure!(started_over == again, "{change}: {:#?}", between.lines.lock().unwrap());
+        nothing_left(temporary.path())?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_tables_for_pg_dump_itself_name_the_setting() -> Result {
+    let server = Server::start(17, SMALL).await?;
+    server.create_db("it_full", "").await?;
+    server.psql("it_full", &tables(1_500)).await?;
+    let dir = scratch()?;
+    ensure!(server.pg_dump("it_full", &dir.path().join("plain")).await.is_err(), "pg_dump alone succeeds");
+    let store = scratch()?;
+    let ended =
+        Savepoint::backup(&server.url("it_full"), &server.bin)?.to_folder(store.path()).run().await?.expect(1)?;
+    ensure!(ended.stderr.contains("ALTER SYSTEM SET max_locks_per_transaction = "), "{}", ended.output());
+    ensure!(ended.stderr.contains("1500 tables"), "{}", ended.output());
+    ended.left_nothing()
 }
