@@ -101,33 +101,21 @@ async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result
     } = planned;
     let Streams { reading, tasks, mut done, fresh, pg_dump_ended } = streams;
     let Following { begin, up, arrived, restoring } = Following::start(ground, &folder, fresh);
+    let (let_others, others) = oneshot::channel();
 
     let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
     let own = async {
         let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
         // The readers may have ended.
         let _ = pg_dump_ended.0.send(pg_dump_ended.1);
+        let _ = let_others.send(());
         dumped.check_against(&plan)?;
         for job in fingerprint_only(&dumped, &mut plan, &relations) {
             let _ = tasks.send(vec![Task { job, pages: None, planned: 0 }]);
         }
         // Now the readers end when they have read all.
         drop(tasks);
-        plan.left_out.extend(left_out_by_pg_dump(&dumped, &plan, &sizes, &ground.config.filter));
-        plan.left_out.extend(left_out_extensions(ground));
-        let files = store_own_files(&folder, &dumped, &plan).await?;
-        let roles = roles_named(&dumped.toc, &seen.roles);
-        let _ = begin.send(Begin {
-            source: source.clone(),
-            roles: roles.clone(),
-            single_tables: !ground.config.filter.tables.is_empty(),
-            extensions: ground.granted(),
-            own: files.clone(),
-        });
-        let dumped = Arc::new(dumped);
-        let contents = large_object_contents(dumped.clone()).await?;
-        let large_objects = pg_dump::large_objects(std::mem::take(&mut seen.large_objects), contents)?;
-        Ok::<_, Error>(OwnPart { dumped, files, roles, large_objects })
+        own_part(ground, &folder, dumped, &source, &mut plan, &sizes, &mut seen, begin).await
     };
     let collecting = async {
         let (mut tables, mut files): (Vec<Table>, Vec<File>) = (Vec::new(), Vec::new());
@@ -148,11 +136,45 @@ async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result
         let _ = up.send(());
         Ok::<_, Error>(())
     };
-    // Far from the server, what stands beside the archive takes as long as a small dump.
-    let ((), own, (tables, files), beside, ()) =
-        tokio::try_join!(reading, own, collecting, beside::take(ground, &folder), starting)?;
+    // Far from the server, what stands beside the archive takes as long as a small dump. Where connections are few, pg_dump's comes first.
+    let beside = async {
+        if ground.jobs < ground.config.engine.jobs {
+            let _ = others.await;
+        }
+        beside::take(ground, &folder).await
+    };
+    let ((), own, (tables, files), beside, ()) = tokio::try_join!(reading, own, collecting, beside, starting)?;
     let beside = beside::retry(ground, &folder, beside).await?;
     Ok(Taken { taken_at, source, address, folder, compression, plan, seen, own, tables, files, beside, restoring })
+}
+
+/// Stores what pg_dump wrote, lets the restore begin, and reads what the large objects hold.
+#[allow(clippy::too_many_arguments, reason = "all that is known of the dump")]
+pub(super) async fn own_part(
+    ground: &Ground<'_>,
+    folder: &Folder,
+    dumped: Dumped,
+    source: &Source,
+    plan: &mut Plan,
+    sizes: &HashMap<u32, Size>,
+    seen: &mut Seen,
+    begin: oneshot::Sender<Begin>,
+) -> Result<OwnPart> {
+    plan.left_out.extend(left_out_by_pg_dump(&dumped, plan, sizes, &ground.config.filter));
+    plan.left_out.extend(left_out_extensions(ground));
+    let files = store_own_files(folder, &dumped, plan).await?;
+    let roles = roles_named(&dumped.toc, &seen.roles);
+    let _ = begin.send(Begin {
+        source: source.clone(),
+        roles: roles.clone(),
+        single_tables: !ground.config.filter.tables.is_empty(),
+        extensions: ground.granted(),
+        own: files.clone(),
+    });
+    let dumped = Arc::new(dumped);
+    let contents = large_object_contents(dumped.clone()).await?;
+    let large_objects = pg_dump::large_objects(std::mem::take(&mut seen.large_objects), contents)?;
+    Ok(OwnPart { dumped, files, roles, large_objects })
 }
 
 /// The connections that read the tables which we take over.
@@ -219,18 +241,18 @@ impl Streams {
 }
 
 /// The restore that follows the dump, and what it waits for. Where none is wanted, nobody listens.
-struct Following {
+pub(super) struct Following {
     /// pg_dump is through.
-    begin: oneshot::Sender<Begin>,
+    pub begin: oneshot::Sender<Begin>,
     /// The throwaway server is up.
-    up: oneshot::Sender<()>,
+    pub up: oneshot::Sender<()>,
     /// A table is stored.
-    arrived: mpsc::UnboundedSender<Stored>,
-    restoring: Option<AbortOnDropHandle<Result<Half>>>,
+    pub arrived: mpsc::UnboundedSender<Stored>,
+    pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
 }
 
 impl Following {
-    fn start(ground: &Ground<'_>, folder: &Folder, fresh: mpsc::Receiver<Fresh>) -> Following {
+    pub fn start(ground: &Ground<'_>, folder: &Folder, fresh: mpsc::Receiver<Fresh>) -> Following {
         let (begin, begun) = oneshot::channel();
         let (up, is_up) = oneshot::channel();
         let (arrived, tables) = mpsc::unbounded_channel();
@@ -265,12 +287,13 @@ pub(super) fn prover(ground: &Ground<'_>, folder: &Folder) -> Prover {
         tools: ground.tools.clone(),
         level: ground.config.verify,
         scratch: ground.scratch.clone(),
-        jobs: ground.jobs,
+        // Of its own server; the source has no say in it.
+        jobs: ground.config.engine.jobs,
         progress: ground.progress.clone(),
     }
 }
 
-fn table_of(relation: &Relation, taken_by: TakenBy, with_children: bool) -> Table {
+pub(super) fn table_of(relation: &Relation, taken_by: TakenBy, with_children: bool) -> Table {
     Table {
         schema: relation.schema.clone(),
         name: relation.name.clone(),

@@ -27,6 +27,8 @@ pub(super) struct Ground<'a> {
     pub store: Arc<dyn Store>,
     /// Connections that the source has room for.
     pub jobs: usize,
+    /// There is one connection and no other.
+    pub alone: bool,
     /// The server's table of locks was full in an earlier attempt.
     pub locks_are_scarce: AtomicBool,
     /// This run's folder on the local disk.
@@ -55,7 +57,7 @@ impl<'a> Ground<'a> {
         }
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
         phase.end();
-        let Ready { target, session, source, extensions, tools, store, server, scratch, jobs } = ready;
+        let Ready { target, session, source, extensions, tools, store, server, scratch, jobs, alone } = ready;
         let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
         let (proves, folder) = (server.is_some(), scratch.path().to_owned());
         traces.opened(store.clone(), scratch, server);
@@ -67,6 +69,7 @@ impl<'a> Ground<'a> {
             tools,
             store,
             jobs,
+            alone,
             locks_are_scarce: AtomicBool::new(false),
             scratch: folder,
             proves,

@@ -8,6 +8,7 @@
 //! Each stage takes what the one before made. An attempt whose locks a migration came between is undone and begun anew (plan and dump
 //! alone). Whoever breaks a run off, a signal or an error, `traces` alone puts right what it left.
 
+mod alone;
 mod beside;
 mod commit;
 mod config;
@@ -75,6 +76,9 @@ async fn take(ground: &Ground<'_>, session: Session, begun: Instant) -> Result<T
     let mut session = Some(session);
     for attempt in 1.. {
         let taken = async {
+            if ground.alone {
+                return alone::dump(ground, attempt, session.take()).await;
+            }
             let (planned, session) = Planned::make(ground, attempt, session.take()).await?;
             dump::dump(ground, session, planned).await
         };

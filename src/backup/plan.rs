@@ -6,7 +6,7 @@ use crate::{
     dump::{
         catalog::{self, LargeObjectMeta, RawName, Relation, Size},
         locks::{self, Locks},
-        pg_dump::{self, Dumped},
+        pg_dump::{self, Dumped, How},
         plan::{self, Plan},
         snapshot::{self, Snapshot},
     },
@@ -80,8 +80,8 @@ impl Planned {
         let compression = config.compression.for_major(source.major);
         let files = ground.scratch.join(format!("dump-{attempt}"));
         // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
-        let pg_dump =
-            pg_dump::start(tools, target, &id, &config.filter, &plan, locks, compression, &files, progress.clone())?;
+        let how = How { snapshot: Some(&id), locks, compression };
+        let pg_dump = pg_dump::start(tools, target, &config.filter, &plan, how, &files, progress.clone())?;
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
@@ -108,7 +108,7 @@ impl Planned {
 }
 
 impl Seen {
-    async fn ask(session: &Session, config: &BackupConfig) -> Result<Seen> {
+    pub async fn ask(session: &Session, config: &BackupConfig) -> Result<Seen> {
         let matviews = snapshot::with_role_path(session, catalog::matviews(session, &config.filter)).await?;
         let (roles, large_objects, sequence_names) = tokio::try_join!(
             catalog::roles(session),

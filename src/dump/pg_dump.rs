@@ -6,7 +6,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    archive::{compression::Compression, frame, toc::Toc},
+    archive::{compression::Compression, fingerprint::Fingerprint, frame, toc::Toc},
     error::{self, Error, Kind, Result},
     postgres::{
         conninfo::Target,
@@ -78,17 +78,25 @@ pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     args
 }
 
+/// How pg_dump dumps.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'a> {
+    /// The exported snapshot; none: its own.
+    pub snapshot: Option<&'a str>,
+    /// How the tables are locked.
+    pub locks: Locks,
+    /// How our own files are compressed.
+    pub compression: Compression,
+}
+
 /// Starts pg_dump in the exported snapshot, into `<folder>`, which must not exist yet. At once: until it has its locks, a migration
 /// may come between ours and its own.
-#[allow(clippy::too_many_arguments, reason = "what one program is told")]
 pub fn start(
     tools: &Tools,
     target: &Target,
-    snapshot: &str,
     filter: &Filter,
     plan: &Plan,
-    locks: Locks,
-    compression: Compression,
+    How { snapshot, locks, compression }: How<'_>,
     folder: &Path,
     progress: Arc<dyn Progress>,
 ) -> Result<AbortOnDropHandle<Result<Dumped>>> {
@@ -98,7 +106,7 @@ pub fn start(
     let mut run = Run::new(&tools.pg_dump)
         .args(["--format=directory", "--no-sync"])
         .arg(format!("--lock-wait-timeout={}", wait.as_millis()))
-        .arg(format!("--snapshot={snapshot}"))
+        .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
         // Its own files are gzipped whatever we use: pg_dump 19rc1 writes empty large objects in zstd that it cannot restore.
         .arg(if compression == Compression::None { "--compress=0" } else { "--compress=6" })
         .arg(flag("--file", folder.as_os_str().as_encoded_bytes()))
@@ -240,6 +248,29 @@ impl Dumped {
         Ok(content)
     }
 
+    /// What the rows of a table's file are, its end mark left out.
+    pub fn fingerprint(&self, name: &str) -> Result<Fingerprint> {
+        let (mut reader, mut sum) = (self.open(name)?, Fingerprint::default());
+        let (mut buffer, mut row) = (vec![0; 256 << 10], None);
+        // The last bytes of a file are its end mark; they are known to be the last when nothing follows.
+        let mut held: Vec<u8> = Vec::new();
+        loop {
+            let read = reader.read(&mut buffer).map_err(frame::damaged)?;
+            held.extend_from_slice(&buffer[..read]);
+            let rows = match read {
+                0 => held.strip_suffix(frame::TERMINATOR).ok_or_else(|| cut(name))?.len(),
+                _ => held.len().saturating_sub(frame::TERMINATOR.len()),
+            };
+            for line in held[..rows].split_inclusive(|&b| b == b'\n') {
+                sum.add_piece(&mut row, line, line.ends_with(b"\n"));
+            }
+            held.drain(..rows);
+            if read == 0 {
+                return if row.is_none() { Ok(sum) } else { Err(cut(name)) };
+            }
+        }
+    }
+
     fn digest(&self, name: &str) -> Result<(u64, String)> {
         let (mut reader, mut sha, mut size) = (self.open(name)?, Sha256::new(), 0);
         let mut buffer = vec![0; 256 << 10];
@@ -259,6 +290,10 @@ impl Dumped {
         let path = self.folder.join(name);
         Ok(std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?.into())
     }
+}
+
+fn cut(name: &str) -> Error {
+    Error::new(Kind::Archive, format!("pg_dump's file {name} does not end as it should"))
 }
 
 /// Joins the catalog's view of the large objects with their contents; they must be the same ones.

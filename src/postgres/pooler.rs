@@ -19,6 +19,8 @@ pub struct Direct {
     pub session: Session,
     /// Another process of ours, which is about to end.
     pub passing: i32,
+    /// There was no room for another one.
+    pub alone: bool,
 }
 
 /// Opens a session and looks whether it keeps its server process; `None` where a pooler lends it one.
@@ -32,7 +34,22 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
         Ok((session, process))
     };
     let (first, second) = tokio::join!(first, connect::connect(target, application));
-    let ((session, before), second) = (first?, second?);
+    let ((session, before), second) = match (first, second) {
+        // A limit of one: whichever came first.
+        (Err(e), Err(other)) if is_full(&e) && is_full(&other) => {
+            // Or neither, as each counted the other.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let session = connect::connect(target, application).await?;
+            let process = idle_process(&session).await?;
+            return Ok(alone((session, process)));
+        }
+        (Ok(first), Err(e)) if is_full(&e) => return Ok(alone(first)),
+        (Err(e), Ok(second)) if is_full(&e) => {
+            let process = idle_process(&second).await?;
+            return Ok(alone((second, process)));
+        }
+        (first, second) => (first?, second?),
+    };
     let Some(before) = before else { return Ok(None) };
     let look = async {
         // The process that one session has just left is given to the next one that begins a transaction.
@@ -41,10 +58,20 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
         Ok((after == Some(before) && held != before).then_some(held))
     };
     match tokio::time::timeout(Duration::from_secs(20), look).await {
-        Ok(passing) => Ok(passing?.map(|passing| Direct { session, passing })),
+        Ok(passing) => Ok(passing?.map(|passing| Direct { session, passing, alone: false })),
         // A pool of one process: the first session waits for the second.
         Err(_) => Ok(None),
     }
+}
+
+/// Whether there was no room for a connection (`too_many_connections`).
+fn is_full(e: &Error) -> bool {
+    e.one_line().contains("SQLSTATE 53300")
+}
+
+/// The only session that there is room for. It shares no snapshot, so a pooler that lends it one process does no harm.
+fn alone((session, process): (Session, Option<i32>)) -> Option<Direct> {
+    process.map(|_| Direct { session, passing: 0, alone: true })
 }
 
 /// Fails where a transaction pooler stands before the server.

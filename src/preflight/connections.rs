@@ -6,7 +6,7 @@ use super::{
     question::Question,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::Result,
     postgres::{answer, connect::Session},
 };
 use async_trait::async_trait;
@@ -14,7 +14,9 @@ use async_trait::async_trait;
 const NAME: &str = "connections";
 
 /// Connections that we need besides the reading ones: the snapshot's holder and pg_dump.
-const OTHER_CONNECTIONS: i64 = 2;
+pub(super) const OTHER_CONNECTIONS: usize = 2;
+
+const CURE: &str = "raise max_connections or the CONNECTION LIMIT of the role or the database, or end idle sessions";
 
 /// Counts them.
 pub(super) struct Count;
@@ -27,7 +29,10 @@ impl Question for Count {
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let direct = facts.direct()?;
-        facts.room.learn(free_connections(&direct.session, direct.passing, facts.config.engine.jobs).await);
+        facts.room.learn(match direct.alone {
+            true => Ok(1),
+            false => free_connections(&direct.session, direct.passing).await,
+        });
         Ok(Vec::new())
     }
 }
@@ -43,20 +48,25 @@ impl Question for Enough {
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         facts.rights.get()?;
-        let (jobs, wanted) = match facts.room.get()? {
-            Ok(jobs) => (*jobs, facts.config.engine.jobs),
+        let (room, wanted) = match facts.room.get()? {
+            Ok(room) => (*room, facts.config.engine.jobs),
             Err(e) => return Ok(vec![Answer::failed(e)]),
         };
+        let jobs = room.saturating_sub(OTHER_CONNECTIONS).min(wanted);
         facts.jobs.learn(jobs);
-        Ok(vec![match jobs < wanted {
-            true => Answer::warning(format!("room for {jobs} of {wanted} jobs")),
-            false => Answer::ok(format!("room for {jobs} jobs")),
+        Ok(vec![match room {
+            0 | 1 => Answer::warning(format!(
+                "room for a single one: pg_dump takes all rows by itself, which is slower ({CURE})"
+            )),
+            2 => Answer::warning(format!("room for two: one reads all rows beside pg_dump, which is slower ({CURE})")),
+            _ if jobs < wanted => Answer::warning(format!("room for {jobs} of {wanted} jobs")),
+            _ => Answer::ok(format!("room for {jobs} jobs")),
         }])
     }
 }
 
-/// `passing`: a process that is about to end.
-async fn free_connections(session: &Session, passing: i32, wanted: usize) -> Result<usize> {
+/// Connections that there is room for, this one among them. `passing`: a process that is about to end.
+async fn free_connections(session: &Session, passing: i32) -> Result<usize> {
     // Each limit less what counts against it; a limit of -1 is none. reserved_connections exists from 16 on.
     let sql = format!("SELECT least(
                   pg_catalog.current_setting('max_connections')::pg_catalog.int8
@@ -72,14 +82,5 @@ async fn free_connections(session: &Session, passing: i32, wanted: usize) -> Res
                         AND backend_type = 'client backend' AND pid <> {passing}))");
     let row = session.query_typed_one(&sql, &[]).await.map_err(|e| answer::error("cannot count the connections", e))?;
     let free: i64 = row.get(0);
-    // This session is to hold the snapshot.
-    let jobs = (free + 1 - OTHER_CONNECTIONS).min(wanted as i64);
-    if jobs < 1 {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("the server has room for {} more connections, a backup needs 3", free + 1),
-        )
-        .hint("raise max_connections, or the CONNECTION LIMIT of the role or the database, or end idle sessions"));
-    }
-    Ok(jobs as usize)
+    Ok(free.max(0) as usize + 1)
 }

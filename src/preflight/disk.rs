@@ -39,6 +39,8 @@ impl Question for Room {
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let large = *facts.large.get()?.as_ref()?;
+        // Alone, pg_dump writes all rows to this disk.
+        let large = if facts.direct()?.alone { large.max(facts.source.get()?.database_bytes) } else { large };
         let copy = if facts.built_in() { facts.source.get()?.database_bytes } else { 0 };
         Ok(vec![match disk(facts.scratch.get()?, copy, large) {
             Ok(line) => Answer::ok(line),

@@ -88,9 +88,9 @@ pub(super) struct Facts<'a> {
     pub(super) server: Fact<Starting>,
     pub(super) scratch: Fact<Scratch>,
     pub(super) rights: Fact<Rights>,
-    /// Connections that there is room for, up to those wanted.
+    /// Connections that there is room for, the one that asks among them.
     pub(super) room: Fact<Result<usize>>,
-    /// The same, when it is enough.
+    /// Those of them that read rows and do nothing else, up to those wanted.
     pub(super) jobs: Fact<usize>,
     /// The destination, where it may be written to.
     pub(super) store: Fact<Arc<dyn Store>>,

@@ -41,6 +41,7 @@ use crate::{
     vault::manifest::{Extension, Source},
 };
 use answer::{Answer, Unanswered};
+use connections::OTHER_CONNECTIONS;
 use facts::Facts;
 use futures_util::future::join_all;
 use question::Question;
@@ -89,8 +90,10 @@ pub struct Ready {
     pub server: Option<Starting>,
     /// This run's folder.
     pub scratch: Scratch,
-    /// Connections that the server has room for.
+    /// Connections that the server has room for, besides the first and pg_dump's.
     pub jobs: usize,
+    /// There is room for one connection and no other.
+    pub alone: bool,
 }
 
 /// The answers, and what a backup goes on with when none of them is a no.
@@ -144,6 +147,7 @@ async fn ask(rounds: &[Round], facts: &Facts<'_>, mut tell: impl FnMut(&'static 
 /// What a backup goes on with; `None` where something was not learnt. The server is taken last, so that it never outlives its folder.
 fn ready(facts: &mut Facts<'_>) -> Option<Ready> {
     Some(Ready {
+        alone: facts.room.get().is_ok_and(|room| room.as_ref().is_ok_and(|free| *free < OTHER_CONNECTIONS)),
         jobs: facts.jobs.take()?,
         target: facts.target.take()?,
         session: facts.direct.take()??.session,

@@ -3,6 +3,7 @@
 mod awkward;
 mod early;
 mod faults;
+mod few;
 mod locks;
 mod many;
 mod options;
