@@ -32,7 +32,13 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
     let phase = ground.progress.begin(Phase::Commit);
     complete(&taken.plan, &taken.tables)?;
     let (sequences, nameless) = taken.own.dumped.sequences(&taken.seen.sequence_names)?;
-    let (files, left_out) = listed(ground, taken.files, taken.own.files, taken.beside, taken.plan.left_out);
+    let (files, left_out) = listed(
+        ground,
+        taken.files,
+        taken.own.files.into_iter().chain(taken.own.database),
+        taken.beside,
+        taken.plan.left_out,
+    );
     let mut tables = taken.tables;
     tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
     let total = [("total".to_owned(), so_far.as_secs_f64())];
@@ -101,7 +107,7 @@ fn complete(plan: &Plan, tables: &[Table]) -> Result<()> {
 fn listed(
     ground: &Ground<'_>,
     tables: Vec<File>,
-    own: Vec<File>,
+    own: impl IntoIterator<Item = File>,
     beside: Vec<beside::Taken>,
     mut left_out: Vec<String>,
 ) -> (Vec<File>, Vec<String>) {

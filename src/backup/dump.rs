@@ -11,6 +11,7 @@ use crate::{
     archive::{
         TABLE_FILE,
         compression::Compression,
+        database::Database,
         schema,
         toc::{Entry, TableData, Toc},
     },
@@ -72,6 +73,8 @@ pub(super) struct Taken {
 pub(super) struct OwnPart {
     pub dumped: Arc<Dumped>,
     pub files: Vec<File>,
+    /// `database.sql`.
+    pub database: Option<File>,
     /// Roles that the archive names.
     pub roles: Vec<Role>,
     pub large_objects: Vec<LargeObject>,
@@ -163,6 +166,10 @@ pub(super) async fn own_part(
     plan.left_out.extend(left_out_by_pg_dump(&dumped, plan, sizes, &ground.config.filter));
     plan.left_out.extend(left_out_extensions(ground));
     let files = store_own_files(folder, &dumped, plan).await?;
+    let database = match Database::of(&dumped.toc) {
+        Some(database) => Some(folder.put("database.sql", database.script(&source.encoding).into()).await?),
+        None => None,
+    };
     let roles = roles_named(&dumped.toc, &seen.roles);
     let _ = begin.send(Begin {
         source: source.clone(),
@@ -174,7 +181,7 @@ pub(super) async fn own_part(
     let dumped = Arc::new(dumped);
     let contents = large_object_contents(dumped.clone()).await?;
     let large_objects = pg_dump::large_objects(std::mem::take(&mut seen.large_objects), contents)?;
-    Ok(OwnPart { dumped, files, roles, large_objects })
+    Ok(OwnPart { dumped, files, database, roles, large_objects })
 }
 
 /// The connections that read the tables which we take over.

@@ -39,6 +39,9 @@ pub struct TargetArgs {
     /// Create the roles that the backup names and the target lacks; they cannot log in
     #[arg(long, flag())]
     pub create_roles: String,
+    /// Give a database that was there the settings, grants and comment that the source had, as a new one gets them
+    #[arg(long, flag())]
+    pub database_properties: String,
     /// Restore even a backup whose proof failed or is missing, or that has no manifest
     #[arg(long, flag())]
     pub force_unproven: String,

@@ -42,6 +42,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         part,
         data_only,
         owners: owners(&raw.target)?,
+        database_properties: flag("database-properties", &raw.target.database_properties)?,
         verify: choice("verify", &raw.level.verify)?,
         force_unproven: flag("force-unproven", &raw.target.force_unproven)?,
         dry_run: dry_run(&raw.dry)?,

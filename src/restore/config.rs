@@ -29,6 +29,8 @@ pub struct RestoreConfig {
     pub data_only: bool,
     /// Owners and grants.
     pub owners: Owners,
+    /// Give a database that was there already the backup's own settings, grants and comment, as a new one gets them.
+    pub database_properties: bool,
     /// What is compared at the end.
     pub verify: VerifyLevel,
     /// Restore also what is not proven.
@@ -55,6 +57,7 @@ impl RestoreConfig {
             part: Filter::default(),
             data_only: false,
             owners: Owners::Keep,
+            database_properties: false,
             verify: VerifyLevel::Content,
             force_unproven: false,
             dry_run: false,

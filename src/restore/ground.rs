@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     archive::{
+        database::Database,
         schema,
         toc::{Toc, lossy},
     },
@@ -294,6 +295,7 @@ fn what_file(config: &RestoreConfig, file: &DumpFile) -> What {
         owners: BTreeSet::new(),
         extensions: file.extensions.clone(),
         has_manifest: false,
+        has_properties: false,
         whole: !config.part.names_a_part() && !config.part.schema_only && !config.data_only,
     }
 }
@@ -319,6 +321,7 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
         owners: toc.entries.iter().map(|e| lossy(&e.owner)).filter(|o| all.contains(o)).collect(),
         extensions,
         has_manifest: true,
+        has_properties: Database::of(&backup.toc).is_some(),
         whole: part.is_whole(),
     }
 }

@@ -103,7 +103,7 @@ impl Run<'_> {
         let mut page = self.page(&ground, &found, &dbname, load_seconds, safety.as_deref());
         // From here on there is nothing to undo: what was restored stays, equal or not.
         if found.differences.is_empty() {
-            self.put_into_place(&ground, &dbname, &mut page).await?;
+            self.put_into_place(&ground, &archive, &dbname, &mut page).await?;
         } else {
             self.keep_for_study(&ground, &dbname, &mut page).await?;
         }

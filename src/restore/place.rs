@@ -1,16 +1,22 @@
 //! What was restored takes its place, or is kept for study.
 
 use super::{
+    config::Owners,
     plan::{self, Way},
-    run::{Ground, Run},
+    run::{Archive, Ground, Run},
     target::MARK,
     traces::with,
 };
 use crate::{
+    archive::database::Database,
     error::Result,
     postgres::quote::{literal, quote},
     progress::{Event, Progress},
-    report::page::{Page, Verdict},
+    report::{
+        format::counted,
+        page::{Page, Verdict},
+    },
+    verify,
 };
 
 impl Run<'_> {
@@ -38,14 +44,43 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The database's own settings, grants and comment, where they are wanted. What the server refuses is told: the rows are whole.
+    async fn properties(&self, ground: &Ground, archive: &Archive, dbname: &str, page: &mut Page) -> Result<()> {
+        let Archive::Stored(backup) = archive else { return Ok(()) };
+        let Some(database) = Database::of(&backup.toc).filter(|_| ground.plan.properties) else { return Ok(()) };
+        let mut statements = database.statements(dbname);
+        statements.retain(|s| !s.is_grant || self.config.owners != Owners::Skip);
+        let session = ground.maintenance.session().await?;
+        let refused = verify::database::apply(&session, &statements).await?;
+        let given = counted((statements.len() - refused.len()) as u64, "statement");
+        page.facts.push(("properties", format!("{given} (owner, settings, limit, grants, comment of the source)")));
+        for (label, code) in refused {
+            let line = format!(
+                "the server refused {label} (SQLSTATE {code}): an administrator finds it in database.sql of the backup"
+            );
+            self.progress.event(Event::Warning(&line));
+        }
+        Ok(())
+    }
+
     /// All is equal: the new database loses its mark and, where asked for, takes the target's place.
-    pub(super) async fn put_into_place(&self, ground: &Ground, dbname: &str, page: &mut Page) -> Result<()> {
+    pub(super) async fn put_into_place(
+        &self,
+        ground: &Ground,
+        archive: &Archive,
+        dbname: &str,
+        page: &mut Page,
+    ) -> Result<()> {
         let (maintenance, db) = (&ground.maintenance, &ground.target.dbname);
         match &ground.plan.way {
-            Way::Into | Way::Wipe => {}
-            Way::Create(_) => maintenance.comment(dbname, None).await?,
+            Way::Into | Way::Wipe => self.properties(ground, archive, dbname, page).await?,
+            Way::Create(_) => {
+                maintenance.comment(dbname, None).await?;
+                self.properties(ground, archive, dbname, page).await?;
+            }
             Way::Swap { new, aside } | Way::Replace { new, aside } => {
                 maintenance.carry_over(db, new).await?;
+                self.properties(ground, archive, new, page).await?;
                 maintenance.swap(db, aside, new).await?;
             }
         }

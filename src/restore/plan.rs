@@ -40,6 +40,8 @@ pub struct What {
     pub extensions: Vec<String>,
     /// Whether a manifest says what it must hold.
     pub has_manifest: bool,
+    /// Whether it knows the database's own settings, grants and comment.
+    pub has_properties: bool,
     /// Whether it is a backup's whole content.
     pub whole: bool,
 }
@@ -78,6 +80,8 @@ pub struct Plan {
     pub safety: bool,
     /// Roles that are created.
     pub create_roles: Vec<String>,
+    /// Give the database the backup's own properties.
+    pub properties: bool,
     /// What will happen, one line per step.
     pub steps: Vec<String>,
     /// What the user should know.
@@ -258,8 +262,24 @@ pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDat
     if !what.has_manifest {
         warnings.push("no manifest says what it must hold: rows are only counted against the file's".into());
     }
-    let steps = steps(config, what, &way, safety, &create_roles);
-    Ok(Plan { way, safety, create_roles, steps, warnings })
+    let properties = properties(config, what, facts, &way);
+    let mut steps = steps(config, what, &way, safety, &create_roles);
+    if properties {
+        let who = if config.owners == Owners::Skip { "" } else { "owner, grants, " };
+        let at = steps.len() - usize::from(matches!(way, Way::Swap { .. } | Way::Replace { .. }));
+        steps.insert(at, format!("give the database the {who}settings, limit and comment that the source had"));
+    }
+    Ok(Plan { way, safety, create_roles, properties, steps, warnings })
+}
+
+/// Whether the database gets the backup's settings, grants and comment: a new one and one that was empty, others when asked for.
+fn properties(config: &RestoreConfig, what: &What, facts: &Facts, way: &Way) -> bool {
+    let is_new = match way {
+        Way::Create(_) => true,
+        Way::Swap { .. } => facts.content.as_ref().is_none_or(Content::is_empty),
+        Way::Into | Way::Wipe | Way::Replace { .. } => false,
+    };
+    what.has_properties && what.whole && (is_new || config.database_properties)
 }
 
 /// Whether the name was typed where it must be.
@@ -533,6 +553,7 @@ mod tests {
             data_only: false,
             owners: Owners::Keep,
             verify: VerifyLevel::Content,
+            database_properties: false,
             force_unproven: false,
             dry_run: false,
             engine: Engine { jobs: 4, pg_bin_dirs: vec![], scratch_dir: None },
@@ -553,6 +574,7 @@ mod tests {
             owners: BTreeSet::from(["app_owner".into()]),
             extensions: vec!["citext".into()],
             has_manifest: true,
+            has_properties: true,
             whole: true,
             ..What::default()
         }

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod compare;
 mod comparison;
+pub mod database;
 pub mod readback;
 pub mod restore;
 mod rows;
@@ -147,6 +148,8 @@ impl Prover {
             let mut compared = compare::compare(&restore, manifest, self.level).await?;
             let canonical = async || Ok(Some(server.create_database(&manifest.source, "_schema").await?.0));
             compare::schemas(&restore, &granted, &self.scratch, canonical, &mut compared).await?;
+            let stored = restore::read_toc(&restore.toc_path())?;
+            database::compare(server, &restore, manifest, &stored, &self.scratch, &mut compared).await?;
             compared.compared.files += found.compared.files;
             compared.unproven.extend(found.unproven);
             found = compared;

@@ -22,6 +22,9 @@ use std::{collections::BTreeSet, path::Path};
 /// The database that the archive is restored into on the built-in server.
 const DATABASE: &str = "savepoint_proof";
 
+/// Settings that a throwaway database is given for itself.
+pub(super) const OWN_SETTINGS: [&str; 2] = ["default_toast_compression", "lc_monetary"];
+
 /// A running server, and what we made on it.
 pub struct Server {
     cluster: Option<Cluster>,
