@@ -15,9 +15,11 @@ demo:
 test:
 	@$(call NEEDS,cc:build-essential setpriv:util-linux)
 	@scripts/test-stack.sh
+	@scripts/debian-postgres.sh
 	@scripts/containers.sh
 	@# The tests wait for servers more than they compute.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test $(TESTS)
+	@if [ -s "$(STACK)/debian/skipped" ]; then echo "SKIPPED: the tests of extensions and of PostgreSQL 19: $$(cat "$(STACK)/debian/skipped")" >&2; fi
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 
 bench:

@@ -494,6 +494,7 @@ fn source(dump: &DumpFile, major: u32) -> Source {
         snapshot: String::new(),
         bootstrap_role: "postgres".into(),
         standby: false,
+        preloaded: Vec::new(),
         encoding,
     }
 }

@@ -96,6 +96,11 @@ async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
     client.query_typed(sql, &[]).await.map_err(|e| answer::error(&format!("cannot read {what}"), e))
 }
 
+/// The names in a list of libraries, which may stand in double quotes.
+fn libraries(list: &str) -> Vec<String> {
+    list.split(',').map(|name| name.trim().trim_matches('"').to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
 /// Every ordinary and partitioned table outside the system schemas, and those that an extension put there. Takes no lock and calls nothing that does.
 /// A table that goes away meanwhile counts as readable: who locks it next sees that it is gone.
 pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>> {
@@ -240,7 +245,9 @@ pub async fn source(client: &Client) -> Result<Source> {
                 {provider} AS provider, d.datcollate::pg_catalog.text AS collate, d.datctype::pg_catalog.text AS ctype, {locale} AS locale,
                 pg_catalog.current_setting('lc_monetary') AS lc_monetary, pg_catalog.pg_database_size(d.oid) AS bytes,
                 (SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE oid = 10) AS bootstrap,
-                pg_catalog.pg_is_in_recovery() AS standby
+                pg_catalog.pg_is_in_recovery() AS standby,
+                -- Shown to some roles only.
+                (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries') AS preloaded
            FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     );
     let rows = query(client, "facts about the database", &sql).await?;
@@ -263,6 +270,7 @@ pub async fn source(client: &Client) -> Result<Source> {
         snapshot: String::new(),
         bootstrap_role: get::<Option<String>>(row, "bootstrap")?.unwrap_or_else(|| "postgres".into()),
         standby: get(row, "standby")?,
+        preloaded: libraries(get::<Option<&str>>(row, "preloaded")?.unwrap_or_default()),
     })
 }
 

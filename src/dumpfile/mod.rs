@@ -21,10 +21,11 @@ use crate::{
     error::{self, Error, Kind, Result},
     postgres::{
         conninfo::Target,
+        extension::around,
         tools::{Run, Tools},
     },
     progress::{Event, Progress},
-    verify::restore::pg_restore,
+    verify::{extensions::Restoring, restore::pg_restore},
 };
 use damage::{FETCH_AGAIN, cut, damaged};
 use found::Stop;
@@ -222,6 +223,23 @@ impl DumpFile {
         options: &Options,
         progress: Arc<dyn Progress>,
     ) -> Result<Vec<String>> {
+        // Called around a whole restore only: a part of such a database is restored as any other.
+        let names =
+            self.extensions.iter().filter(|_| *options == (Options { jobs: options.jobs, ..Options::default() }));
+        let restoring = Restoring::begin(target, names.map(String::as_str)).await?;
+        let mut problems = self.load(tools, target, scratch, options, progress).await?;
+        problems.extend(restoring.end(target).await?);
+        Ok(problems)
+    }
+
+    async fn load(
+        &self,
+        tools: &Tools,
+        target: &Target,
+        scratch: &Path,
+        options: &Options,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Vec<String>> {
         if self.format == Format::Plain {
             let whole = Options { jobs: options.jobs, ..Options::default() };
             if *options != whole {
@@ -240,7 +258,9 @@ impl DumpFile {
         args.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into()));
         args.extend(options.schemas.iter().map(|s| format!("--schema={s}").into()));
         args.extend(options.tables.iter().map(|t| format!("--table={t}").into()));
-        if self.format != Format::Tar && options.jobs > 1 {
+        // An extension that is called around a restore keeps a catalog of its own, which wants one connection.
+        let alone = !around(self.extensions.iter().map(String::as_str)).is_empty();
+        if self.format != Format::Tar && options.jobs > 1 && !alone {
             args.push(format!("--jobs={}", options.jobs).into());
         }
         args.extend(self.without_public(tools, scratch).await?);

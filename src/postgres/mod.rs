@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod connect;
 pub mod conninfo;
+pub mod extension;
 pub mod pooler;
 pub mod quote;
 pub mod tls;

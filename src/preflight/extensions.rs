@@ -1,11 +1,11 @@
 //! The source's extensions, which the throwaway server needs as well.
 
 use super::{
-    answer::{Answered, yes},
+    answer::{Answer, Answered, yes},
     facts::Facts,
     question::Question,
 };
-use crate::dump::catalog;
+use crate::{dump::catalog, postgres::extension::special};
 use async_trait::async_trait;
 
 const NAME: &str = "extensions";
@@ -35,8 +35,15 @@ impl Question for Known {
     }
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
-        facts.extensions.get()?.as_ref()?;
-        Ok(Vec::new())
+        let extensions = facts.extensions.get()?.as_ref()?;
+        let elsewhere = extensions.iter().filter_map(|e| Some((&e.name, special(&e.name)?.elsewhere?)));
+        let no = |(name, why): (&String, &str)| {
+            Answer::no(
+                format!("extension {name}: {why}"),
+                "back up each node with the tools of its makers; savepoint takes one database of one server",
+            )
+        };
+        Ok(elsewhere.map(no).collect())
     }
 }
 

@@ -1,18 +1,7 @@
 //! What a throwaway server lacks to hold the source's extensions.
 
 use super::answer::Answer;
-use crate::{error::Result, vault::manifest::Extension, verify::server::Server};
-
-/// Extensions that PostgreSQL refuses to create unless their library is loaded at the server's start.
-const PRELOADED: [(&str, &str); 7] = [
-    ("timescaledb", "timescaledb"),
-    ("pgaudit", "pgaudit"),
-    ("pg_stat_kcache", "pg_stat_kcache"),
-    ("pg_cron", "pg_cron"),
-    ("citus", "citus"),
-    ("pg_squeeze", "pg_squeeze"),
-    ("pglogical", "pglogical"),
-];
+use crate::{error::Result, postgres::extension::special, vault::manifest::Extension, verify::server::Server};
 
 /// Extensions that the server cannot create, and why.
 pub(crate) async fn missing_extensions(server: &Server, wanted: &[Extension]) -> Result<Vec<(String, String)>> {
@@ -22,8 +11,8 @@ pub(crate) async fn missing_extensions(server: &Server, wanted: &[Extension]) ->
         let name = &extension.name;
         if !available.contains(name) {
             missing.push((name.clone(), "it is not installed there".into()));
-        } else if let Some((_, library)) = PRELOADED.iter().find(|(n, _)| n == name)
-            && !loaded.split(',').any(|l| l.trim() == *library)
+        } else if let Some(known) = special(name)
+            && !known.preload.iter().all(|library| loaded.split(',').any(|l| l.trim() == *library))
         {
             missing.push((name.clone(), "its library is not in shared_preload_libraries".into()));
         }

@@ -1,7 +1,10 @@
 //! What a run of `savepoint backup` has to tell.
 
 use super::{Failure, format};
-use crate::vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel};
+use crate::{
+    postgres::extension::around,
+    vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel, manifest::Extension},
+};
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
 
@@ -133,7 +136,9 @@ impl BackupReport {
 
     /// The commands that restore the backup without this program; none without a backup.
     pub fn restore_commands(&self) -> Vec<String> {
-        self.backup.as_ref().map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref()))
+        self.backup
+            .as_ref()
+            .map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref(), &b.manifest.extensions))
     }
 
     /// What was taken and where it lies, as names and values; values may hold text from the database.
@@ -207,15 +212,27 @@ impl BackupReport {
 }
 
 /// The commands that restore a backup from the address of its folder without this program.
-pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>) -> Vec<String> {
+pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, extensions: &[Extension]) -> Vec<String> {
     let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
-    let restore = |folder: &str| format!("pg_restore -d \"$TARGET\" -j4 {folder}");
+    let around = around(extensions.iter().map(|e| e.name.as_str()));
+    // A catalog of an extension's own wants one connection.
+    let jobs = if around.is_empty() { "-j4 " } else { "" };
+    let psql = |sql: String| format!("psql -d \"$TARGET\" -c {}", shell_word(&sql));
+    let restore = |folder: &str| {
+        let before = around.iter().flat_map(|(special, before, _)| {
+            [psql(format!("CREATE EXTENSION IF NOT EXISTS {}", special.name)), psql(format!("SELECT {before}"))]
+        });
+        let behind = around.iter().map(|(_, _, behind)| psql(format!("SELECT {behind}")));
+        before.chain([format!("pg_restore -d \"$TARGET\" {jobs}{folder}")]).chain(behind).collect::<Vec<_>>()
+    };
     if !archive.starts_with("s3://") {
-        return vec![restore(&shell_word(&archive))];
+        return restore(&shell_word(&archive));
     }
     let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e)));
     let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
-    vec![copy, restore("./archive")]
+    let mut commands = vec![copy];
+    commands.extend(restore("./archive"));
+    commands
 }
 
 /// Size of the content and of what is stored.

@@ -67,6 +67,7 @@ fn manifest() -> Manifest {
             snapshot: "00000003-0000001B-1".into(),
             bootstrap_role: "postgres".into(),
             standby: false,
+            preloaded: Vec::new(),
         },
         context: RunContext::default(),
         options: Options {

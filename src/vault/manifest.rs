@@ -156,6 +156,9 @@ pub struct Source {
     pub bootstrap_role: String,
     /// True when the source was a standby.
     pub standby: bool,
+    /// `shared_preload_libraries`; empty where the role may not read it.
+    #[serde(default)]
+    pub preloaded: Vec<String>,
 }
 
 /// How a backup was taken.

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Kind, Result, io},
     postgres::{
         conninfo::{SslMode, Target},
+        extension::special,
         tools::Tools,
     },
     scratch::{self, SOCKET_NOTE, SOCKET_PREFIX},
@@ -59,6 +60,8 @@ pub struct ClusterOptions<'a> {
     pub extensions: &'a [Extension],
     /// The database that the archive is restored into, for extensions that live in one database only.
     pub database: &'a str,
+    /// Libraries that the source loads at its start.
+    pub libraries: &'a [String],
     /// Bytes for `shared_buffers`; default 256 MiB. Never more than an eighth of the memory that is free.
     pub memory: Option<u64>,
 }
@@ -72,6 +75,9 @@ pub struct Cluster {
     superuser: String,
     notes: Vec<String>,
 }
+
+/// What ends postgresql.conf, whose last word counts.
+const INCLUDE: &[u8] = b"\ninclude 'savepoint.conf'\n";
 
 /// Uid and gid that the server runs as, when they are not ours.
 type RunAs = Option<(u32, u32)>;
@@ -124,13 +130,36 @@ impl Cluster {
                 error
             });
         }
-        let config = data.join("postgresql.conf");
-        let settings = settings(&options, &cluster.socket, memory_limit(), scratch::free_space(&folder)?);
-        let mut text = fs::read(&config).map_err(io(config.display()))?;
-        text.extend(settings.into_bytes());
-        fs::write(&config, text).map_err(io(config.display()))?;
+        let more = preloaded(&options, true) != preloaded(&options, false);
+        let client = match cluster.start(&options, postgres, &env, more).await {
+            // A library of the source may want settings, a key or a licence that are not here; the proof need not have it.
+            Err(_) if more => {
+                cluster.end();
+                cluster.start(&options, postgres, &env, false).await?
+            }
+            started => started?,
+        };
+        cluster.set_lc_monetary(&client, &options.lc_monetary).await?;
+        Ok(cluster)
+    }
 
-        let log = folder.join("log");
+    /// Starts the server. `more`: with the libraries that the source loads, not only those that its extensions need.
+    async fn start(
+        &mut self,
+        options: &ClusterOptions<'_>,
+        postgres: &Path,
+        env: &Environment<'_>,
+        more: bool,
+    ) -> Result<Client> {
+        let (data, log) = (self.folder.join("data"), self.folder.join("log"));
+        let (config, own) = (data.join("postgresql.conf"), data.join("savepoint.conf"));
+        let settings = settings(options, more, &self.socket, memory_limit(), scratch::free_space(&self.folder)?);
+        fs::write(&own, settings).map_err(io(own.display()))?;
+        let mut text = fs::read(&config).map_err(io(config.display()))?;
+        if !text.ends_with(INCLUDE) {
+            text.extend(INCLUDE);
+            fs::write(&config, text).map_err(io(config.display()))?;
+        }
         let out = fs::File::create(&log).map_err(io(log.display()))?;
         let err = out.try_clone().map_err(io(log.display()))?;
         let mut command = env.command(postgres);
@@ -142,10 +171,8 @@ impl Cluster {
         // What it is asked for beside the dump must not keep the source's snapshot open for longer. Its own processes inherit this.
         let pid = rustix::process::Pid::from_raw(server.id().cast_signed());
         let _ = rustix::process::setpriority_process(pid, NICE);
-        cluster.server = Some(server);
-        let client = cluster.wait_until_ready(&log).await?;
-        cluster.set_lc_monetary(&client, &options.lc_monetary).await?;
-        Ok(cluster)
+        self.server = Some(server);
+        self.wait_until_ready(&log).await
     }
 
     /// How a database of this server is reached.
@@ -396,10 +423,27 @@ impl Environment<'_> {
     }
 }
 
+/// A process group that is killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
 async fn run(command: Command) -> Result<Output> {
     let what = format!("{} cannot be started", command.get_program().to_string_lossy());
     let mut command = tokio::process::Command::from(command);
-    command.kill_on_drop(true).output().await.map_err(|e| Error::new(Kind::Throwaway, what).because(e))
+    command.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(|e| Error::new(Kind::Throwaway, &what).because(e))?;
+    // Should this be broken off: initdb has children of its own, which work in a folder that is to go.
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let output = child.wait_with_output().await.map_err(|e| Error::new(Kind::Throwaway, what).because(e));
+    std::mem::forget(group);
+    output
 }
 
 /// Makes those libc locales that the machine lacks, where it can, and returns the folder for LOCPATH. What fails here shows when
@@ -462,7 +506,7 @@ fn charmap_name(codeset: &str) -> String {
 }
 
 /// postgresql.conf: no network, speed before safety (a crash costs a throwaway copy), nothing that acts on its own.
-fn settings(options: &ClusterOptions<'_>, socket: &Path, memory: u64, disk: u64) -> String {
+fn settings(options: &ClusterOptions<'_>, more: bool, socket: &Path, memory: u64, disk: u64) -> String {
     let share = (memory / 8).max(16 * MIB);
     let jobs = options.jobs.max(1) as u64;
     let buffers = options.memory.unwrap_or(256 * MIB).clamp(16 * MIB, share) / MIB;
@@ -503,11 +547,12 @@ fn settings(options: &ClusterOptions<'_>, socket: &Path, memory: u64, disk: u64)
         // They are restored and compared, but must not run.
         text.push_str("event_triggers = off\n");
     }
-    let libraries = preloaded(options.extensions, &options.tools.dir);
+    let libraries = preloaded(options, more);
     if !libraries.is_empty() {
         // With no background worker nothing of theirs runs here: no job of the source's is started on its copy.
         text.push_str(&format!(
-            "shared_preload_libraries = '{}'\nmax_worker_processes = 0\ncron.database_name = {}\ncron.launch_active_jobs = off\n",
+            "shared_preload_libraries = '{}'\nmax_worker_processes = 0\ncron.database_name = {}\ncron.launch_active_jobs = off\n\
+             timescaledb.telemetry_level = off\n",
             libraries.join(","),
             literal_in_config(options.database)
         ));
@@ -582,23 +627,30 @@ fn literal(text: &str) -> String {
 }
 
 /// A string in postgresql.conf: backslashes are escapes there.
-/// Libraries that must be loaded at the server's start for an extension to be created, in the order in which they want to be loaded.
-/// TimescaleDB and Citus want more than that, and are left to verify-url.
-const PRELOADED: [(&str, &[&str]); 5] = [
-    ("pg_stat_kcache", &["pg_stat_statements", "pg_stat_kcache"]),
-    ("pgaudit", &["pgaudit"]),
-    ("pg_cron", &["pg_cron"]),
-    ("pg_squeeze", &["pg_squeeze"]),
-    ("pglogical", &["pglogical"]),
-];
+/// Preloaded, Apache AGE refuses to let any other extension be created until it is there itself, and it needs no preloading.
+const UNWANTED: [&str; 1] = ["age"];
 
-fn preloaded(extensions: &[Extension], bin: &Path) -> Vec<&'static str> {
+/// Libraries that are loaded at the server's start: those without which an extension cannot be created, and with `more` those that the
+/// source loads, as far as they lie here.
+fn preloaded(options: &ClusterOptions<'_>, more: bool) -> Vec<String> {
+    let bin = &options.tools.dir;
     // Beside the programs, as PostgreSQL itself, Debian and others lay them.
-    let installed = |library: &str| {
-        ["../lib", "../lib/postgresql"].iter().any(|d| bin.join(d).join(format!("{library}.so")).exists())
+    let installed = |library: &String| {
+        let is_name = library.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        is_name && ["../lib", "../lib/postgresql"].iter().any(|d| bin.join(d).join(format!("{library}.so")).exists())
     };
-    let wanted = PRELOADED.iter().filter(|(name, _)| extensions.iter().any(|e| e.name == *name));
-    wanted.flat_map(|(_, libraries)| libraries.iter().copied()).filter(|library| installed(library)).collect()
+    let known = options.extensions.iter().filter_map(|e| special(&e.name)).flat_map(|s| s.preload);
+    let of_source = options.libraries.iter().filter(|_| more).map(|l| l.trim_start_matches("$libdir/"));
+    let of_source = of_source.filter(|l| !UNWANTED.contains(l));
+    let mut all: Vec<String> = Vec::new();
+    for library in of_source.chain(known.copied()).map(str::to_owned).filter(installed) {
+        if !all.contains(&library) {
+            all.push(library);
+        }
+    }
+    // It insists on being the first.
+    all.sort_by_key(|library| library != "timescaledb" && library != "citus");
+    all
 }
 
 fn literal_in_config(text: &str) -> String {

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod compare;
 mod comparison;
 pub mod database;
+pub mod extensions;
 pub mod readback;
 pub mod restore;
 mod rows;

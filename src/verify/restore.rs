@@ -1,6 +1,6 @@
 //! The stored archive into the throwaway database: pg_restore for everything odd, our own COPY streams for the rows.
 
-use super::readback;
+use super::{extensions::Restoring, readback};
 use crate::{
     archive::{
         schema::Difference,
@@ -11,6 +11,7 @@ use crate::{
     postgres::{
         answer, connect,
         conninfo::{self, Target},
+        extension::around,
         quote::{quote, unquoted},
         tools::{Run, Stdout, Tools},
     },
@@ -185,15 +186,18 @@ impl Restore {
             return Ok(restored);
         }
         let toc = read_toc(&self.toc_path())?;
+        let mut restoring = Restoring::default();
         if !self.part.without_schema {
             restored.unproven = granted.make(&self.target, &toc).await?;
+            let mut problems = self.first(&self.target, &toc).await?;
+            let names = self.extensions(&toc, granted);
+            restoring = Restoring::begin(&self.target, names.iter().map(String::as_str)).await?;
             let mut pre_data = vec!["--section=pre-data".into()];
-            // Every new database has it already.
-            let public = |e: &Entry| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public");
-            if toc.creates_public() || self.part.entries.is_some() {
-                pre_data.push(self.list(&toc, "pre-data.list", public)?);
+            if toc.creates_public() || self.part.entries.is_some() || self.splits(&toc) {
+                pre_data.push(self.list(&toc, "pre-data.list", |e| is_public(e) || self.splits(&toc) && is_first(e))?);
             }
-            restored.take(self.pg_restore(&self.target, &pre_data).await?, self.part.strict, true)?;
+            problems.extend(self.pg_restore(&self.target, &pre_data).await?);
+            restored.take(problems, self.part.strict, true)?;
         }
         if !self.part.without_rows {
             let (problems, files) = self.rows(incoming).await?;
@@ -213,6 +217,7 @@ impl Restore {
             // An index that cannot be made is no reason to throw the rows away.
             restored.take(self.pg_restore(&self.target, &post_data).await?, self.part.strict, false)?;
         }
+        restored.take(restoring.end(&self.target).await?, self.part.strict, true)?;
         Ok(restored)
     }
 
@@ -242,12 +247,35 @@ impl Restore {
 
     /// Restores the schema alone into another database; what fails there is not told.
     pub async fn schema_into(&self, target: &Target, toc: &Toc) -> Result<()> {
-        let public = |e: &Entry| e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public");
+        self.first(target, toc).await?;
+        let names = self.extensions(toc, &Granted::default());
+        let restoring = Restoring::begin(target, names.iter().map(String::as_str)).await?;
         let mut args = vec!["--schema-only".into()];
-        if self.part.entries.is_some() {
-            args.push(self.list(toc, "schema.list", public)?);
+        if self.part.entries.is_some() || self.splits(toc) {
+            args.push(self.list(toc, "schema.list", |e| is_public(e) || self.splits(toc) && is_first(e))?);
         }
-        self.pg_restore(target, &args).await.map(drop)
+        self.pg_restore(target, &args).await?;
+        restoring.end(target).await.map(drop)
+    }
+
+    /// Extensions that the restored part creates or takes for granted.
+    fn extensions(&self, toc: &Toc, granted: &Granted) -> Vec<String> {
+        let created = toc.entries.iter().filter(|e| e.kind() == "EXTENSION" && self.part.has(e)).map(|e| lossy(&e.tag));
+        created.chain(granted.extensions.iter().map(|e| e.name.clone())).collect()
+    }
+
+    /// Whether an extension of the archive wants to be called before the rest is restored.
+    fn splits(&self, toc: &Toc) -> bool {
+        !around(self.extensions(toc, &Granted::default()).iter().map(String::as_str)).is_empty()
+    }
+
+    /// Restores schemas and extensions before the rest, where one of these wants to be called in between.
+    async fn first(&self, target: &Target, toc: &Toc) -> Result<Vec<String>> {
+        if !self.splits(toc) {
+            return Ok(Vec::new());
+        }
+        let list = self.list(toc, "first.list", |e| !is_first(e) || is_public(e))?;
+        self.pg_restore(target, &["--section=pre-data".into(), list]).await
     }
 
     /// `--use-list` with every entry of the archive but some.
@@ -273,6 +301,16 @@ impl Restore {
         }
         Ok(problems)
     }
+}
+
+/// Every new database has the schema `public` already.
+fn is_public(e: &Entry) -> bool {
+    e.kind() == "SCHEMA" && e.tag.as_deref() == Some(b"public")
+}
+
+/// What must be there before an extension can be called.
+fn is_first(e: &Entry) -> bool {
+    matches!(e.kind(), "SCHEMA" | "EXTENSION")
 }
 
 /// Schemas that an archive's tables lie in, but for `public`.

@@ -50,6 +50,7 @@ impl Server {
             locales: locales(source),
             lc_monetary: source.lc_monetary.clone(),
             extensions,
+            libraries: &source.preloaded,
             database: DATABASE,
             jobs,
             memory: None,

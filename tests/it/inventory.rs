@@ -232,7 +232,6 @@ async fn damage_is_never_hidden() -> Result {
         ensure!(entry["rows"] == 5301 && entry["damage"] == json!([]), "{entry:#}");
         ensure!(entry["postgres_version"].as_str().is_some_and(|v| v.starts_with("17")), "{entry:#}");
     }
-    // What a run that broke off leaves.
     let unfinished = "20200101T000000Z-snapshot-0123abc";
     s3.put(bucket, &format!("some/where/app/2020/01/01/{unfinished}/archive/t1.dat"), vec![0; 2048]).await?;
     s3.put(bucket, "some/where/elsewhere/file.json", b"{}".to_vec()).await?;

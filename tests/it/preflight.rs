@@ -286,6 +286,73 @@ async fn extension_that_the_throwaway_server_lacks() -> Result {
 }
 
 #[tokio::test]
+async fn rows_that_lie_on_other_nodes() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_citus", "").await?;
+    server.psql("it_citus", "CREATE EXTENSION citus; CREATE TABLE t AS SELECT 1 AS id").await?;
+    let named = ["extension citus: the rows of distributed tables lie on other nodes", "back up each node"];
+    refused(&server.url("it_citus"), &server.bin, &[], &named).await?;
+    Ok(())
+}
+
+/// A role that does not exist is told as such; quotes that came with the URL are named; too few open files are counted.
+#[tokio::test]
+async fn small_mistakes_are_named() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_small", "").await?;
+    server.psql("it_small", "CREATE TABLE t AS SELECT 1 AS id").await?;
+    let url = server.url_at(server.port, "nobody_of_that_name", "it_small");
+    refused(&url, &server.bin, &[], &["role \"nobody_of_that_name\" does not exist", "check the user first"]).await?;
+    for quote in ['"', '\''] {
+        let url = format!("{quote}{}{quote}", server.url("it_small"));
+        let ended = Savepoint::backup(&url, &server.bin)?.to_folder(scratch()?.path()).run().await?.expect(2)?;
+        ensure!(
+            ended.stderr.contains("begins with a quote") && ended.stderr.contains("take away the quotes"),
+            "{}",
+            ended.output()
+        );
+    }
+    let store = scratch()?;
+    let limited = Savepoint::backup(&server.url("it_small"), &server.bin)?.to_folder(store.path());
+    let ended = limited.under(&["bash", "-c", "ulimit -n 100; exec \"$@\"", "-"]).run().await?;
+    is_refusal(ended, Some(store.path()), &["100 files may be open at a time", "need 192", "ulimit -n 192"])?;
+    // A soft limit is raised by itself.
+    let soft = Savepoint::backup(&server.url("it_small"), &server.bin)?.to_folder(store.path());
+    let ended = soft.under(&["bash", "-c", "ulimit -S -n 100; exec \"$@\"", "-"]).run().await?.expect(0)?;
+    ensure!(
+        !ended.stdout.contains("larger") && !ended.stdout.contains("smaller"),
+        "a ratio of one row\n{}",
+        ended.output()
+    );
+    Ok(())
+}
+
+/// Each trouble of the source is a warning of `check` and a line of the summary, and stops nothing.
+#[tokio::test]
+async fn the_health_of_the_source_is_told() -> Result {
+    let server = pg::server(MAJOR).await?;
+    server.create_db("it_ill", "").await?;
+    let sql =
+        "CREATE TABLE t AS SELECT g % 5 AS id FROM generate_series(1, 10) g; CREATE TABLE ok (id int PRIMARY KEY);
+        ALTER TABLE t ADD CONSTRAINT wanting FOREIGN KEY (id) REFERENCES ok NOT VALID";
+    server.psql("it_ill", sql).await?;
+    ensure!(server.psql("it_ill", "CREATE UNIQUE INDEX CONCURRENTLY broken ON t (id)").await.is_err());
+    let (store, url) = (scratch()?, server.url("it_ill"));
+    let check = Savepoint::new(["check", "--pg-bin-dir", &server.bin.display().to_string()])?.to_folder(store.path());
+    let check = check.env("SAVEPOINT_DATABASE_URL", &url).run().await?.expect(0)?;
+    let backup = Savepoint::backup(&url, &server.bin)?.to_folder(&store.path().join("store"));
+    let json = backup.args(["--json"]).run().await?.expect(0)?.json()?;
+    let notices = json["notices"].to_string();
+    for line in
+        ["data checksums are off", "1 invalid index (public.broken)", "1 constraint NOT VALID (public.t: wanting)"]
+    {
+        ensure!(check.stdout.contains(line), "check does not say {line}\n{}", check.output());
+        ensure!(notices.matches(line).count() == 1, "the report does not say {line} once\n{notices}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn terminated_while_it_restores_elsewhere() -> Result {
     let server = pg::server(MAJOR).await?;
     let db = "it_elsewhere";

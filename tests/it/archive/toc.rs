@@ -126,6 +126,7 @@ async fn a_spliced_archive_is_pg_dumps_own() {
             jobs: 2,
             memory: None,
             extensions: &[],
+            libraries: &[],
             database: "savepoint_proof",
         })
         .await

@@ -46,14 +46,31 @@ impl Server {
         Self::start_from(self.major, "", Some(self)).await
     }
 
+    /// A server of Debian's packages (`17deb`, with extensions) or of a major that only Debian has (`19`); `None` where
+    /// `scripts/debian-postgres.sh` could not have it and said so.
+    pub async fn debian(name: &str, conf: &str) -> Result<Option<Self>> {
+        let skipped = stack().join("debian/skipped");
+        if skipped.exists() {
+            eprintln!("SKIPPED: {}", fs::read_to_string(skipped)?.trim());
+            return Ok(None);
+        }
+        let bin = program(stack().join(format!("pg/{name}/bin")))?.canonicalize()?;
+        let major = name.trim_end_matches("deb").parse()?;
+        Self::start_by(major, &bin, conf, None).await.map(Some)
+    }
+
     async fn start_from(major: u32, conf: &str, primary: Option<&Server>) -> Result<Self> {
         let bin = program(stack().join(format!("pg/{major}/bin")))?.canonicalize()?;
         install_probe_extension(&bin)?;
+        Self::start_by(major, &bin, conf, primary).await
+    }
+
+    async fn start_by(major: u32, bin: &Path, conf: &str, primary: Option<&Server>) -> Result<Self> {
         // Another process may take the port between the question and the start.
         let mut last = String::new();
         for _ in 0..5 {
             let [port] = free_ports()?;
-            match Self::try_start(major, &bin, port, conf, primary).await {
+            match Self::try_start(major, bin, port, conf, primary).await {
                 Ok(server) => return Ok(server),
                 Err(e) => last = format!("{e:#}"),
             }
@@ -239,6 +256,9 @@ fn install_probe_extension(bin: &Path) -> Result {
     for (name, text) in [
         ("savepoint_probe.control", include_str!("../sql/extension/savepoint_probe.control")),
         ("savepoint_probe--1.0.sql", include_str!("../sql/extension/savepoint_probe--1.0.sql")),
+        // Citus itself is not to be had here: its name is all that is asked about.
+        ("citus.control", "comment = 'stands in for Citus'\ndefault_version = '1.0'\n"),
+        ("citus--1.0.sql", "SELECT 1;\n"),
     ] {
         let path = dir.join(name);
         if fs::read_to_string(&path).is_ok_and(|t| t == text) {

@@ -26,6 +26,7 @@ fn options(tools: &Tools, folder: PathBuf) -> ClusterOptions<'_> {
         jobs: 2,
         memory: None,
         extensions: &[],
+        libraries: &[],
         database: "savepoint_proof",
     }
 }
