@@ -5,7 +5,9 @@
 
 FROM debian:trixie-slim AS slim-runtime
 # Majors whose clients and server go into the image: a backup needs those of its source.
-ARG PG_MAJORS="14 15 16 17 18"
+ARG PG_MAJORS="14 15 16 17 18 19"
+# The one of them that is not out yet, which the archive has in a component of its own.
+ARG PG_NEXT="19"
 # pgdg: the PostgreSQL project's archive, which has all majors. debian: Debian's own major alone.
 ARG PG_SOURCE=pgdg
 # hadolint ignore=DL3008
@@ -17,7 +19,7 @@ RUN set -eu; \
     # The throwaway server is made on demand: installing must not make one.
     sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf; \
     case "$PG_SOURCE" in \
-        pgdg) /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y; \
+        pgdg) /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y -c "$PG_NEXT"; \
               for major in $PG_MAJORS; do set -- "$@" "postgresql-$major"; done ;; \
         debian) set -- postgresql ;; \
         *) echo "PG_SOURCE is pgdg or debian, not $PG_SOURCE" >&2; exit 1 ;; \
@@ -38,7 +40,8 @@ LABEL org.opencontainers.image.title="savepoint" \
 ENTRYPOINT ["/usr/local/bin/savepoint"]
 
 FROM slim-runtime AS full-runtime
-# Without one of these the build fails; `postgresql-<major>-` stands in front of each.
+ARG PG_NEXT="19"
+# Without one of these the build fails, but for the major that is not out yet; `postgresql-<major>-` stands in front of each.
 ARG EXTENSIONS="cron hypopg partman pg-stat-kcache pgaudit pgvector postgis-3 postgis-3-scripts repack"
 # Those of these that the archive has for a major.
 ARG MORE_EXTENSIONS="age credcheck debversion h3 hll http ip4r jsquery numeral ogr-fdw orafce periods pg-hint-plan pg-ivm \
@@ -52,10 +55,14 @@ RUN set -eu; \
     for server in /usr/lib/postgresql/*/bin/postgres; do \
         major=${server#/usr/lib/postgresql/}; \
         major=${major%%/*}; \
-        for name in $EXTENSIONS; do set -- "$@" "postgresql-$major-$name"; done; \
+        needed=$EXTENSIONS; \
+        if [ "$major" = "$PG_NEXT" ]; then needed=; fi; \
+        for name in $needed; do set -- "$@" "postgresql-$major-$name"; done; \
         # Languages of the server's own source, each in a package of its own.
         for name in "postgresql-plperl-$major" "postgresql-pltcl-$major"; do set -- "$@" "$name"; done; \
-        for name in $MORE_EXTENSIONS; do \
+        wished=$MORE_EXTENSIONS; \
+        if [ -z "$needed" ]; then wished="$EXTENSIONS $MORE_EXTENSIONS"; fi; \
+        for name in $wished; do \
             if apt-cache show "postgresql-$major-$name" >/dev/null 2>&1; then set -- "$@" "postgresql-$major-$name"; \
             else echo "not in the archive: postgresql-$major-$name"; fi; \
         done; \

@@ -4,6 +4,7 @@
 //! sign byte and four little-endian bytes of magnitude, strings are an integer length (-1: NULL) and raw bytes in the
 //! encoding of the database. Reading and writing are exact inverses: what cannot be written back byte by byte is refused.
 
+use super::compression::Compression;
 use crate::{
     error::{Error, Kind, Result},
     vault::manifest::Sequence,
@@ -151,6 +152,9 @@ impl Entry {
     }
 }
 
+/// `pg_compress_algorithm` in PostgreSQL's source.
+const PG_COMPRESSION_ZSTD: i32 = 3;
+
 impl Toc {
     /// Reads a `toc.dat`. Anything that is not exactly such a file is an error of [`Kind::Archive`].
     pub fn parse(bytes: &[u8]) -> Result<Toc> {
@@ -160,6 +164,15 @@ impl Toc {
             return Err(malformed(format!("{} bytes follow the last entry", r.from.len())));
         }
         Ok(toc)
+    }
+
+    /// Says how most data files are compressed. A parallel pg_restore looks for each file under that suffix alone to learn its size
+    /// (`_PrepParallelRestore`), and begins with the largest: without sizes it may create the triggers of a partitioned table while
+    /// the rows of its partitions are still coming, and so fire them.
+    pub fn announce(&mut self, compression: Compression) {
+        if self.version.1 >= 15 && matches!(compression, Compression::Zstd(_)) {
+            self.compression = PG_COMPRESSION_ZSTD;
+        }
     }
 
     /// Reads the table of contents at the beginning of a custom-format file and nothing behind it. Also returns where each entry's data

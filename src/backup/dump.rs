@@ -165,7 +165,8 @@ pub(super) async fn own_part(
 ) -> Result<OwnPart> {
     plan.left_out.extend(left_out_by_pg_dump(&dumped, plan, sizes, &ground.config.filter));
     plan.left_out.extend(left_out_extensions(ground));
-    let files = store_own_files(folder, &dumped, plan).await?;
+    let compression = ground.config.compression.for_major(source.major);
+    let files = store_own_files(folder, &dumped, plan, compression).await?;
     let database = match Database::of(&dumped.toc) {
         Some(database) => Some(folder.put("database.sql", database.script(&source.encoding).into()).await?),
         None => None,
@@ -369,7 +370,7 @@ fn left_out_by_pg_dump(dumped: &Dumped, plan: &Plan, sizes: &HashMap<u32, Size>,
 }
 
 /// Stores the spliced `toc.dat` and what pg_dump wrote besides.
-async fn store_own_files(folder: &Folder, dumped: &Dumped, plan: &Plan) -> Result<Vec<File>> {
+async fn store_own_files(folder: &Folder, dumped: &Dumped, plan: &Plan, compression: Compression) -> Result<Vec<File>> {
     let mut toc: Toc = dumped.toc.clone();
     let data: Vec<TableData> = plan
         .streams
@@ -381,6 +382,9 @@ async fn store_own_files(folder: &Folder, dumped: &Dumped, plan: &Plan) -> Resul
         })
         .collect();
     toc.add_table_data(&data)?;
+    if !data.is_empty() {
+        toc.announce(compression);
+    }
     let mut files = vec![folder.put("archive/toc.dat", toc.to_bytes().into()).await?];
     for name in &dumped.files {
         files.push(folder.put_file(&format!("archive/{name}"), &dumped.folder.join(name)).await?);

@@ -81,8 +81,10 @@ pub async fn entries(server: &Server, archive: &Path) -> Result<Vec<String>> {
 }
 
 async fn survives(major: u32) -> Result {
-    let server = pg::server(major).await?;
-    let target = Server::start(major, "").await?;
+    survives_between(pg::server(major).await?, &Server::start(major, "").await?).await
+}
+
+async fn survives_between(server: &Server, target: &Server) -> Result {
     for (db, file, options) in [
         ("it awkward", None, "ENCODING 'UTF8' LOCALE 'C.UTF-8'"),
         ("it_latin1", Some("latin1.sql"), "ENCODING 'LATIN1' LOCALE 'C'"),
@@ -111,7 +113,7 @@ async fn survives(major: u32) -> Result {
         pg::psql(&target.bin, &target.socket("postgres"), globals).await?;
         target.create_db(db, options).await?;
         target.pg_restore(db, &archive).await.context(db)?;
-        let found = compare((server, db), (&target, db)).await?;
+        let found = compare((server, db), (target, db)).await?;
         ensure!(found.is_empty(), "{db}: {found:#?}");
     }
     Ok(())
@@ -140,6 +142,16 @@ async fn everything_awkward_17() -> Result {
 #[tokio::test]
 async fn everything_awkward_18() -> Result {
     survives(18).await
+}
+
+/// The release candidate, with what is new in it.
+#[tokio::test]
+async fn everything_awkward_19() -> Result {
+    let conf = "wal_level = logical";
+    let (Some(server), Some(target)) = (Server::debian("19", conf).await?, Server::debian("19", conf).await?) else {
+        return Ok(());
+    };
+    survives_between(&server, &target).await
 }
 
 /// Each recorded frame of a table can be read alone, and begins and ends at a row; together they hold the rows that the chunks say.

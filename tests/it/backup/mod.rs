@@ -1,5 +1,6 @@
 //! Backups: what is taken, under what, and what becomes of a broken one.
 
+mod application;
 mod awkward;
 mod early;
 mod faults;

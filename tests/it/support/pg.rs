@@ -55,6 +55,7 @@ impl Server {
             return Ok(None);
         }
         let bin = program(stack().join(format!("pg/{name}/bin")))?.canonicalize()?;
+        install_probe_extension(&bin)?;
         let major = name.trim_end_matches("deb").parse()?;
         Self::start_by(major, &bin, conf, None).await.map(Some)
     }
@@ -252,7 +253,11 @@ pub fn encode(text: &str) -> String {
 
 /// None of the contrib extensions has configuration tables; this one is the tests' own.
 fn install_probe_extension(bin: &Path) -> Result {
-    let dir = bin.join("../share/extension");
+    // As its makers lay it, and as Debian does.
+    let debian =
+        bin.join("../../../../share/postgresql").join(bin.parent().and_then(Path::file_name).unwrap_or_default());
+    let dir = [bin.join("../share/extension"), debian.join("extension")].into_iter().find(|dir| dir.is_dir());
+    let dir = dir.context("no folder of extensions")?;
     for (name, text) in [
         ("savepoint_probe.control", include_str!("../sql/extension/savepoint_probe.control")),
         ("savepoint_probe--1.0.sql", include_str!("../sql/extension/savepoint_probe--1.0.sql")),
