@@ -1,7 +1,7 @@
 //! The plan against the target: everything is looked at, nothing is touched.
 
 use super::{
-    config::{Owners, RestoreConfig},
+    config::{Owners, Place, RestoreConfig},
     part,
     plan::{self, What},
     run::{Archive, Backup, Ground, Run},
@@ -55,8 +55,12 @@ impl Run<'_> {
     pub(super) async fn plan(&self, archive: &Archive) -> Result<(Ground, Option<(Part, Manifest)>)> {
         let config = self.config;
         let (target, maintenance) = self.reach().await?;
-        let facts = maintenance.look(&target).await?;
+        let mut facts = maintenance.look(&target).await?;
         let Wanted { what, money, proof, tables, mut notices, stored } = self.wanted(archive, &maintenance).await?;
+        if !config.data_only {
+            let new = facts.content.is_none() || config.place != Place::Empty;
+            maintenance.try_extensions(&target, &mut facts, &what.extensions, new).await?;
+        }
         let plan = plan::decide(config, &what, &facts, OffsetDateTime::now_utc())?;
         let mut unproven = Vec::new();
         let tools = self.tools(what.major, &facts, &mut unproven).await?;
@@ -318,12 +322,20 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
         version: Some(source.server_version.clone()),
         major: Some(source.major),
         roles: schema::role_names(toc, &all),
-        owners: toc.entries.iter().map(|e| lossy(&e.owner)).filter(|o| all.contains(o)).collect(),
+        owners: schema_owners(toc).filter(|o| all.contains(o)).collect(),
         extensions,
         has_manifest: true,
         has_properties: Database::of(&backup.toc).is_some(),
         whole: part.is_whole(),
     }
+}
+
+/// Who owns something in the database; the database itself is given away where its properties are.
+fn schema_owners(toc: &Toc) -> impl Iterator<Item = String> {
+    let of_database = |e: &&crate::archive::toc::Entry| {
+        e.kind().starts_with("DATABASE") || e.tag.as_deref().is_some_and(|tag| tag.starts_with(b"DATABASE "))
+    };
+    toc.entries.iter().filter(move |e| !of_database(e)).map(|e| lossy(&e.owner))
 }
 
 /// `SET`s that every session of the load begins with.

@@ -11,11 +11,13 @@ mod load;
 pub mod part;
 mod place;
 mod plan;
+mod rights;
 mod run;
 mod safety;
 pub mod target;
 mod tell;
 mod traces;
+mod what;
 
 pub use config::{Owners, Place, RestoreConfig};
 

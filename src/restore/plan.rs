@@ -1,50 +1,19 @@
 //! What a restore will do, decided before anything is touched: the rails, and the steps in words.
 
-use super::target::{Content, Facts};
+pub use super::what::{What, some};
+use super::{
+    rights,
+    target::{Content, Facts},
+    what::refused,
+};
 use crate::{
-    error::{Error, Kind, Result},
+    error::Result,
     postgres::{conninfo::Target, quote::quote},
     report::format::{bytes, counted, shell_word},
     restore::{Owners, Place, RestoreConfig},
     vault::{Manifest, Proof, VerifyLevel},
 };
-use std::collections::BTreeSet;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
-
-/// What is restored, as far as the plan counts.
-#[derive(Clone, Debug, Default)]
-pub struct What {
-    /// For people: the backup's id, or the file's name.
-    pub label: String,
-    /// The moment that it shows (RFC 3339), where known.
-    pub taken_at: Option<String>,
-    /// Stored bytes.
-    pub stored_bytes: u64,
-    /// Bytes of the rows as text.
-    pub bytes: u64,
-    /// Tables with rows that are restored, where known.
-    pub tables: Option<u64>,
-    /// Rows that are restored, where known.
-    pub rows: Option<u64>,
-    /// Database that it was taken from.
-    pub database: Option<String>,
-    /// `server_version` of the source.
-    pub version: Option<String>,
-    /// Its major.
-    pub major: Option<u32>,
-    /// Roles that it names, in the order of their names.
-    pub roles: Vec<String>,
-    /// Those of them that come to own something.
-    pub owners: BTreeSet<String>,
-    /// Extensions that it creates.
-    pub extensions: Vec<String>,
-    /// Whether a manifest says what it must hold.
-    pub has_manifest: bool,
-    /// Whether it knows the database's own settings, grants and comment.
-    pub has_properties: bool,
-    /// Whether it is a backup's whole content.
-    pub whole: bool,
-}
 
 /// Into which database rows go, and what becomes of the ones that are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,17 +97,6 @@ pub fn name_with(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
-fn refused(message: impl Into<String>) -> Error {
-    Error::new(Kind::Refused, message)
-}
-
-/// A few names, and how many more there are.
-pub fn some<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
-    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
-    let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
-}
-
 /// Refuses a backup that is not proven, unless that is asked for. The answer is a line for the plan.
 pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<String> {
     let id = &manifest.id;
@@ -217,7 +175,7 @@ pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDat
         return Err(refused(format!("the target's server lacks extensions of the backup: {}", some(missing)))
             .hint("install their packages on the target's server, or restore into one that has them"));
     }
-    let create_roles = roles(config, what, facts)?;
+    let create_roles = rights::roles(config, what, facts)?;
     let stamp = now.format(format_description!("[year][month][day]t[hour][minute][second]")).unwrap_or_default();
     let way = way(config, what, facts, &stamp)?;
     let occupied = facts.content.as_ref().is_some_and(|c| !c.is_empty());
@@ -305,44 +263,6 @@ fn confirmed(config: &RestoreConfig) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The roles that must be created; refuses when some are missing or out of our reach.
-fn roles(config: &RestoreConfig, what: &What, facts: &Facts) -> Result<Vec<String>> {
-    if config.owners == Owners::Skip || config.data_only {
-        return Ok(Vec::new());
-    }
-    let missing: Vec<String> = what.roles.iter().filter(|r| !facts.roles.contains(*r)).cloned().collect();
-    if config.owners == Owners::Keep && !missing.is_empty() {
-        return Err(refused(format!("the target's server lacks roles that the backup names: {}", some(&missing))).hint(
-            "--create-roles creates them without login; --no-owner gives everything to the target's user and skips grants; \
-             globals.sql of the backup creates them as they were",
-        ));
-    }
-    if !missing.is_empty() && !facts.creates_roles {
-        return Err(refused(format!(
-            "role {} may not create the roles that are missing: {}",
-            facts.user,
-            some(&missing)
-        ))
-        .hint(format!("ALTER ROLE {} CREATEROLE, or restore with --no-owner", quote(&facts.user))));
-    }
-    let foreign: Vec<&String> =
-        what.owners.iter().filter(|r| facts.roles.contains(*r) && !facts.member_of.contains(*r)).collect();
-    if !facts.superuser && !foreign.is_empty() {
-        return Err(refused(format!(
-            "role {} is no member of roles that own objects of the backup, so it cannot give them away: {}",
-            facts.user,
-            some(foreign.iter().copied())
-        ))
-        .hint(format!(
-            "GRANT {} TO {}, or restore with --no-owner, by which everything belongs to {}",
-            quote(foreign[0]),
-            quote(&facts.user),
-            facts.user
-        )));
-    }
-    Ok(missing)
 }
 
 /// Names of databases on the target's server: which are free, and what a new one may be called.
@@ -536,6 +456,7 @@ mod tests {
         engine::Engine,
         vault::{Filter, Pick, RunContext, Which},
     };
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fmt::Write as _;
 
     fn config(place: Place) -> RestoreConfig {
@@ -583,6 +504,7 @@ mod tests {
     fn facts() -> Facts {
         let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
         Facts {
+            refused_extensions: BTreeMap::new(),
             version: "17.6".into(),
             major: 17,
             user: "me".into(),
@@ -613,7 +535,7 @@ mod tests {
 
     #[test]
     fn rails_say_what_and_why_and_the_cure() {
-        let cases: [(&str, Place, Change); 21] = [
+        let cases: [(&str, Place, Change); 23] = [
             ("occupied", Place::Empty, |_, _, _| {}),
             ("clean without the name", Place::Clean, |_, _, _| {}),
             ("clean with another name", Place::Clean, |c, _, _| c.confirm = Some("ap".into())),
@@ -637,6 +559,17 @@ mod tests {
             }),
             ("older server", Place::New("x".into()), |_, w, _| (w.version, w.major) = (Some("18.1".into()), Some(18))),
             ("extension", Place::New("x".into()), |_, w, _| w.extensions.push("postgis".into())),
+            ("extension out of reach", Place::New("x".into()), |_, _, f| {
+                f.refused_extensions.insert("file_fdw".into(), "permission denied to create extension".into());
+            }),
+            ("several out of reach", Place::Empty, |c, w, f| {
+                (c.owners, f.content) = (Owners::Create, None);
+                w.roles.push("reporting".into());
+                f.member_of.retain(|r| r == "me");
+                for name in ["dblink", "file_fdw"] {
+                    f.refused_extensions.insert(name.into(), "permission denied".into());
+                }
+            }),
             ("role", Place::New("x".into()), |_, w, _| w.roles.push("reporting".into())),
             ("role that may not be created", Place::New("x".into()), |c, w, _| {
                 c.owners = Owners::Create;

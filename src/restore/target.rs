@@ -11,9 +11,10 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
+use tokio_postgres::error::SqlState;
 
 /// The name that our sessions carry on the target.
 const APPLICATION: &str = "savepoint restore";
@@ -82,6 +83,8 @@ pub struct Facts {
     pub member_of: BTreeSet<String>,
     /// Extensions that can be created.
     pub extensions: BTreeSet<String>,
+    /// Extensions of the backup that we may not create, with what the server said.
+    pub refused_extensions: BTreeMap<String, String>,
     /// Databases that a restore left unfinished.
     pub unfinished: Vec<String>,
     /// What is in the target database; `None` when there is no such database.
@@ -159,9 +162,12 @@ impl Maintenance {
         facts.databases =
             names("SELECT datname::pg_catalog.text FROM pg_catalog.pg_database").await?.into_iter().collect();
         facts.roles = names("SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles").await?.into_iter().collect();
-        let member =
-            "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')";
-        facts.member_of = names(member).await?.into_iter().collect();
+        // From 16 on a member may be one that cannot become the role.
+        let member = if facts.major >= 16 { "SET" } else { "MEMBER" };
+        let member = format!(
+            "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, '{member}')"
+        );
+        facts.member_of = names(&member).await?.into_iter().collect();
         let extensions = "SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions";
         facts.extensions = names(extensions).await?.into_iter().collect();
         let unfinished = format!(
@@ -174,6 +180,37 @@ impl Maintenance {
             facts.content = Some(content(target).await?);
         }
         Ok(facts)
+    }
+
+    /// Tries which of these extensions may be created, and takes each back: hosts let roles that are no superusers create some of
+    /// them, by rules that no catalog tells. Where a database is to be made (`new`) another one stands in for it; in one of our own we may
+    /// create those that are trusted.
+    pub async fn try_extensions(&self, target: &Target, facts: &mut Facts, wanted: &[String], new: bool) -> Result<()> {
+        if facts.superuser {
+            return Ok(());
+        }
+        let session = match facts.content {
+            Some(_) => connect::connect(target, APPLICATION).await?,
+            None => self.session().await?,
+        };
+        let failed = |e| answer::error("cannot ask which extensions may be created", e);
+        let trusted = "SELECT DISTINCT name::pg_catalog.text FROM pg_catalog.pg_available_extension_versions WHERE trusted OR NOT superuser";
+        let trusted = session.query(trusted, &[]).await.map_err(failed)?;
+        let trusted: BTreeSet<String> = trusted.iter().filter(|_| new).map(|r| r.get(0)).collect();
+        for name in wanted.iter().filter(|name| facts.extensions.contains(*name) && !trusted.contains(*name)) {
+            session.batch_execute("BEGIN").await.map_err(failed)?;
+            let created =
+                session.batch_execute(&format!("CREATE EXTENSION IF NOT EXISTS {} CASCADE", quote(name))).await;
+            session.batch_execute("ROLLBACK").await.map_err(failed)?;
+            // Any other reason may be this database's own.
+            if let Err(e) = created
+                && e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+            {
+                let said = e.as_db_error().map(|e| e.message().to_owned()).unwrap_or_default();
+                facts.refused_extensions.insert(name.clone(), said);
+            }
+        }
+        Ok(())
     }
 
     /// Makes an empty database by this statement, and marks it as unfinished.

@@ -8,9 +8,11 @@ pub mod folder;
 pub mod manifest;
 pub mod proof;
 pub mod read;
+pub mod stored;
 
 pub use address::{Address, BackupKind, MANIFEST, folder_name, is_id};
-pub use find::{Pick, Stored, Which};
+pub use find::{Pick, Which};
 pub use folder::Folder;
 pub use manifest::{Filter, Manifest, RunContext};
 pub use proof::{Proof, VerifyLevel};
+pub use stored::Stored;

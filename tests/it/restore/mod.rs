@@ -612,6 +612,43 @@ async fn a_role_that_is_no_superuser() -> Result {
     Ok(())
 }
 
+/// What the user may not create is asked before the first byte, all of it at once, and an administrator's statements are a cure.
+#[tokio::test]
+async fn what_an_administrator_must_do_is_said_before() -> Result {
+    let (source, target) = (pg::server(16).await?, Server::start(16, "").await?);
+    let db = "it_managed";
+    source.create_db(db, "").await?;
+    let sql =
+        "CREATE ROLE it_managed_owner; CREATE EXTENSION file_fdw; CREATE EXTENSION citext; CREATE EXTENSION dblink;
+        CREATE TABLE t AS SELECT 1 AS id; ALTER TABLE t OWNER TO it_managed_owner";
+    source.psql(db, sql).await?;
+    let store = scratch()?;
+    stored(source, db, store.path(), &[]).await?;
+    target.psql("postgres", "CREATE ROLE it_tenant LOGIN CREATEDB").await?;
+    let url = target.url_at(target.port, "it_tenant", "tenant");
+    let run = || Ok::<_, anyhow::Error>(restore(&target, &url)?.to_folder(store.path()).args(["--create-roles"]));
+    let ended = refused(
+        run()?.run().await?,
+        &[
+            "may not create extension dblink and file_fdw of the backup: permission denied",
+            "may not create the roles that are missing: it_managed_owner",
+        ],
+    )?;
+    ensure!(!exists(&target, "tenant").await?, "something was made");
+    // The statements as they are printed, one after the other, each where it belongs.
+    let hint = ended.stderr.split("let an administrator run: ").nth(1).context("no statements")?;
+    let statements: Vec<&str> =
+        hint.lines().next().context("a line")?.split("; ").filter(|s| !s.starts_with("--")).collect();
+    ensure!(statements.len() == 5, "{statements:?}");
+    for statement in statements {
+        let database = if statement.contains("EXTENSION") { "tenant" } else { "postgres" };
+        target.psql(database, statement).await?;
+    }
+    let told = run()?.args(["--json"]).run().await?.expect(0)?.json()?;
+    ensure!(told["verified"] == true, "{told:#}");
+    Ok(())
+}
+
 /// A role that may make roles but is no superuser comes to be a member of them, so that it can give things away.
 #[tokio::test]
 async fn roles_are_created_without_a_superuser() -> Result {
