@@ -18,11 +18,11 @@ skip() {
 [ -x "$dest/pg/17deb/bin/postgres" ] && [ -x "$dest/pg/19/bin/postgres" ] && exit 0
 rm -f "$dest/debian/skipped"
 
+if ! command -v patchelf >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends patchelf; } >/dev/null 2>&1 || true
+fi
 for program in apt-get dpkg-deb patchelf; do
-  command -v "$program" >/dev/null && continue
-  [ "$program" = patchelf ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && {
-    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends patchelf
-  } >/dev/null 2>&1 || skip "$program is missing (apt-get install $program)"
+  command -v "$program" >/dev/null || skip "$program is missing (apt-get install $program)"
 done
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || skip "the keys of Debian's archive are missing (apt-get install debian-archive-keyring)"

@@ -4,6 +4,7 @@ pub mod compression;
 pub mod database;
 pub mod fingerprint;
 pub mod frame;
+pub mod pack;
 pub mod schema;
 pub mod toc;
 

@@ -12,6 +12,7 @@ use crate::{
         TABLE_FILE,
         compression::Compression,
         database::Database,
+        pack::{self, PackWriter},
         schema,
         toc::{Entry, TableData, Toc},
     },
@@ -25,7 +26,7 @@ use crate::{
         sink::{InFlight, Sink},
         worker::{self, Batch, Done, Engine, Fresh, TableJob, Task},
     },
-    error::{Error, Kind, Result},
+    error::{self, Error, Kind, Result},
     postgres::connect::Session,
     progress::Phase,
     vault::{
@@ -39,6 +40,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 use time::OffsetDateTime;
@@ -386,9 +388,50 @@ async fn store_own_files(folder: &Folder, dumped: &Dumped, plan: &Plan, compress
         toc.announce(compression);
     }
     let mut files = vec![folder.put("archive/toc.dat", toc.to_bytes().into()).await?];
-    for name in &dumped.files {
+    let sizes: Vec<(&String, u64)> =
+        dumped.files.iter().map(|name| Ok((name, dumped.size(name)?))).collect::<Result<_>>()?;
+    let (small, large): (Vec<_>, Vec<_>) = sizes.into_iter().partition(|(_, size)| *size <= pack::SMALL);
+    let (small, alone) = if small.len() < pack::FROM { (Vec::new(), small) } else { (small, Vec::new()) };
+    for (name, _) in large.into_iter().chain(alone) {
         files.push(folder.put_file(&format!("archive/{name}"), &dumped.folder.join(name)).await?);
     }
+    let names = small.into_iter().map(|(name, _)| name.clone()).collect();
+    files.extend(store_packs(folder, dumped.folder.clone(), names, compression).await?);
+    Ok(files)
+}
+
+/// Stores many small files in packs: one is made while the one before is sent.
+async fn store_packs(
+    folder: &Folder,
+    from: PathBuf,
+    names: Vec<String>,
+    compression: Compression,
+) -> Result<Vec<File>> {
+    let (made, mut packs) = mpsc::channel::<(Vec<u8>, u64)>(1);
+    let making = tokio::task::spawn_blocking(move || {
+        let mut pack = PackWriter::new(compression);
+        for name in names {
+            let path = from.join(&name);
+            pack.add(&name, &std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?)?;
+            if pack.is_full() {
+                let full = std::mem::replace(&mut pack, PackWriter::new(compression)).finish()?;
+                if full.is_some_and(|full| made.blocking_send(full).is_err()) {
+                    // Whoever stores them has failed and says so.
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(last) = pack.finish()? {
+            let _ = made.blocking_send(last);
+        }
+        Ok::<_, Error>(())
+    });
+    let mut files = Vec::new();
+    while let Some((bytes, members)) = packs.recv().await {
+        let path = format!("archive/{}", pack::name(files.len() as u32 + 1, compression));
+        files.push(File { members: Some(members), ..folder.put(&path, bytes.into()).await? });
+    }
+    making.await.map_err(|e| Error::new(Kind::Io, "packing pg_dump's files stopped").because(e))??;
     Ok(files)
 }
 

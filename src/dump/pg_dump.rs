@@ -285,6 +285,12 @@ impl Dumped {
         }
     }
 
+    /// Bytes of a file.
+    pub fn size(&self, name: &str) -> Result<u64> {
+        let path = self.folder.join(name);
+        Ok(std::fs::metadata(&path).map_err(error::io(format!("cannot read {}", path.display())))?.len())
+    }
+
     /// A file's bytes as they are to be stored.
     pub fn read(&self, name: &str) -> Result<Bytes> {
         let path = self.folder.join(name);

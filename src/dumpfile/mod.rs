@@ -18,6 +18,7 @@ pub(crate) use found::major;
 pub use found::{DumpFile, Format, Options, Packing};
 
 use crate::{
+    archive::pack,
     error::{self, Error, Kind, Result},
     postgres::{
         conninfo::Target,
@@ -65,6 +66,7 @@ fn read(path: &Path, stop: &Arc<AtomicBool>) -> Result<DumpFile> {
         if !path.join("toc.dat").exists() {
             return Err(no_archive(path.parent().unwrap_or(&path)));
         }
+        packed(&path)?;
         let size = fs::read_dir(&path).map_err(unreadable)?.filter_map(|f| Some(f.ok()?.metadata().ok()?.len())).sum();
         return Ok(folder::directory(&path, stop)?.into_file(&path, Format::Directory, size));
     }
@@ -126,6 +128,19 @@ fn head_of(path: &Path, packing: Packing, stop: &Arc<AtomicBool>) -> io::Result<
 
 fn is_tar(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar")
+}
+
+/// The archive of a backup of ours, whose small files wait in packs.
+fn packed(folder: &Path) -> Result<()> {
+    let names = fs::read_dir(folder).map_err(error::io(format!("cannot read {}", folder.display())))?;
+    if !names.filter_map(|f| f.ok()).any(|f| pack::is_pack(&f.file_name().to_string_lossy())) {
+        return Ok(());
+    }
+    let shown = folder.display();
+    Err(Error::new(Kind::Archive, format!("{shown}: its small files are packed, and pg_restore would not find them")).hint(
+        "in a copy of the folder: for pack in pack-*.tar*; do tar -xf \"$pack\" && rm \"$pack\"; done; or name the backup by its id and \
+         --destination",
+    ))
 }
 
 fn no_archive(folder: &Path) -> Error {

@@ -52,7 +52,7 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     let options = destination_options(&store, &config.destination);
     let endpoint = config.destination.option("s3-endpoint");
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
-    let without_us = report::restore_commands(&uri, endpoint.as_deref(), &manifest.extensions);
+    let without_us = report::restore_commands(&uri, endpoint.as_deref(), &manifest);
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));

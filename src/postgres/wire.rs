@@ -166,7 +166,7 @@ pub struct Wire {
     /// Rows of the COPY that were handed out, until the server has told how many it sent.
     rows: Option<u64>,
     failed: Option<Said>,
-    /// First columns of rows that SELECTs between the COPYs gave.
+    /// First columns of rows that queries between the COPYs gave.
     answered: Vec<String>,
 }
 
@@ -270,7 +270,7 @@ impl Wire {
         self.answered.push(String::from_utf8_lossy(text).into_owned());
     }
 
-    /// The first columns of the rows that SELECTs gave since this was last asked.
+    /// The first columns of the rows that queries gave since this was last asked.
     pub fn answered(&mut self) -> Vec<String> {
         std::mem::take(&mut self.answered)
     }

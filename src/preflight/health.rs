@@ -91,7 +91,10 @@ impl State {
             );
         }
         if !self.invalid_indexes.is_empty() {
-            let many = counted(self.invalid_indexes.len() as u64, "invalid index").replace("indexs", "indexes");
+            let many = match self.invalid_indexes.len() {
+                1 => "1 invalid index".to_owned(),
+                n => format!("{n} invalid indexes"),
+            };
             lines.push(format!(
                 "{many} ({}): a restore builds them and may fail where a unique one has duplicates (REINDEX INDEX CONCURRENTLY or DROP INDEX)",
                 some(&self.invalid_indexes)

@@ -3,7 +3,7 @@
 use super::{Failure, format};
 use crate::{
     postgres::extension::around,
-    vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel, manifest::Extension},
+    vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel},
 };
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
@@ -138,7 +138,7 @@ impl BackupReport {
     pub fn restore_commands(&self) -> Vec<String> {
         self.backup
             .as_ref()
-            .map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref(), &b.manifest.extensions))
+            .map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref(), &b.manifest))
     }
 
     /// What was taken and where it lies, as names and values; values may hold text from the database.
@@ -212,9 +212,10 @@ impl BackupReport {
 }
 
 /// The commands that restore a backup from the address of its folder without this program.
-pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, extensions: &[Extension]) -> Vec<String> {
+pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifest) -> Vec<String> {
     let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
-    let around = around(extensions.iter().map(|e| e.name.as_str()));
+    let around = around(manifest.extensions.iter().map(|e| e.name.as_str()));
+    let packed = manifest.files.iter().any(|f| f.members.is_some());
     // A catalog of an extension's own wants one connection.
     let jobs = if around.is_empty() { "-j4 " } else { "" };
     let psql = |sql: String| format!("psql -d \"$TARGET\" -c {}", shell_word(&sql));
@@ -225,12 +226,18 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, extensions: &[Exte
         let behind = around.iter().map(|(_, _, behind)| psql(format!("SELECT {behind}")));
         before.chain([format!("pg_restore -d \"$TARGET\" {jobs}{folder}")]).chain(behind).collect::<Vec<_>>()
     };
-    if !archive.starts_with("s3://") {
-        return restore(&shell_word(&archive));
+    let mut commands = match archive.starts_with("s3://") {
+        false if !packed => return restore(&shell_word(&archive)),
+        // What is stored stays as it is.
+        false => vec![format!("cp -r {} ./archive", shell_word(&archive))],
+        true => {
+            let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e))).unwrap_or_default();
+            vec![format!("aws s3 cp --recursive {endpoint}{} ./archive", shell_word(&archive))]
+        }
+    };
+    if packed {
+        commands.push("for pack in ./archive/pack-*.tar*; do tar -xf \"$pack\" -C ./archive; done".to_owned());
     }
-    let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e)));
-    let copy = format!("aws s3 cp --recursive {}{} ./archive", endpoint.unwrap_or_default(), shell_word(&archive));
-    let mut commands = vec![copy];
     commands.extend(restore("./archive"));
     commands
 }

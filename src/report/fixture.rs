@@ -78,7 +78,7 @@ fn manifest() -> Manifest {
             pg_dump: "pg_dump (PostgreSQL) 17.5".into(),
         },
         left_out: vec!["rows of public.sessions: exclude-table-data".into()],
-        files: vec![File { path: "archive/toc.dat".into(), size: 40_000, sha256: "ab".repeat(32) }],
+        files: vec![File { path: "archive/toc.dat".into(), size: 40_000, sha256: "ab".repeat(32), members: None }],
         tables: vec![table("orders", 1_200_000, 1_400_000_000), table("users", 34_567, 99_000_000)],
         sequences: Vec::new(),
         large_objects: Vec::new(),

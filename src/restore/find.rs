@@ -7,6 +7,7 @@ use super::{
     traces::with,
 };
 use crate::{
+    archive::pack,
     dumpfile::{self, Format},
     error::{self, Error, Kind, Result},
     progress::{Event, Progress},
@@ -109,6 +110,10 @@ impl Run<'_> {
                 file.write_all(&bytes).await.map_err(failed())?;
             }
             file.flush().await.map_err(failed())?;
+            if pack::is_pack(name) {
+                pack::unpack(&path, &folder)?;
+                std::fs::remove_file(&path).map_err(failed())?;
+            }
         }
         self.examined(&folder).await
     }

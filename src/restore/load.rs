@@ -165,7 +165,8 @@ impl Run<'_> {
         let wanted = |file: &&File| {
             let name = file.path.strip_prefix("archive/");
             let Some(name) = name.filter(|_| !streamed.contains(file.path.as_str())) else { return false };
-            name == "toc.dat" || (!restore.part.without_rows && self.is_wanted(name, &backup.toc, &restore.part))
+            let needed = || file.members.is_some() || self.is_wanted(name, &backup.toc, &restore.part);
+            name == "toc.dat" || (!restore.part.without_rows && needed())
         };
         let own: Vec<File> = backup.manifest.files.iter().filter(wanted).cloned().collect();
         let needed: u64 = own.iter().map(|f| f.size).sum();

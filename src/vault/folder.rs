@@ -180,7 +180,7 @@ impl FileInTheMaking {
     /// The file has ended: its entry in the manifest, and what was not sent yet.
     pub fn end(mut self, path: &str) -> (File, Bytes) {
         self.coated(|coat, stored| coat.end(stored));
-        let file = File { path: path.into(), size: self.size, sha256: hex::encode(self.sha.finalize()) };
+        let file = File { path: path.into(), size: self.size, sha256: hex::encode(self.sha.finalize()), members: None };
         (file, self.buffer.freeze())
     }
 

@@ -185,6 +185,9 @@ pub struct File {
     pub size: u64,
     /// SHA-256 of the whole file, hex.
     pub sha256: String,
+    /// Of a pack, a tar archive of many small files of the archive: how many. It is unpacked where it lies before pg_restore reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
 }
 
 /// How a table's rows came into the archive.

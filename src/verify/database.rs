@@ -11,7 +11,7 @@ use crate::{
         toc::Toc,
     },
     error::Result,
-    postgres::{connect::Session, quote::quote},
+    postgres::{connect::Session, conninfo::Target, quote::quote},
     vault::Manifest,
 };
 use std::{collections::BTreeSet, path::Path};
@@ -53,7 +53,16 @@ pub(super) async fn compare(
     let session = server.session().await?;
     let statements = database.statements(&target.dbname);
     let refused = apply(&session, &statements).await?;
-    let toc = schema_of(&restore.tools, &target, &scratch.join("properties"), restore.progress.clone()).await?;
+    let (unhurried, folder) = (at_leisure(&target, manifest.source.major), scratch.join("properties"));
+    let reading = schema_of(&restore.tools, &unhurried, &folder, restore.progress.clone());
+    let toc = match reading.await {
+        Ok(toc) => toc,
+        // A setting may keep everybody out, as one for a library that only the source has.
+        Err(e) => {
+            found.unproven.push(format!("the database's own settings, grants and comment: {}", e.one_line()));
+            return Ok(());
+        }
+    };
     // Whoever drops it must be able to.
     let _ = session.batch_execute(&format!("ALTER DATABASE {} IS_TEMPLATE false", quote(&target.dbname))).await;
     let set =
@@ -84,6 +93,14 @@ pub(super) async fn compare(
         found.unproven.push(format!("database: {label}: the throwaway server refuses it (SQLSTATE {code})"));
     }
     Ok(())
+}
+
+/// The database's own limits of time do not count for whoever reads its settings.
+fn at_leisure(target: &Target, major: u32) -> Target {
+    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"];
+    let known = limits.iter().filter(|limit| major >= 17 || **limit != "transaction_timeout");
+    let options = known.map(|limit| format!("-c {limit}=0")).collect::<Vec<_>>().join(" ");
+    Target { options: Some(options), ..target.clone() }
 }
 
 fn quote_always(name: &str) -> String {

@@ -198,7 +198,7 @@ mod tests {
             offset += length;
         }
         let whole = hex::encode(Sha256::digest(&text));
-        let file = File { path: "t".into(), size: text.len() as u64, sha256: whole };
+        let file = File { path: "t".into(), size: text.len() as u64, sha256: whole, members: None };
         // Nothing, the first and the last byte of a huge frame, and one of a small one behind it.
         for flipped in [None, Some(100), Some(100 + huge - 1), Some(100 + huge)] {
             let mut stored = text.clone();

@@ -3,6 +3,7 @@
 use super::{extensions::Restoring, readback};
 use crate::{
     archive::{
+        pack,
         schema::Difference,
         toc::{Entry, Toc, lossy, section},
     },
@@ -174,7 +175,7 @@ impl Restore {
     pub async fn run(&self, own: &[File], granted: &Granted, incoming: Incoming) -> Result<Restored> {
         let mut restored = Restored::default();
         for file in own {
-            match readback::whole(&self.folder, file, Some(&self.local(file))).await {
+            match self.own_file(file).await {
                 Ok(()) => restored.files += 1,
                 Err(e) if of_the_archive(&e) => restored.problems.push(e.one_line()),
                 Err(e) => return Err(e),
@@ -219,6 +220,21 @@ impl Restore {
         }
         restored.take(restoring.end(&self.target).await?, self.part.strict, true)?;
         Ok(restored)
+    }
+
+    /// Fetches a file that pg_dump wrote, or a pack of them, to where pg_restore reads it.
+    async fn own_file(&self, file: &File) -> Result<()> {
+        let local = self.local(file);
+        readback::whole(&self.folder, file, Some(&local)).await?;
+        let Some(members) = file.members else { return Ok(()) };
+        let (pack, into) = (local.clone(), self.files.clone());
+        let unpacked = tokio::task::spawn_blocking(move || pack::unpack(&pack, &into)).await;
+        let found = unpacked.map_err(|e| Error::new(Kind::Io, "unpacking stopped").because(e))??;
+        std::fs::remove_file(&local).map_err(error::io(format!("cannot remove {}", local.display())))?;
+        if found == members {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Archive, format!("stored file {}: {found} files in it, {members} were stored", file.path)))
     }
 
     /// Restores what pg_dump wrote itself: rows of some tables, values of sequences, large objects.

@@ -350,7 +350,12 @@ mod tests {
                 let stored = writer.finish().unwrap().unwrap();
                 let (length, sha256) =
                     (stored.len() as u64, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&stored)));
-                let file = File { path: format!("t{n}{}", compression.suffix()), size: length, sha256: sha256.clone() };
+                let file = File {
+                    path: format!("t{n}{}", compression.suffix()),
+                    size: length,
+                    sha256: sha256.clone(),
+                    members: None,
+                };
                 store.put(&file.path, stored.into()).await.expect("is stored");
                 let frames = [Frame { offset: 0, length, sha256 }];
                 let mut reader = Frames::open(&Folder::new(store.clone(), ""), &file, &frames).await.expect("opens");

@@ -213,8 +213,7 @@ async fn damage_is_never_hidden() -> Result {
     let mut proof: Value = serde_json::from_slice(&s3.get(bucket, &record).await?)?;
     proof["passed"] = json!(false);
     proof["differences"] = json!(["table public.orders: 3 rows fewer"]);
-    let later = record.replace("proofs/20", "proofs/30");
-    s3.put(bucket, &later, serde_json::to_vec(&proof)?).await?;
+    s3.put(bucket, &record.replace("proofs/20", "proofs/30"), serde_json::to_vec(&proof)?).await?;
     s3.put(bucket, &stage.key(alien, "manifest.json").await?, whole.clone()).await?;
     // Of a large manifest the list reads both ends; written by another program in another order, it reads it whole.
     let large = stage.key(good, "manifest.json").await?;

@@ -1,7 +1,7 @@
 //! Many tables: the few patterns that name them to pg_dump match them and nothing else. More than we take over: pg_dump writes the
 //! rest, and the proof covers both.
 
-use crate::support::{Result, find, pg, run::Savepoint, scratch};
+use crate::support::{Result, find, pg, run::Savepoint, s3, scratch};
 use anyhow::{Context, ensure};
 use savepoint::{
     archive::toc::{Toc, lossy},
@@ -141,5 +141,79 @@ async fn pg_dump_writes_what_we_do_not_take_over() -> Result {
                FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
     let (was, is) = (server.psql("it_many", sum).await?, server.psql("it_many_copy", sum).await?);
     ensure!(was == is && was == (TABLES * (TABLES + 1) / 2).to_string(), "{was} and {is}");
+    Ok(())
+}
+
+/// Many large objects are a few requests: packed, proven, restored by us, and by tar and pg_restore alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_objects_are_packed() -> Result {
+    for (major, compression) in [(15, "auto"), (17, "auto"), (18, "none")] {
+        let server = pg::server(major).await?;
+        let (db, copy, ours) =
+            (format!("it_lobs_{major}"), format!("it_lobs_{major}_copy"), format!("it_lobs_{major}_ours"));
+        server.create_db(&db, "").await?;
+        let sql = "CREATE TABLE t AS SELECT 1 AS id; CREATE ROLE it_lobs; \
+            SELECT lo_from_bytea(0, convert_to(repeat(md5(g::text), g % 90), 'UTF8')) FROM generate_series(1, 2500) g; \
+            SELECT lo_from_bytea(0, decode(repeat(md5('large'), 200000), 'hex')); \
+            DO $$ BEGIN EXECUTE (SELECT format('GRANT SELECT ON LARGE OBJECT %s TO it_lobs', min(oid)) FROM pg_largeobject_metadata); END $$";
+        server.psql(&db, sql).await?;
+        let sum = "SELECT count(*), md5(string_agg(oid || md5(lo_get(oid)) || coalesce(lomacl::text, ''), ',' ORDER BY oid)) FROM pg_largeobject_metadata";
+        let was = server.psql(&db, sum).await?;
+        let s3 = s3::s3().await?;
+        let bucket = s3.bucket().await?;
+        let run = |args: &[&str]| -> Result<Savepoint> {
+            let run = Savepoint::new(args.to_vec())?.args(["--pg-bin-dir", &server.bin.display().to_string()]);
+            Ok(run.to_s3(&s3.endpoint, &bucket, "p"))
+        };
+        let backup = run(&["backup", "--compression", compression])?.env("SAVEPOINT_DATABASE_URL", &server.url(&db));
+        let taken = backup.run().await?.expect(0)?;
+        ensure!(
+            taken.stdout.contains("2,501 large objects") && taken.stdout.contains("passed, all equal"),
+            "{}",
+            taken.output()
+        );
+        taken.left_nothing()?;
+        let objects = s3.list(&bucket).await?;
+        ensure!(objects.len() < 20 && objects.iter().any(|o| o.key.contains("/archive/pack-1.tar")), "{objects:#?}");
+        run(&["verify", "latest"])?.run().await?.expect(0)?;
+        run(&["restore", "latest", "--create", &ours])?
+            .env("SAVEPOINT_TO", &server.url("postgres"))
+            .run()
+            .await?
+            .expect(0)?;
+        ensure!(server.psql(&ours, sum).await? == was, "{major}: our restore differs");
+
+        // Without us: what is printed, with a plain S3 client in the place of the first command.
+        let begin = taken.stdout.find("restore without us:\n").context("no commands")?;
+        let commands: Vec<&str> =
+            taken.stdout[begin..].lines().skip(1).filter(|l| l.starts_with("  ")).map(str::trim).collect();
+        ensure!(commands.len() == 3 && commands[0].starts_with("aws s3 cp"), "{commands:#?}");
+        let dir = scratch()?;
+        let folder = objects[0].key.split("/archive/").next().context("no archive")?;
+        s3.download(&bucket, folder, dir.path()).await?;
+        server.create_db(&copy, "").await?;
+        let mut shell = tokio::process::Command::new("bash");
+        shell.args(["-ec", &commands[1..].join("\n")]).current_dir(dir.path()).env_clear();
+        shell.env("TARGET", server.socket(&copy)).env("LD_LIBRARY_PATH", server.bin.join("../lib"));
+        let out = shell.env("PATH", format!("{}:/usr/bin:/bin", server.bin.display())).output().await?;
+        ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        ensure!(server.psql(&copy, sum).await? == was, "{major}: tar and pg_restore differ");
+
+        // One changed byte in a pack is seen by the proof, and stops a restore.
+        let pack = objects.iter().find(|o| o.key.contains("/pack-1.tar")).context("no pack")?;
+        let mut bytes = s3.get(&bucket, &pack.key).await?;
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        s3.put(&bucket, &pack.key, bytes).await?;
+        let ended = run(&["verify", "latest"])?.run().await?.expect(3)?;
+        ensure!(ended.stdout.contains("pack-1.tar"), "{}", ended.output());
+        let restore = run(&["restore", "latest", "--force-unproven", "--create", "it_lobs_never"])?;
+        restore.env("SAVEPOINT_TO", &server.url("postgres")).run().await?.expect(1)?;
+        server.psql("postgres", "DROP OWNED BY it_lobs").await?;
+        for name in [&db, &copy, &ours] {
+            server.drop_db(name).await?;
+        }
+        server.psql("postgres", "DROP ROLE it_lobs").await?;
+    }
     Ok(())
 }

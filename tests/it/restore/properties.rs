@@ -20,7 +20,7 @@ async fn shop(server: &Server, db: &str) -> Result {
         ALTER DATABASE {name} SET search_path = app, \"$user\", public;
         ALTER DATABASE {name} SET \"app.jwt_secret\" = 'hunter2; drop';
         ALTER DATABASE {name} SET default_transaction_read_only = on;
-        ALTER DATABASE {name} SET statement_timeout = '1ms';
+        ALTER DATABASE {name} SET statement_timeout = '200ms';
         ALTER ROLE {writer} IN DATABASE {name} SET work_mem = '7MB';
         ALTER DATABASE {name} CONNECTION LIMIT 50;
         COMMENT ON DATABASE {name} IS 'orders; of the \"shop\"''s';
