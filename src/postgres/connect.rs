@@ -328,12 +328,13 @@ impl<'a> FromSql<'a> for Raw {
 /// transaction: the `SELECT`s among them would otherwise take its snapshot. `lc_monetary` is not among them.
 pub fn session_settings(major: u32) -> String {
     let mut sql = String::from(
-        "SELECT pg_catalog.set_config('search_path', '', false);\n\
+        // First: a role's or a database's own limit would count for what follows.
+        "SET statement_timeout = 0;\n\
+         SELECT pg_catalog.set_config('search_path', '', false);\n\
          SET DateStyle = 'ISO';\n\
          SET IntervalStyle = 'postgres';\n\
          SET extra_float_digits = 3;\n\
          SET synchronize_seqscans = off;\n\
-         SET statement_timeout = 0;\n\
          SET lock_timeout = 0;\n\
          SET idle_in_transaction_session_timeout = 0;\n\
          SET row_security = off;\n\
