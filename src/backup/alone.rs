@@ -57,6 +57,9 @@ pub(super) async fn dump(ground: &Ground<'_>, attempt: u32, session: Option<Sess
     plan.pg_dump.extend(plan.streams.drain(..).map(|t| t.relation));
     let compression = config.compression.for_major(source.major);
     let files = ground.scratch.join(format!("dump-{attempt}"));
+    if config.max_rate.is_some() {
+        progress.event(Event::Warning("max-rate does not hold: pg_dump alone reads the rows, as fast as it can"));
+    }
     progress.event(Event::Planned { tables: plan.pg_dump.len() as u64, bytes });
     phase.end();
 

@@ -241,9 +241,13 @@ impl DumpFile {
         // Called around a whole restore only: a part of such a database is restored as any other.
         let names =
             self.extensions.iter().filter(|_| *options == (Options { jobs: options.jobs, ..Options::default() }));
-        let restoring = Restoring::begin(target, names.map(String::as_str)).await?;
-        let mut problems = self.load(tools, target, scratch, options, progress).await?;
-        problems.extend(restoring.end(target).await?);
+        let mut restoring = Restoring::default();
+        restoring.begin(target, names.map(String::as_str)).await?;
+        let loaded = self.load(tools, target, scratch, options, progress).await;
+        // Also behind a failure: until then they hold everybody off.
+        let ended = restoring.end(target).await;
+        let mut problems = loaded?;
+        problems.extend(ended?);
         Ok(problems)
     }
 

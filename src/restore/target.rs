@@ -9,6 +9,7 @@ use crate::{
         pooler,
         quote::{literal, quote, unquoted},
     },
+    verify::extensions::Restoring,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -487,6 +488,10 @@ fn objects(only_public: bool) -> Vec<String> {
 /// Removes everything of users' from a database, in one transaction: schemas, what lies in `public`, large objects, and what lies in no
 /// schema. Extensions outside of the removed schemas stay.
 pub async fn wipe(target: &Target) -> Result<()> {
+    // An extension that waits for the end of a restore lets nothing of its own go. Should it not answer, the drop says what is wrong.
+    if let Ok(restoring) = Restoring::left(target).await {
+        let _ = restoring.end(target).await;
+    }
     let session = connect::connect(target, APPLICATION).await?;
     let failed = |e| answer::error(&format!("cannot empty database {}", target.dbname), e);
     session

@@ -20,8 +20,7 @@ impl Restoring {
     ///
     /// # Errors
     /// When one of them cannot be created or called.
-    pub async fn begin<'a>(target: &Target, extensions: impl IntoIterator<Item = &'a str>) -> Result<Restoring> {
-        let mut begun = Vec::new();
+    pub async fn begin<'a>(&mut self, target: &Target, extensions: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for (special, before, behind) in around(extensions) {
             // A session of its own for each: their libraries look at a session's beginning.
             let failed =
@@ -31,9 +30,22 @@ impl Restoring {
             session.batch_execute(&create).await.map_err(failed)?;
             let session = connect::connect(target, "savepoint proof").await?;
             session.batch_execute(&format!("SELECT {before}")).await.map_err(failed)?;
-            begun.push((special, behind));
+            self.0.push((special, behind));
         }
-        Ok(Restoring(begun))
+        Ok(())
+    }
+
+    /// Of a database in which a restore was broken off.
+    ///
+    /// # Errors
+    /// When it cannot be asked for its extensions.
+    pub async fn left(target: &Target) -> Result<Restoring> {
+        let session = connect::connect(target, "savepoint proof").await?;
+        let sql = "SELECT extname::pg_catalog.text FROM pg_catalog.pg_extension";
+        let rows = session.query(sql, &[]).await.map_err(|e| answer::error("cannot list the extensions", e))?;
+        let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let known = around(names.iter().map(String::as_str)).into_iter();
+        Ok(Restoring(known.map(|(special, _, behind)| (special, behind)).collect()))
     }
 
     /// Calls what they want called at the end. Returns what failed, a line each.

@@ -186,13 +186,29 @@ impl Restore {
             restored.problems.extend(self.check_only(incoming.tables, &mut restored.files).await?);
             return Ok(restored);
         }
-        let toc = read_toc(&self.toc_path())?;
         let mut restoring = Restoring::default();
+        let loaded = self.load(granted, incoming, &mut restoring, &mut restored).await;
+        // Also behind a failure: until then they hold everybody off.
+        let ended = restoring.end(&self.target).await;
+        loaded?;
+        restored.take(ended?, self.part.strict, true)?;
+        Ok(restored)
+    }
+
+    /// The sections in their order.
+    async fn load(
+        &self,
+        granted: &Granted,
+        incoming: Incoming,
+        restoring: &mut Restoring,
+        restored: &mut Restored,
+    ) -> Result<()> {
+        let toc = read_toc(&self.toc_path())?;
         if !self.part.without_schema {
             restored.unproven = granted.make(&self.target, &toc).await?;
             let mut problems = self.first(&self.target, &toc).await?;
             let names = self.extensions(&toc, granted);
-            restoring = Restoring::begin(&self.target, names.iter().map(String::as_str)).await?;
+            restoring.begin(&self.target, names.iter().map(String::as_str)).await?;
             let mut pre_data = vec!["--section=pre-data".into()];
             if toc.creates_public() || self.part.entries.is_some() || self.splits(&toc) {
                 pre_data.push(self.list(&toc, "pre-data.list", |e| is_public(e) || self.splits(&toc) && is_first(e))?);
@@ -204,7 +220,7 @@ impl Restore {
             let (problems, files) = self.rows(incoming).await?;
             restored.take(problems, self.part.strict, true)?;
             restored.files += files;
-            self.others(&toc, &mut restored).await?;
+            self.others(&toc, restored).await?;
         }
         if !self.part.without_schema {
             let mut post_data = vec!["--section=post-data".into(), format!("--jobs={}", self.jobs).into()];
@@ -218,8 +234,7 @@ impl Restore {
             // An index that cannot be made is no reason to throw the rows away.
             restored.take(self.pg_restore(&self.target, &post_data).await?, self.part.strict, false)?;
         }
-        restored.take(restoring.end(&self.target).await?, self.part.strict, true)?;
-        Ok(restored)
+        Ok(())
     }
 
     /// Fetches a file that pg_dump wrote, or a pack of them, to where pg_restore reads it.
@@ -265,7 +280,8 @@ impl Restore {
     pub async fn schema_into(&self, target: &Target, toc: &Toc) -> Result<()> {
         self.first(target, toc).await?;
         let names = self.extensions(toc, &Granted::default());
-        let restoring = Restoring::begin(target, names.iter().map(String::as_str)).await?;
+        let mut restoring = Restoring::default();
+        restoring.begin(target, names.iter().map(String::as_str)).await?;
         let mut args = vec!["--schema-only".into()];
         if self.part.entries.is_some() || self.splits(toc) {
             args.push(self.list(toc, "schema.list", |e| is_public(e) || self.splits(toc) && is_first(e))?);

@@ -620,7 +620,8 @@ async fn what_an_administrator_must_do_is_said_before() -> Result {
     source.create_db(db, "").await?;
     let sql =
         "CREATE ROLE it_managed_owner; CREATE EXTENSION file_fdw; CREATE EXTENSION citext; CREATE EXTENSION dblink;
-        CREATE TABLE t AS SELECT 1 AS id; ALTER TABLE t OWNER TO it_managed_owner";
+        CREATE SCHEMA own; CREATE TABLE own.t AS SELECT 1 AS id;
+        ALTER SCHEMA own OWNER TO it_managed_owner; ALTER TABLE own.t OWNER TO it_managed_owner";
     source.psql(db, sql).await?;
     let store = scratch()?;
     stored(source, db, store.path(), &[]).await?;

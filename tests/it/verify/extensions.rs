@@ -75,6 +75,34 @@ async fn a_hypertable_is_proven_and_restored() -> Result {
     Ok(())
 }
 
+/// A restore that is broken off leaves no database that waits for its end.
+#[tokio::test]
+async fn a_broken_off_restore_leaves_nobody_waiting() -> Result {
+    let conf = "shared_preload_libraries = 'timescaledb'\nmax_worker_processes = 16";
+    let Some(server) = Server::debian("17deb", conf).await? else { return Ok(()) };
+    server.create_db("ts", "").await?;
+    let slow = "CREATE TABLE things AS SELECT g AS id FROM generate_series(1, 100) g;
+        CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.pg_sleep(0.1); RETURN $1; END';
+        CREATE INDEX ON things (public.slow(id))";
+    server.psql("ts", &format!("{TIMESCALE}; {slow}")).await?;
+    let store = scratch()?;
+    let backup = Savepoint::backup(&server.url("ts"), &server.bin)?.to_folder(store.path());
+    backup.args(["--verify", "archive"]).run().await?.expect(0)?;
+    server.create_db("there", "").await?;
+    let restore = run(&server, &["restore", "latest", "--force-unproven"])?.to_folder(store.path());
+    let running = restore.env("SAVEPOINT_TO", &server.url("there")).spawn()?;
+    running.descendant("--section=post-data").await?;
+    running.signal(rustix::process::Signal::TERM)?;
+    let ended = running.wait().await?.expect(1)?;
+    ensure!(!ended.stderr.contains("is left"), "{}", ended.output());
+    // The extension itself stays, as any does that a target was emptied of.
+    let left = "SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%restoring%'";
+    ensure!(server.psql("there", left).await? == "0", "the database waits for the end of a restore");
+    let again = run(&server, &["restore", "latest", "--force-unproven"])?.to_folder(store.path());
+    again.env("SAVEPOINT_TO", &server.url("there")).run().await?.expect(0)?;
+    works(&server, "there").await
+}
+
 /// Rows that changed in a chunk are seen: the proof covers what lies in a hypertable.
 #[tokio::test]
 async fn a_damaged_chunk_fails_the_proof() -> Result {
