@@ -26,10 +26,10 @@ for program in apt-get dpkg-deb patchelf; do
 done
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || skip "the keys of Debian's archive are missing (apt-get install debian-archive-keyring)"
-# The mirror that this machine's own apt uses, else Debian's.
+# The mirror that this machine's own apt uses.
 mirror=$(sed -nE 's|^(URIs:\|deb( \[[^]]*\])?) *(https?://[^ ]*/debian)/?( .*)?$|\3|p' \
   /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1 || true)
-mirror=${mirror:-http://deb.debian.org/debian}
+[ -n "$mirror" ] || skip "apt names no mirror of Debian"
 
 work=$(mktemp -d "$dest/debian/fetch.XXXXXX")
 trap "rm -rf \"\$work\"" EXIT

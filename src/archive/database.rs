@@ -5,6 +5,7 @@
 //! `SECURITY LABEL` whose tag begins with `DATABASE ` (`dumpDatabase` in PostgreSQL's source).
 
 use super::toc::{Entry, Toc};
+use crate::postgres::quote::quote_raw;
 use std::ops::Range;
 
 /// A database's own properties, as an archive has them; bytes are in the archive's encoding.
@@ -52,12 +53,7 @@ impl Database {
             create: split(made.defn.as_deref().unwrap_or_default()).into_iter().next().unwrap_or_default(),
             statements: Vec::new(),
         };
-        let of_database = |e: &&Entry| {
-            e.kind() == "DATABASE PROPERTIES"
-                || matches!(e.kind(), "ACL" | "COMMENT" | "SECURITY LABEL")
-                    && e.tag.as_deref().is_some_and(|tag| tag.starts_with(b"DATABASE "))
-        };
-        for entry in toc.entries.iter().filter(of_database) {
+        for entry in toc.entries.iter().filter(|e| is_of_database(e) && e.kind() != "DATABASE") {
             let is_grant = entry.kind() == "ACL";
             let all = split(entry.defn.as_deref().unwrap_or_default());
             found.statements.extend(all.into_iter().map(|sql| Statement { sql, is_grant }));
@@ -65,10 +61,10 @@ impl Database {
         Some(found)
     }
 
-    /// Every statement but that which creates it, for a database of this name. `owner`: with its owner.
+    /// Every statement but that which creates it, for a database of this name, that of its owner first.
     pub fn statements(&self, name: &str) -> Vec<Statement> {
         let owner = self.owner.as_deref().map(|owner| Statement {
-            sql: [b"ALTER DATABASE ", self.quoted_name().as_slice(), b" OWNER TO ", &quoted(owner)].concat(),
+            sql: [b"ALTER DATABASE ", quote_raw(&self.name).as_slice(), b" OWNER TO ", &quote_raw(owner)].concat(),
             is_grant: true,
         });
         let renamed = |s: &Statement| Statement { sql: renamed(&s.sql, name.as_bytes()), is_grant: s.is_grant };
@@ -98,20 +94,15 @@ impl Database {
         }
         text
     }
-
-    fn quoted_name(&self) -> Vec<u8> {
-        quoted(&self.name)
-    }
 }
 
-/// An identifier in double quotes.
-fn quoted(raw: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'"'];
-    for &byte in raw {
-        out.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+/// Whether an entry belongs to the database itself, not to what is in it.
+pub fn is_of_database(entry: &Entry) -> bool {
+    match entry.kind() {
+        "DATABASE" | "DATABASE PROPERTIES" => true,
+        "ACL" | "COMMENT" | "SECURITY LABEL" => entry.tag.as_deref().is_some_and(|tag| tag.starts_with(b"DATABASE ")),
+        _ => false,
     }
-    out.push(b'"');
-    out
 }
 
 /// The statement with another name behind its first `DATABASE`.
@@ -119,7 +110,7 @@ fn renamed(sql: &[u8], name: &[u8]) -> Vec<u8> {
     let words = words(sql);
     let at = words.windows(2).find(|w| sql[w[0].clone()].eq_ignore_ascii_case(b"DATABASE")).map(|w| w[1].clone());
     match at {
-        Some(at) => [&sql[..at.start], &quoted(name), &sql[at.end..]].concat(),
+        Some(at) => [&sql[..at.start], &quote_raw(name), &sql[at.end..]].concat(),
         None => sql.to_vec(),
     }
 }

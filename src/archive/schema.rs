@@ -1,6 +1,9 @@
 //! Two schemas compared, entry by entry, by their tables of contents.
 
-use super::toc::{Entry, RawString, Toc, lossy};
+use super::{
+    database::is_of_database,
+    toc::{Entry, RawString, Toc, lossy},
+};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 
@@ -134,16 +137,20 @@ fn by_key(toc: &Toc) -> BTreeMap<Key, Vec<Content>> {
 
 /// Whether an entry is part of the schema that is compared.
 fn is_schema(e: &Entry) -> bool {
+    // The throwaway database is made by its own statement.
+    if is_of_database(e) {
+        return false;
+    }
     match e.kind() {
         // Rows and values are compared by content.
         "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA" | "STATISTICS DATA" => false,
         "BLOB" | "BLOBS" | "BLOB COMMENTS" | "BLOB METADATA" => false,
-        // The throwaway database is made by its own statement, and subscriptions are never restored.
-        "DATABASE" | "DATABASE PROPERTIES" | "ENCODING" | "STDSTRINGS" | "SEARCHPATH" => false,
+        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" => false,
+        // Never restored.
         "SUBSCRIPTION" | "SUBSCRIPTION TABLE" => false,
         "ACL" | "COMMENT" | "SECURITY LABEL" => {
             let tag = lossy(&e.tag);
-            !["DATABASE ", "LARGE OBJECT ", "LARGE OBJECTS ", "SUBSCRIPTION "].iter().any(|p| tag.starts_with(p))
+            !["LARGE OBJECT ", "LARGE OBJECTS ", "SUBSCRIPTION "].iter().any(|p| tag.starts_with(p))
         }
         _ => true,
     }

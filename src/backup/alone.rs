@@ -17,7 +17,7 @@ use crate::{
         plan, snapshot,
     },
     error::{Error, Kind, Result},
-    postgres::connect::Session,
+    postgres::{connect::Session, pooler},
     progress::{Event, Phase, Progress},
     vault::{
         Address, Folder,
@@ -117,7 +117,7 @@ async fn connect(ground: &Ground<'_>) -> Result<Session> {
     let begun = Instant::now();
     loop {
         match snapshot::reading_session(&ground.target, ground.source.major, &ground.source.encoding).await {
-            Err(e) if e.one_line().contains("53300") && begun.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
+            Err(e) if pooler::is_full(&e) && begun.elapsed() < PATIENCE => tokio::time::sleep(AGAIN).await,
             session => return session,
         }
     }

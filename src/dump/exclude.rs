@@ -8,7 +8,7 @@
 //! would be lost.
 
 use super::catalog::{RawName, Relation};
-use crate::postgres::quote::unquoted;
+use crate::postgres::quote::{quote_raw, unquoted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of one regular expression: the server's memory grows with their square.
@@ -32,7 +32,7 @@ pub fn patterns(tables: impl IntoIterator<Item = RawName>) -> Vec<Vec<u8>> {
         if is_plain(&schema) && is_plain(&name) {
             schemas.entry(schema).or_default().insert(name);
         } else {
-            patterns.push([quoted(&schema), quoted(&name)].join(&b'.'));
+            patterns.push([quote_raw(&schema), quote_raw(&name)].join(&b'.'));
         }
     }
     // A schema per customer, each with the same tables: one expression for all the schemas, and one for the names.
@@ -56,16 +56,6 @@ pub fn patterns(tables: impl IntoIterator<Item = RawName>) -> Vec<Vec<u8>> {
         }
     }
     patterns
-}
-
-/// A name that is taken literally.
-fn quoted(raw: &[u8]) -> Vec<u8> {
-    let mut quoted = vec![b'"'];
-    for &byte in raw {
-        quoted.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
-    }
-    quoted.push(b'"');
-    quoted
 }
 
 /// Undoes `quote_ident` on `schema.name`.
@@ -106,7 +96,7 @@ fn regex(names: &[Vec<u8>]) -> Vec<u8> {
     // Sorted: what the outermost two have in common, all have.
     let common = if names.len() == 1 { first.len() } else { common_prefix(first, last) };
     let shared = &first[..common];
-    let mut out = if shared.iter().any(u8::is_ascii_uppercase) { quoted(shared) } else { shared.to_vec() };
+    let mut out = if shared.iter().any(u8::is_ascii_uppercase) { quote_raw(shared) } else { shared.to_vec() };
     if names.len() == 1 {
         return out;
     }
@@ -136,7 +126,7 @@ mod tests {
         for (schema, name) in [("public", "users"), ("We\"ird", "a.b"), ("x y", "caf\u{e9}\n"), ("\"", "\"\"")] {
             let sql = format!("{}.{}", quote(schema), quote(name));
             assert_eq!(unquote(sql.as_bytes()).unwrap(), (schema.as_bytes().to_vec(), name.as_bytes().to_vec()));
-            assert_eq!([quoted(schema.as_bytes()), quoted(name.as_bytes())].join(&b'.'), sql.as_bytes());
+            assert_eq!([quote_raw(schema.as_bytes()), quote_raw(name.as_bytes())].join(&b'.'), sql.as_bytes());
         }
         assert_eq!(unquote(b"public.users").unwrap(), (b"public".to_vec(), b"users".to_vec()));
     }

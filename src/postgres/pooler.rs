@@ -65,7 +65,7 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
 }
 
 /// Whether there was no room for a connection (`too_many_connections`).
-fn is_full(e: &Error) -> bool {
+pub(crate) fn is_full(e: &Error) -> bool {
     e.one_line().contains("SQLSTATE 53300")
 }
 

@@ -5,6 +5,16 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// An identifier in double quotes, in whatever encoding.
+pub fn quote_raw(name: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'"'];
+    for &byte in name {
+        quoted.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+    }
+    quoted.push(b'"');
+    quoted
+}
+
 /// The names in `a, "b c"` or `s."t"`, as `quote_ident` writes them, without their quotes. Bytes: a name need not be UTF-8.
 pub fn unquoted(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
     let (mut names, mut name, mut quoted) = (Vec::new(), Vec::new(), false);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     archive::{
-        database::Database,
+        database::{Database, is_of_database},
         schema,
         toc::{Toc, lossy},
     },
@@ -332,10 +332,7 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
 
 /// Who owns something in the database; the database itself is given away where its properties are.
 fn schema_owners(toc: &Toc) -> impl Iterator<Item = String> {
-    let of_database = |e: &&crate::archive::toc::Entry| {
-        e.kind().starts_with("DATABASE") || e.tag.as_deref().is_some_and(|tag| tag.starts_with(b"DATABASE "))
-    };
-    toc.entries.iter().filter(move |e| !of_database(e)).map(|e| lossy(&e.owner))
+    toc.entries.iter().filter(|e| !is_of_database(e)).map(|e| lossy(&e.owner))
 }
 
 /// `SET`s that every session of the load begins with.

@@ -9,6 +9,7 @@ use crate::{
     postgres::{
         conninfo::{SslMode, Target},
         extension::special,
+        quote::{literal, quote},
         tools::Tools,
     },
     scratch::{self, SOCKET_NOTE, SOCKET_PREFIX},
@@ -324,8 +325,7 @@ impl Drop for Cluster {
 
 /// The statement that makes an empty database with the source's encoding and locale.
 pub fn create_database_sql(source: &Source, name: &str) -> String {
-    let mut sql =
-        format!("CREATE DATABASE {} TEMPLATE template0 ENCODING {}", identifier(name), literal(&source.encoding));
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING {}", quote(name), literal(&source.encoding));
     if source.major >= 15 {
         let _ = write!(sql, " LOCALE_PROVIDER {}", literal(&source.locale_provider));
     }
@@ -616,14 +616,6 @@ fn tail(log: &[u8]) -> String {
         0 => "it said nothing".to_owned(),
         n => lines[n.saturating_sub(5)..].join("; "),
     }
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A string in postgresql.conf: backslashes are escapes there.

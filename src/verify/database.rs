@@ -74,7 +74,7 @@ pub(super) async fn compare(
     let texts = |all: &[Statement]| all.iter().map(|s| s.sql.clone()).collect::<BTreeSet<_>>();
     let (before, after) = (texts(&was), texts(&is));
     let excused: BTreeSet<String> =
-        refused.iter().map(|(label, _)| label.replace(&quote_always(&target.dbname), &quote_always(NAME))).collect();
+        refused.iter().map(|(label, _)| label.replace(&quote(&target.dbname), &quote(NAME))).collect();
     for statement in was.iter().filter(|s| !after.contains(&s.sql)) {
         match excused.get(&statement.label()) {
             Some(_) => {}
@@ -89,7 +89,7 @@ pub(super) async fn compare(
         }
     }
     for (label, code) in refused {
-        let label = label.replace(&quote_always(&target.dbname), &quote_always(&manifest.source.database));
+        let label = label.replace(&quote(&target.dbname), &quote(&manifest.source.database));
         found.unproven.push(format!("database: {label}: the throwaway server refuses it (SQLSTATE {code})"));
     }
     Ok(())
@@ -101,8 +101,4 @@ fn at_leisure(target: &Target, major: u32) -> Target {
     let known = limits.iter().filter(|limit| major >= 17 || **limit != "transaction_timeout");
     let options = known.map(|limit| format!("-c {limit}=0")).collect::<Vec<_>>().join(" ");
     Target { options: Some(options), ..target.clone() }
-}
-
-fn quote_always(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

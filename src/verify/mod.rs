@@ -145,11 +145,11 @@ impl Prover {
             }
         }
         if problems.is_empty() || restore.toc_path().exists() {
-            problems.extend(restore::check_entries(&restore::read_toc(&restore.toc_path())?, manifest));
+            let stored = restore::read_toc(&restore.toc_path())?;
+            problems.extend(restore::check_entries(&stored, manifest));
             let mut compared = compare::compare(&restore, manifest, self.level).await?;
             let canonical = async || Ok(Some(server.create_database(&manifest.source, "_schema").await?.0));
             compare::schemas(&restore, &granted, &self.scratch, canonical, &mut compared).await?;
-            let stored = restore::read_toc(&restore.toc_path())?;
             database::compare(server, &restore, manifest, &stored, &self.scratch, &mut compared).await?;
             compared.compared.files += found.compared.files;
             compared.unproven.extend(found.unproven);
