@@ -1,5 +1,6 @@
 //! What rows are, whatever their order: a count, their bytes, and a sum of hashes.
 
+use super::frame::TERMINATOR;
 use crate::error::{Error, Kind, Result};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -56,6 +57,38 @@ impl Fingerprint {
     /// The sum as 32 hex digits.
     pub fn hex(&self) -> String {
         format!("{:032x}", self.sum)
+    }
+}
+
+/// The text of a data file that comes in pieces: rows, and behind them the end mark.
+#[derive(Default)]
+pub struct DataFile {
+    sum: Fingerprint,
+    row: Option<Box<Xxh3>>,
+    /// The last bytes are the end mark, which is known only when nothing follows.
+    held: Vec<u8>,
+}
+
+impl DataFile {
+    /// Takes the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        let rows = self.held.len().saturating_sub(TERMINATOR.len());
+        self.rows(rows);
+    }
+
+    fn rows(&mut self, bytes: usize) {
+        for line in self.held[..bytes].split_inclusive(|&b| b == b'\n') {
+            self.sum.add_piece(&mut self.row, line, line.ends_with(b"\n"));
+        }
+        self.held.drain(..bytes);
+    }
+
+    /// What the rows are; `None` when the file does not end as it should.
+    pub fn end(mut self) -> Option<Fingerprint> {
+        let rows = self.held.strip_suffix(TERMINATOR)?.len();
+        self.rows(rows);
+        self.row.is_none().then_some(self.sum)
     }
 }
 

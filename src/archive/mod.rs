@@ -1,6 +1,7 @@
 //! PostgreSQL's directory-format archive: its table of contents and its data files.
 
 pub mod compression;
+pub mod custom;
 pub mod database;
 pub mod fingerprint;
 pub mod frame;

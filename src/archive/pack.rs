@@ -1,108 +1,192 @@
-//! Packs: many small files of an archive in one tar, so that a large object is not a request of its own.
+//! Packs: many small files of an archive in one tar, so that a large object or a tiny table is not a request of its own.
 //!
-//! A pack is a POSIX tar (ustar) of plain file names, in gzip unless the backup is not compressed at all. `tar -xf PACK -C archive` lays
-//! its members where pg_restore looks for them. Nothing but the names, sizes and bytes of the members is in it.
+//! A pack is a POSIX tar (ustar) of plain file names; one of large objects is in gzip unless the backup is not compressed at all.
+//! `tar -xf PACK -C archive` lays its members where pg_restore looks for them. Nothing but the names, sizes and bytes of the members is
+//! in it.
 
-use super::compression::Compression;
 use crate::error::{self, Error, Kind, Result};
-use flate2::write::GzEncoder;
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Component, Path},
 };
 
 /// A file of up to so many bytes is packed.
-pub const SMALL: u64 = 1 << 20;
+pub const SMALL: u64 = 256 << 10;
 
 /// Fewer small files than this are stored as they are: most archives need no unpacking.
 pub const FROM: usize = 100;
 
-/// Bytes of members that a pack holds, about; one more member may come on top.
-const FULL: u64 = 16 << 20;
+/// A pack that is made in memory is closed at so many bytes or members: soon enough for a restore that follows the dump.
+const FULL: usize = 4 << 20;
+const MOST_MEMBERS: u64 = 1000;
 
 /// What the names of packs begin with.
 const PREFIX: &str = "pack-";
+const LARGE_OBJECTS: &str = "blobs-";
+
+/// tar's unit.
+const BLOCK: u64 = 512;
+
+/// What stands behind the last member.
+pub const END: [u8; 1024] = [0; 1024];
 
 /// The name of a pack in the archive's folder, by its number from 1.
-pub fn name(number: u32, compression: Compression) -> String {
-    let suffix = if compression == Compression::None { "" } else { ".gz" };
-    format!("{PREFIX}{number}.tar{suffix}")
+pub fn name(number: u32) -> String {
+    format!("{PREFIX}{number}.tar")
+}
+
+/// The name of a pack of large objects, by its number from 1.
+pub fn name_for_large_objects(number: u32, gzip: bool) -> String {
+    format!("{PREFIX}{LARGE_OBJECTS}{number}.tar{}", if gzip { ".gz" } else { "" })
 }
 
 /// Whether a file of this name in an archive's folder is a pack.
 pub fn is_pack(name: &str) -> bool {
     let stem = name.strip_suffix(".gz").unwrap_or(name);
-    stem.strip_prefix(PREFIX).and_then(|s| s.strip_suffix(".tar")).is_some_and(|n| n.parse::<u32>().is_ok())
+    let number = stem.strip_prefix(PREFIX).and_then(|s| s.strip_suffix(".tar"));
+    number.is_some_and(|n| n.strip_prefix(LARGE_OBJECTS).unwrap_or(n).parse::<u32>().is_ok())
 }
 
-enum Out {
-    Plain(Vec<u8>),
-    // The members are compressed already: what is left are headers and padding.
-    Gzip(Box<GzEncoder<Vec<u8>>>),
+/// What stands before the bytes of a member.
+///
+/// # Errors
+/// When its name is no plain one.
+pub fn header(name: &str, size: u64) -> Result<[u8; BLOCK as usize]> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name).map_err(error::io(format!("cannot pack {name}")))?;
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(*header.as_bytes())
 }
 
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Out::Plain(out) => out.write(bytes),
-            Out::Gzip(out) => out.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// What stands behind the bytes of a member of this size.
+pub fn padding(size: u64) -> &'static [u8] {
+    &END[..(size.next_multiple_of(BLOCK) - size) as usize]
 }
 
-/// A pack in the making.
-pub struct PackWriter {
-    tar: tar::Builder<Out>,
+/// A pack that is made in memory.
+#[derive(Default)]
+pub struct Pack {
+    bytes: Vec<u8>,
     members: u64,
-    bytes: u64,
 }
 
-impl PackWriter {
-    /// An empty one.
-    pub fn new(compression: Compression) -> Self {
-        let out = match compression {
-            Compression::None => Out::Plain(Vec::new()),
-            _ => Out::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()))),
-        };
-        Self { tar: tar::Builder::new(out), members: 0, bytes: 0 }
-    }
-
-    /// Adds a file.
+impl Pack {
+    /// Adds a file; where its bytes begin.
     ///
     /// # Errors
     /// When its name is no plain one.
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(0o644);
-        header.set_size(bytes.len() as u64);
-        self.tar.append_data(&mut header, name, bytes).map_err(error::io(format!("cannot pack {name}")))?;
+    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<u64> {
+        let size = bytes.len() as u64;
+        self.bytes.extend_from_slice(&header(name, size)?);
+        let at = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(padding(size));
         self.members += 1;
-        self.bytes += bytes.len() as u64 + 512;
-        Ok(())
+        Ok(at)
     }
 
     /// True when the next file belongs into another one.
     pub fn is_full(&self) -> bool {
-        self.bytes >= FULL
+        self.bytes.len() >= FULL || self.members >= MOST_MEMBERS
     }
 
-    /// Its bytes, and how many members it has; `None` without any.
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
+    /// Its bytes, and how many members it has.
+    pub fn finish(mut self) -> (Vec<u8>, u64) {
+        self.bytes.extend_from_slice(&END);
+        (self.bytes, self.members)
+    }
+}
+
+/// A piece of a file that comes in pieces.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part<'a, K> {
+    /// It begins, and has so many bytes.
+    Begins(K, u64),
+    /// Bytes of it.
+    Bytes(&'a [u8]),
+    /// It has ended.
+    Ends,
+}
+
+/// Reads a pack that comes in pieces.
+#[derive(Default)]
+pub struct PackReader {
+    /// A header of which more is to come.
+    head: Vec<u8>,
+    /// Bytes of the open member that are still to come, and of its padding.
+    left: Option<u64>,
+    padding: usize,
+    /// The first of the two empty blocks was there.
+    ended: bool,
+}
+
+impl PackReader {
+    /// Takes the next bytes of the pack.
     ///
     /// # Errors
-    /// Never, as memory takes all.
-    pub fn finish(self) -> Result<Option<(Vec<u8>, u64)>> {
-        if self.members == 0 {
-            return Ok(None);
+    /// [`Kind::Archive`] when it is no pack; whatever `part` returns.
+    pub fn feed(&mut self, mut bytes: &[u8], mut part: impl FnMut(Part<'_, &str>) -> Result<()>) -> Result<()> {
+        let no_pack = || Error::new(Kind::Archive, "it is no pack");
+        loop {
+            if let Some(left) = self.left {
+                let (now, rest) = bytes.split_at(bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                if !now.is_empty() {
+                    part(Part::Bytes(now))?;
+                }
+                bytes = rest;
+                let left = left - now.len() as u64;
+                self.left = Some(left).filter(|left| *left > 0);
+                if left > 0 {
+                    return Ok(());
+                }
+                part(Part::Ends)?;
+            }
+            let skipped = self.padding.min(bytes.len());
+            (self.padding, bytes) = (self.padding - skipped, &bytes[skipped..]);
+            if self.ended {
+                return Ok(());
+            }
+            let missing = (BLOCK as usize - self.head.len()).min(bytes.len());
+            self.head.extend_from_slice(&bytes[..missing]);
+            bytes = &bytes[missing..];
+            if self.head.len() < BLOCK as usize {
+                return Ok(());
+            }
+            if self.head.iter().all(|b| *b == 0) {
+                self.ended = true;
+                continue;
+            }
+            let header = tar::Header::from_byte_slice(&self.head);
+            let sum: u32 =
+                self.head.iter().enumerate().map(|(n, b)| if (148..156).contains(&n) { 32 } else { (*b).into() }).sum();
+            let size = header.entry_size().map_err(|_| no_pack())?;
+            let path = header.path_bytes();
+            let name = std::str::from_utf8(&path).map_err(|_| no_pack())?;
+            if header.cksum().ok() != Some(sum) || header.entry_type() != tar::EntryType::Regular {
+                return Err(no_pack());
+            }
+            part(Part::Begins(name, size))?;
+            (self.left, self.padding) = (Some(size), padding(size).len());
+            self.head.clear();
         }
-        let out = self.tar.into_inner().and_then(|out| match out {
-            Out::Plain(bytes) => Ok(bytes),
-            Out::Gzip(out) => out.finish(),
-        });
-        Ok(Some((out.map_err(error::io("cannot finish a pack"))?, self.members)))
+    }
+
+    /// The pack has ended.
+    ///
+    /// # Errors
+    /// [`Kind::Archive`] when it may not end here.
+    pub fn end(self) -> Result<()> {
+        match self.ended {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Archive, "it ends too early")),
+        }
     }
 }
 
@@ -144,31 +228,62 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked_by_us_and_by_tar() {
         let dir = tempfile::tempdir().expect("has a folder");
-        for compression in [Compression::None, Compression::Gzip(4), Compression::Zstd(2)] {
-            let mut pack = PackWriter::new(compression);
-            let files =
-                [("blob_1.dat.gz", vec![7; 3000]), ("blobs.toc", b"1 blob_1.dat\n".to_vec()), ("2.dat", vec![])];
-            for (name, bytes) in &files {
-                pack.add(name, bytes).expect("is added");
-            }
-            let (bytes, members) = pack.finish().expect("ends").expect("is not empty");
-            let path = dir.path().join(name(12, compression));
-            assert!(members == 3 && is_pack(&name(12, compression)));
-            fs::write(&path, bytes).expect("is written");
-            let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
-            for folder in [&ours, &theirs] {
-                let _ = fs::remove_dir_all(folder);
-                fs::create_dir(folder).expect("is made");
-            }
-            assert_eq!(unpack(&path, &ours).expect("is a pack"), 3);
-            let status = Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&theirs).status().expect("tar runs");
-            assert!(status.success());
-            for (name, bytes) in &files {
-                assert!(fs::read(ours.join(name)).unwrap() == *bytes && fs::read(theirs.join(name)).unwrap() == *bytes);
-            }
+        let mut pack = Pack::default();
+        let files = [
+            ("blob_1.dat", vec![7; 3000]),
+            ("blobs.toc", b"1 blob_1.dat\n".to_vec()),
+            ("2.dat", vec![]),
+            ("3.dat", vec![1; 512]),
+        ];
+        for (name, bytes) in &files {
+            let at = pack.add(name, bytes).expect("is added") as usize;
+            assert_eq!(&pack.bytes[at..at + bytes.len()], bytes);
         }
-        assert!(PackWriter::new(Compression::None).finish().expect("ends").is_none());
-        for no in ["pack-.tar", "pack-1.tar.zst", "t1.dat", "pack-1x.tar", "1.tar"] {
+        let (bytes, members) = pack.finish();
+        let path = dir.path().join(name(12));
+        assert!(members == 4 && is_pack(&name(12)) && bytes.len().is_multiple_of(512));
+        fs::write(&path, &bytes).expect("is written");
+        let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+        for folder in [&ours, &theirs] {
+            fs::create_dir(folder).expect("is made");
+        }
+        assert_eq!(unpack(&path, &ours).expect("is a pack"), 4);
+        let status = Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&theirs).status().expect("tar runs");
+        assert!(status.success());
+        for (name, bytes) in &files {
+            assert!(fs::read(ours.join(name)).unwrap() == *bytes && fs::read(theirs.join(name)).unwrap() == *bytes);
+        }
+        for step in [1, 511, 512, 513, bytes.len()] {
+            let (mut reader, mut read): (_, Vec<(String, Vec<u8>)>) = (PackReader::default(), Vec::new());
+            let (mut sizes, mut ends) = (Vec::new(), 0);
+            for bytes in bytes.chunks(step) {
+                let fed = reader.feed(bytes, |part| {
+                    match part {
+                        Part::Begins(name, size) => {
+                            sizes.push(size as usize);
+                            read.push((name.to_owned(), Vec::new()));
+                        }
+                        Part::Bytes(more) => read.last_mut().expect("has begun").1.extend_from_slice(more),
+                        Part::Ends => ends += 1,
+                    }
+                    Ok(())
+                });
+                fed.expect("is a pack");
+            }
+            reader.end().expect("has ended");
+            assert!(ends == 4 && read.iter().map(|(_, bytes)| bytes.len()).eq(sizes), "{step}");
+            assert!(read.iter().map(|(name, bytes)| (name.as_str(), bytes)).eq(files.iter().map(|(n, b)| (*n, b))));
+        }
+        let mut cut = PackReader::default();
+        cut.feed(&bytes[..bytes.len() - 1024], |_| Ok(())).expect("is a pack so far");
+        assert!(cut.end().is_err());
+        let mut other = bytes;
+        other[0] ^= 1;
+        assert!(PackReader::default().feed(&other, |_| Ok(())).is_err(), "its sum says so");
+        for yes in ["pack-1.tar.gz", "pack-blobs-1.tar.gz", "pack-blobs-7.tar"] {
+            assert!(is_pack(yes), "{yes}");
+        }
+        for no in ["pack-.tar", "pack-1.tar.zst", "t1.dat", "pack-1x.tar", "1.tar", "pack-blobs-.tar"] {
             assert!(!is_pack(no), "{no}");
         }
     }

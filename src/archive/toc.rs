@@ -129,6 +129,9 @@ pub struct LargeObjects {
     pub objects: Vec<(u32, RawString)>,
 }
 
+/// The minor version from which on large objects are grouped by owner and privileges (`K_VERS_1_16`).
+const BLOBS_BY_GROUP: u8 = 16;
+
 const MAGIC: &[u8] = b"PGDMP";
 
 impl Entry {
@@ -153,7 +156,11 @@ impl Entry {
 }
 
 /// `pg_compress_algorithm` in PostgreSQL's source.
+const PG_COMPRESSION_GZIP: i32 = 1;
 const PG_COMPRESSION_ZSTD: i32 = 3;
+
+/// The format code that directory-format archives carry: tar's.
+const DIRECTORY: u8 = 3;
 
 impl Toc {
     /// Reads a `toc.dat`. Anything that is not exactly such a file is an error of [`Kind::Archive`].
@@ -170,9 +177,43 @@ impl Toc {
     /// (`_PrepParallelRestore`), and begins with the largest: without sizes it may create the triggers of a partitioned table while
     /// the rows of its partitions are still coming, and so fire them.
     pub fn announce(&mut self, compression: Compression) {
-        if self.version.1 >= 15 && matches!(compression, Compression::Zstd(_)) {
-            self.compression = PG_COMPRESSION_ZSTD;
+        self.compression = match (compression, self.version.1) {
+            (Compression::None, _) => 0,
+            (Compression::Gzip(level), ..15) => level.cast_signed(),
+            (Compression::Gzip(_), _) => PG_COMPRESSION_GZIP,
+            (Compression::Zstd(_), _) => PG_COMPRESSION_ZSTD,
+        };
+    }
+
+    /// Makes the table of contents of the custom format one of the directory format, with the file names that pg_dump gives
+    /// (`pg_backup_directory.c`, `_ArchiveEntry`).
+    #[must_use]
+    pub fn into_directory(mut self) -> Toc {
+        self.format = DIRECTORY;
+        let by_group = self.version.1 >= BLOBS_BY_GROUP;
+        for entry in &mut self.entries {
+            entry.filename = Some(match (entry.had_dumper, entry.kind()) {
+                (false, _) => Vec::new(),
+                (true, "BLOBS") if by_group => format!("blobs_{}.toc", entry.dump_id).into(),
+                (true, "BLOBS") => b"blobs.toc".into(),
+                (true, _) => format!("{}.dat", entry.dump_id).into(),
+            });
         }
+        self
+    }
+
+    /// The files that list large objects, as pg_restore reads them: names and contents. The objects' own files are `blob_<oid>.dat`.
+    pub fn large_object_lists(&self) -> Vec<(String, String)> {
+        let line = |oid: &str| format!("{oid} blob_{oid}.dat\n");
+        let lists = self.entries.iter().filter(|e| e.kind() == "BLOBS" && e.had_dumper);
+        let contents = |blobs: &Entry| -> String {
+            if self.version.1 < BLOBS_BY_GROUP {
+                return self.entries.iter().filter(|e| e.kind() == "BLOB").map(|e| line(&lossy(&e.tag))).collect();
+            }
+            let groups = self.entries.iter().filter(|e| e.kind() == "BLOB METADATA" && blobs.deps.contains(&e.dump_id));
+            groups.flat_map(|e| lossy(&e.defn).lines().map(|oid| line(oid.trim())).collect::<Vec<_>>()).collect()
+        };
+        lists.map(|e| (lossy(&e.filename), contents(e))).collect()
     }
 
     /// Reads the table of contents at the beginning of a custom-format file and nothing behind it. Also returns where each entry's data
@@ -189,7 +230,7 @@ impl Toc {
         if !matches!(version, (1, 14..=16, _)) {
             let (a, b, c) = version;
             return Err(malformed(format!("archive version {a}.{b}.{c} is unknown"))
-                .hint("savepoint reads the archives of pg_dump 14 to 18"));
+                .hint("savepoint reads the archives of pg_dump 14 to 19"));
         }
         let int_size = r.byte()?;
         if int_size != 4 {

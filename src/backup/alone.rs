@@ -5,23 +5,28 @@
 //! with. The catalog is read before and after, and what differs from pg_dump's table of contents means that a migration came between.
 
 use super::{
-    dump::{Following, OwnPart, Taken, own_part, table_of},
+    dump::{Following, Taken, table_of},
     ground::Ground,
+    own::{self, Own, OwnPart},
     plan::{Seen, refuse_empty},
 };
 use crate::{
+    archive::toc::Toc,
     dump::{
         catalog::{self, Relation, Size},
+        large_objects::{self, Sum},
         locks::{Locks, overtaken},
-        pg_dump::{self, Dumped},
-        plan, snapshot,
+        packer::Numbers,
+        pg_dump::{self, Running},
+        plan::{self, Plan},
+        snapshot,
     },
     error::{Error, Kind, Result},
     postgres::{connect::Session, pooler},
     progress::{Event, Phase, Progress},
     vault::{
         Address, Folder,
-        manifest::{Table, TakenBy},
+        manifest::{File, LargeObjectChunk, Table, TakenBy},
     },
 };
 use std::{
@@ -39,9 +44,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Session settings that pg_dump does not set itself and that a row's text depends on (see `docs/format.md`, "Fingerprints").
 const ROW_SETTINGS: &str = "-c TimeZone=UTC -c bytea_output=hex";
 
-/// Plans and dumps, attempt number `attempt` (from 1).
-pub(super) async fn dump(ground: &Ground<'_>, attempt: u32, session: Option<Session>) -> Result<Taken> {
-    let Ground { config, tools, progress, .. } = ground;
+/// Plans and dumps.
+pub(super) async fn dump(ground: &Ground<'_>, session: Option<Session>) -> Result<Taken> {
+    let Ground { config, progress, .. } = ground;
     let phase = progress.begin(Phase::Plan);
     let session = match session {
         Some(session) => session,
@@ -56,61 +61,85 @@ pub(super) async fn dump(ground: &Ground<'_>, attempt: u32, session: Option<Sess
     let bytes = plan.bytes();
     plan.pg_dump.extend(plan.streams.drain(..).map(|t| t.relation));
     let compression = config.compression.for_major(source.major);
-    let files = ground.scratch.join(format!("dump-{attempt}"));
-    if config.max_rate.is_some() {
-        progress.event(Event::Warning("max-rate does not hold: pg_dump alone reads the rows, as fast as it can"));
-    }
     progress.event(Event::Planned { tables: plan.pg_dump.len() as u64, bytes });
     phase.end();
 
     let phase = progress.begin(Phase::Dump);
-    let mut target = ground.target.clone();
-    target.options = Some(format!("{} {ROW_SETTINGS}", target.options.unwrap_or_default()).trim().to_owned());
     let taken_at = OffsetDateTime::now_utc();
-    let begun = Instant::now();
-    let dumped = loop {
-        let _ = std::fs::remove_dir_all(&files);
-        let told = progress.clone();
-        let how = pg_dump::How { snapshot: None, locks: Locks::Passing, compression };
-        let running = pg_dump::start(tools, &target, &config.filter, &plan, how, &files, told)?;
-        match running.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))? {
-            Err(e) if e.message().contains("too many connections") && begun.elapsed() < PATIENCE => {
-                tokio::time::sleep(AGAIN).await;
-            }
-            dumped => break dumped?,
-        }
-    };
+    let (mut pg_dump, toc) = start(ground, &plan).await?;
     let changed = |e: Error| overtaken("another session changed the schema").because(e);
-    dumped.check_against(&plan).map_err(changed)?;
-    let session = connect(ground).await?;
-    let (relations, _) = list(ground, &session).await?;
-    let mut seen = Seen::ask(&session, config).await?;
-    drop(session);
+    pg_dump::check_against(&toc, &plan).map_err(changed)?;
 
     let address = Address::new(&source.database, config.kind, taken_at);
     let folder = Folder::new(ground.store.clone(), &address.folder);
     ground.traces.stores_into(&address.folder);
     let (fresh, frames) = mpsc::channel(1);
     drop(fresh);
-    let Following { begin, up, arrived, restoring } = Following::start(ground, &folder, frames);
+    let Following { begin, up, arrived, objects, restoring } = Following::start(ground, &folder, frames);
     drop(arrived);
     let own = async {
-        let own = own_part(ground, &folder, dumped, &source, &mut plan, &sizes, &mut seen, begin).await;
-        let own = own.map_err(|e| if e.kind() == Kind::Archive { changed(e) } else { e })?;
-        let (tables, unproven) = tables(&own, &relations, ground).await?;
+        let mut own = Own::new(ground, &folder, &source, &sizes, toc, Numbers::default());
+        own.data(&mut pg_dump).await?;
+        let session = connect(ground).await?;
+        let (relations, _) = list(ground, &session).await?;
+        let seen = Seen::ask(&session, config).await?;
+        let mut own = own.end(&mut plan, &seen, begin).await?;
+        let large_objects = owned(&session, &mut own).await?;
+        drop(session);
+        own::all_objects(&own.toc, &large_objects)?;
+        let files: HashMap<&str, &File> = own.files.iter().map(|f| (f.path.as_str(), f)).collect();
+        for chunk in &large_objects {
+            if let Some(&file) = files.get(chunk.file.as_str()) {
+                let _ = objects.send((Arc::new(chunk.clone()), Arc::new(file.clone())));
+            }
+        }
+        drop(objects);
+        let (tables, unproven) = tables(&own, &relations, ground)?;
         plan.unproven.extend(unproven);
-        Ok((own, tables))
+        Ok((own, tables, seen, large_objects))
     };
     let starting = async {
         ground.traces.server_is_up(&**progress).await?;
         let _ = up.send(());
         Ok::<_, Error>(())
     };
-    let ((own, tables), ()) = tokio::try_join!(own, starting)?;
+    let ((own, tables, seen, large_objects), ()) = tokio::try_join!(own, starting)?;
     let beside = super::beside::take(ground, &folder).await?;
     phase.end();
     let files = Vec::new();
-    Ok(Taken { taken_at, source, address, folder, compression, plan, seen, own, tables, files, beside, restoring })
+    Ok(Taken {
+        taken_at,
+        source,
+        address,
+        folder,
+        compression,
+        plan,
+        seen,
+        own,
+        tables,
+        large_objects,
+        files,
+        beside,
+        restoring,
+    })
+}
+
+/// Starts pg_dump, once the session before it has gone, and waits for its table of contents.
+async fn start(ground: &Ground<'_>, plan: &Plan) -> Result<(Running, Toc)> {
+    let Ground { config, tools, progress, .. } = ground;
+    let mut target = ground.target.clone();
+    target.options = Some(format!("{} {ROW_SETTINGS}", target.options.unwrap_or_default()).trim().to_owned());
+    let begun = Instant::now();
+    loop {
+        let how = pg_dump::How { snapshot: None, locks: Locks::Passing, large_objects: true };
+        let mut pg_dump = pg_dump::start(tools, &target, &config.filter, plan, how, progress.clone());
+        match own::toc(&mut pg_dump).await {
+            Err(e) if e.message().contains("too many connections") && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            toc => return Ok((pg_dump, toc?)),
+        }
+    }
 }
 
 async fn connect(ground: &Ground<'_>) -> Result<Session> {
@@ -132,10 +161,10 @@ async fn list(ground: &Ground<'_>, session: &Session) -> Result<(Vec<Relation>, 
 }
 
 /// The tables whose rows pg_dump wrote, with what its files say of them, and a line for each that cannot be compared.
-async fn tables(own: &OwnPart, relations: &[Relation], ground: &Ground<'_>) -> Result<(Vec<Table>, Vec<String>)> {
+fn tables(own: &OwnPart, relations: &[Relation], ground: &Ground<'_>) -> Result<(Vec<Table>, Vec<String>)> {
     let by_oid: HashMap<u32, &Relation> = relations.iter().map(|r| (r.oid, r)).collect();
     let (mut tables, mut unproven) = (Vec::new(), Vec::new());
-    for entry in own.dumped.toc.entries.iter().filter(|e| e.kind() == "TABLE DATA") {
+    for entry in own.toc.entries.iter().filter(|e| e.kind() == "TABLE DATA") {
         let Some(relation) = entry.oid().and_then(|oid| by_oid.get(&oid)) else {
             return Err(overtaken(&format!("table {} went away", entry.name())));
         };
@@ -154,7 +183,7 @@ async fn tables(own: &OwnPart, relations: &[Relation], ground: &Ground<'_>) -> R
             return Err(overtaken(&format!("the columns of table {} changed", relation.label())));
         }
         let name = String::from_utf8_lossy(entry.filename.as_deref().unwrap_or_default()).into_owned();
-        let read = fingerprint(own.dumped.clone(), name).await?;
+        let read = own.rows.get(&name).ok_or_else(|| Error::new(Kind::Archive, format!("{name} was not read")))?;
         ground.progress.event(Event::Dumped { rows: read.rows, bytes: read.bytes, planned: 0 });
         let table = table_of(relation, TakenBy::PgDump, false);
         tables.push(Table { rows: read.rows, bytes: read.bytes, fingerprint: read.hex(), ..table });
@@ -162,7 +191,25 @@ async fn tables(own: &OwnPart, relations: &[Relation], ground: &Ground<'_>) -> R
     Ok((tables, unproven))
 }
 
-async fn fingerprint(dumped: Arc<Dumped>, name: String) -> Result<crate::archive::fingerprint::Fingerprint> {
-    let reading = tokio::task::spawn_blocking(move || dumped.fingerprint(&name)).await;
-    reading.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))?
+/// The large objects that pg_dump wrote, with their owners as the catalog has them now.
+async fn owned(session: &Session, own: &mut OwnPart) -> Result<Vec<LargeObjectChunk>> {
+    let mut chunks = std::mem::take(&mut own.large_objects);
+    chunks.sort_by_key(|(first, ..)| *first);
+    let mut counted = vec![0; chunks.len()];
+    large_objects::owners(session, |oid, owner, privileges| {
+        let at = chunks.partition_point(|(_, last, ..)| *last < oid);
+        if let Some((first, _, sum, _)) = chunks.get_mut(at).filter(|(first, ..)| *first <= oid) {
+            let _ = first;
+            sum.add_owner(oid, owner, privileges);
+            counted[at] += 1;
+        }
+    })
+    .await?;
+    let same = chunks.iter().zip(&counted).all(|((_, _, sum, _), counted)| sum.objects == *counted);
+    if !same {
+        return Err(overtaken("large objects came or went"));
+    }
+    let of =
+        |(first, last, sum, chunk): (u32, u32, Sum, LargeObjectChunk)| sum.chunk(first, last, chunk.file, chunk.frames);
+    Ok(chunks.into_iter().map(of).collect())
 }

@@ -4,14 +4,14 @@ use super::{beside, dump::Taken, ground::Ground};
 use crate::{
     archive::schema,
     clock::{now, stamp},
-    dump::plan::Plan,
+    dump::{pg_dump, plan::Plan},
     error::{Error, Kind, Result},
     inventory::anomalies::{self, Beside},
     progress::{Event, Phase, Progress},
     report::StoredBackup,
     vault::{
         Folder, MANIFEST, Manifest,
-        manifest::{FORMAT_VERSION, File, LargeObject, Options, Table, Totals},
+        manifest::{FORMAT_VERSION, File, LargeObjectChunk, Options, Table, Totals},
     },
     verify::Half,
 };
@@ -31,7 +31,7 @@ pub(super) struct Committed {
 pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) -> Result<Committed> {
     let phase = ground.progress.begin(Phase::Commit);
     complete(&taken.plan, &taken.tables)?;
-    let (sequences, nameless) = taken.own.dumped.sequences(&taken.seen.sequence_names)?;
+    let (sequences, nameless) = pg_dump::sequences(&taken.own.toc, &taken.seen.sequence_names)?;
     let (files, left_out) = listed(
         ground,
         taken.files,
@@ -59,12 +59,13 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
             pg_dump: ground.tools.version.clone(),
         },
         left_out,
-        totals: totals(&tables, &taken.own.large_objects, &files),
+        totals: totals(&tables, &taken.large_objects, &files),
         files,
         sequences,
-        schema_digest: schema::digest(&taken.own.dumped.toc),
+        schema_digest: schema::digest(&taken.own.toc),
         tables,
-        large_objects: taken.own.large_objects,
+        large_objects: Vec::new(),
+        large_object_chunks: taken.large_objects,
         matviews: taken.seen.matviews,
         extensions: ground.extensions.clone(),
         roles: taken.own.roles,
@@ -125,11 +126,11 @@ fn listed(
     (files, left_out)
 }
 
-fn totals(tables: &[Table], large_objects: &[LargeObject], files: &[File]) -> Totals {
+fn totals(tables: &[Table], large_objects: &[LargeObjectChunk], files: &[File]) -> Totals {
     Totals {
         tables: tables.len() as u64,
         rows: tables.iter().map(|t| t.rows).sum(),
-        bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.size).sum::<u64>(),
+        bytes: tables.iter().map(|t| t.bytes).sum::<u64>() + large_objects.iter().map(|o| o.bytes).sum::<u64>(),
         stored_bytes: files.iter().map(|f| f.size).sum(),
     }
 }

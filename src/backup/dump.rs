@@ -4,51 +4,41 @@
 use super::{
     beside,
     ground::Ground,
+    own::{self, Own, OwnPart},
     plan::{Planned, Seen},
     traces::Traces,
 };
 use crate::{
-    archive::{
-        TABLE_FILE,
-        compression::Compression,
-        database::Database,
-        pack::{self, PackWriter},
-        schema,
-        toc::{Entry, TableData, Toc},
-    },
+    archive::{TABLE_FILE, compression::Compression, pack, toc::Toc},
     dump::{
-        catalog::{Relation, Size},
-        copy,
+        catalog::Relation,
+        copy, large_objects,
         locks::Locks,
-        pg_dump::{self, Dumped},
+        packer::{Numbers, Packer},
+        pg_dump,
         plan::Plan,
-        rate::Rate,
-        sink::{InFlight, Sink},
-        worker::{self, Batch, Done, Engine, Fresh, TableJob, Task},
+        sink::{IN_FLIGHT, InFlight, Sink},
+        worker::{self, Done, Engine, Fresh, TableJob, Task, Work},
     },
-    error::{self, Error, Kind, Result},
+    error::{Error, Kind, Result},
     postgres::connect::Session,
     progress::Phase,
     vault::{
-        Address, Filter, Folder,
-        manifest::{File, LargeObject, Role, Source, Table, TakenBy},
+        Address, Folder,
+        manifest::{File, LargeObjectChunk, Source, Table, TakenBy},
     },
     verify::{
         Begin, Half, Prover,
-        restore::{Incoming, Stored},
+        restore::{Incoming, Stored, StoredObjects},
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
-
-/// Bytes that may be on their way to the store at a time.
-const IN_FLIGHT: usize = 64 << 20;
 
 /// Frames that wait for a connection that restores them. One is enough: whoever is free takes it at once, the others are read back later.
 const FRESH: usize = 1;
@@ -64,22 +54,13 @@ pub(super) struct Taken {
     pub seen: Seen,
     pub own: OwnPart,
     pub tables: Vec<Table>,
-    /// Files of the tables that we took over.
+    /// In order of their OIDs.
+    pub large_objects: Vec<LargeObjectChunk>,
+    /// Files of the tables and large objects that we took over.
     pub files: Vec<File>,
     pub beside: Vec<beside::Taken>,
     /// The restore that has followed the dump, where one is to be proven.
     pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
-}
-
-/// What pg_dump wrote, read and stored.
-pub(super) struct OwnPart {
-    pub dumped: Arc<Dumped>,
-    pub files: Vec<File>,
-    /// `database.sql`.
-    pub database: Option<File>,
-    /// Roles that the archive names.
-    pub roles: Vec<Role>,
-    pub large_objects: Vec<LargeObject>,
 }
 
 /// Takes everything that was planned.
@@ -102,38 +83,38 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Session, planned: Planned
 
 async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result<Taken> {
     let Planned {
-        taken_at, source, address, folder, compression, relations, sizes, mut plan, pg_dump, mut seen, ..
+        taken_at, source, address, folder, compression, relations, sizes, mut plan, mut pg_dump, seen, ..
     } = planned;
-    let Streams { reading, tasks, mut done, fresh, pg_dump_ended } = streams;
-    let Following { begin, up, arrived, restoring } = Following::start(ground, &folder, fresh);
+    let Streams { reading, tasks, mut done, fresh, numbers, pg_dump_ended } = streams;
+    let Following { begin, up, arrived, objects, restoring } = Following::start(ground, &folder, fresh);
     let (let_others, others) = oneshot::channel();
 
     let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
     let own = async {
-        let dumped = pg_dump.await.map_err(|e| Error::new(Kind::Tool, "watching pg_dump stopped").because(e))??;
-        // The readers may have ended.
-        let _ = pg_dump_ended.0.send(pg_dump_ended.1);
-        let _ = let_others.send(());
-        dumped.check_against(&plan)?;
-        for job in fingerprint_only(&dumped, &mut plan, &relations) {
-            let _ = tasks.send(vec![Task { job, pages: None, planned: 0 }]);
+        let toc = own::toc(&mut pg_dump).await?;
+        pg_dump::check_against(&toc, &plan)?;
+        let jobs = fingerprint_only(&toc, &mut plan, &relations);
+        let bytes = |job: &Arc<TableJob>| sizes.get(&job.table().oid).map_or(0, |size| size.bytes);
+        for batch in copy::batches(jobs, bytes) {
+            let task = |job| Task { job, pages: None, planned: 0 };
+            let _ = tasks.send(Work::Rows(batch.into_iter().map(task).collect()));
         }
         // Now the readers end when they have read all.
         drop(tasks);
-        own_part(ground, &folder, dumped, &source, &mut plan, &sizes, &mut seen, begin).await
+        let mut own = Own::new(ground, &folder, &source, &sizes, toc, numbers);
+        own.data(&mut pg_dump).await?;
+        // The readers may have ended.
+        let _ = pg_dump_ended.0.send(pg_dump_ended.1);
+        let _ = let_others.send(());
+        own.end(&mut plan, &seen, begin).await
     };
     let collecting = async {
-        let (mut tables, mut files): (Vec<Table>, Vec<File>) = (Vec::new(), Vec::new());
-        while let Some(Done { table, file }) = done.recv().await {
-            if let Some(file) = &file {
-                // The restore may have failed already; its error is told when its turn comes.
-                let _ = arrived.send((Arc::new(table.clone()), Arc::new(file.clone())));
-            }
-            files.extend(file);
-            tables.push(table);
+        let mut collected = Collected::default();
+        while let Some(done) = done.recv().await {
+            collected.take(done, &arrived, &objects);
         }
-        drop(arrived);
-        Ok::<_, Error>((tables, files))
+        drop((arrived, objects));
+        Ok::<_, Error>(collected)
     };
     let starting = async {
         ground.traces.server_is_up(&*ground.progress).await?;
@@ -148,54 +129,73 @@ async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result
         }
         beside::take(ground, &folder).await
     };
-    let ((), own, (tables, files), beside, ()) = tokio::try_join!(reading, own, collecting, beside, starting)?;
+    let ((), own, collected, beside, ()) = tokio::try_join!(reading, own, collecting, beside, starting)?;
+    let Collected { tables, files, mut large_objects } = collected;
+    large_objects.sort_by_key(|chunk| chunk.first);
+    own::all_objects(&own.toc, &large_objects)?;
     let beside = beside::retry(ground, &folder, beside).await?;
-    Ok(Taken { taken_at, source, address, folder, compression, plan, seen, own, tables, files, beside, restoring })
+    Ok(Taken {
+        taken_at,
+        source,
+        address,
+        folder,
+        compression,
+        plan,
+        seen,
+        own,
+        tables,
+        large_objects,
+        files,
+        beside,
+        restoring,
+    })
 }
 
-/// Stores what pg_dump wrote, lets the restore begin, and reads what the large objects hold.
-#[allow(clippy::too_many_arguments, reason = "all that is known of the dump")]
-pub(super) async fn own_part(
-    ground: &Ground<'_>,
-    folder: &Folder,
-    dumped: Dumped,
-    source: &Source,
-    plan: &mut Plan,
-    sizes: &HashMap<u32, Size>,
-    seen: &mut Seen,
-    begin: oneshot::Sender<Begin>,
-) -> Result<OwnPart> {
-    plan.left_out.extend(left_out_by_pg_dump(&dumped, plan, sizes, &ground.config.filter));
-    plan.left_out.extend(left_out_extensions(ground));
-    let compression = ground.config.compression.for_major(source.major);
-    let files = store_own_files(folder, &dumped, plan, compression).await?;
-    let database = match Database::of(&dumped.toc) {
-        Some(database) => Some(folder.put("database.sql", database.script(&source.encoding).into()).await?),
-        None => None,
-    };
-    let roles = roles_named(&dumped.toc, &seen.roles);
-    let _ = begin.send(Begin {
-        source: source.clone(),
-        roles: roles.clone(),
-        single_tables: !ground.config.filter.tables.is_empty(),
-        extensions: ground.granted(),
-        own: files.clone(),
-    });
-    let dumped = Arc::new(dumped);
-    let contents = large_object_contents(dumped.clone()).await?;
-    let large_objects = pg_dump::large_objects(std::mem::take(&mut seen.large_objects), contents)?;
-    Ok(OwnPart { dumped, files, database, roles, large_objects })
+/// What the connections have read and stored.
+#[derive(Default)]
+struct Collected {
+    tables: Vec<Table>,
+    files: Vec<File>,
+    large_objects: Vec<LargeObjectChunk>,
+}
+
+impl Collected {
+    /// Takes what is done, and hands it on to the restore. That may have failed already; its error is told when its turn comes.
+    fn take(
+        &mut self,
+        done: Done,
+        arrived: &mpsc::UnboundedSender<Stored>,
+        objects: &mpsc::UnboundedSender<StoredObjects>,
+    ) {
+        match done {
+            Done::Pack(file) => self.files.push(File::clone(&file)),
+            Done::Table(table, file) => {
+                if let Some(file) = file {
+                    let _ = arrived.send((Arc::new(table.clone()), file.clone()));
+                    self.files.extend(table.packed.is_none().then(|| File::clone(&file)));
+                }
+                self.tables.push(table);
+            }
+            Done::LargeObjects(chunk, file) => {
+                self.files.push(File::clone(&file));
+                let _ = objects.send((Arc::new(chunk.clone()), file));
+                self.large_objects.push(chunk);
+            }
+        }
+    }
 }
 
 /// The connections that read the tables which we take over.
 struct Streams {
     reading: AbortOnDropHandle<Result<()>>,
     /// Takes more pieces; the connections end once it is dropped and they have read all.
-    tasks: mpsc::UnboundedSender<Batch>,
+    tasks: mpsc::UnboundedSender<Work>,
     /// Gives each table that is complete.
     done: mpsc::UnboundedReceiver<Done>,
     /// Gives frames on their way to the store.
     fresh: mpsc::Receiver<Fresh>,
+    /// Of the packs.
+    numbers: Numbers,
     /// Tells the session of the snapshot that pg_dump has let its locks go, with the statements that take them.
     pg_dump_ended: (oneshot::Sender<Vec<String>>, Vec<String>),
 }
@@ -203,10 +203,10 @@ struct Streams {
 impl Streams {
     /// Makes a sink for each table, queues its pieces, and sends the connections off.
     fn start(ground: &Ground<'_>, session: Session, planned: &Planned) -> Streams {
-        let Planned { source, folder, compression, plan, .. } = planned;
+        let Planned { source, folder, compression, plan, seen, .. } = planned;
         let compression = *compression;
         let (done, tables_done) = mpsc::unbounded_channel::<Done>();
-        let (tasks, queue) = mpsc::unbounded_channel::<Batch>();
+        let (tasks, queue) = mpsc::unbounded_channel::<Work>();
         let (fresh, fresh_queue) = mpsc::channel(FRESH);
         let (ended, pg_dump_ended) = oneshot::channel();
         let in_flight = InFlight::new(IN_FLIGHT);
@@ -214,7 +214,7 @@ impl Streams {
         for table in &plan.streams {
             let path = format!("archive/{TABLE_FILE}{}.dat{}", table.relation.oid, compression.suffix());
             let (bytes, progress) = (table.size.bytes, ground.progress.clone());
-            let sink = Arc::new(Sink::new(folder, path, compression, bytes, in_flight.clone(), progress));
+            let sink = Arc::new(Sink::new(folder, path, bytes, in_flight.clone(), progress));
             ground.traces.makes(sink.clone());
             let job = TableJob::new(table_of(&table.relation, TakenBy::Streams, false), Some(sink), table.chunks.len());
             let planned = bytes / table.chunks.len().max(1) as u64;
@@ -223,8 +223,18 @@ impl Streams {
         }
         for batch in copy::batches(pieces, |task| task.planned) {
             // The queue's other end is held by the engine below.
-            let _ = tasks.send(batch);
+            let _ = tasks.send(Work::Rows(batch));
         }
+        for (range, number) in seen.large_objects.iter().zip(1..) {
+            let gzip = large_objects::compression(compression) != Compression::None;
+            let path = format!("archive/{}", pack::name_for_large_objects(number, gzip));
+            let sink = Arc::new(Sink::new(folder, path, 0, in_flight.clone(), ground.progress.clone()));
+            ground.traces.makes(sink.clone());
+            let _ = tasks.send(Work::LargeObjects(*range, sink));
+        }
+        let numbers = Numbers::default();
+        let small = plan.streams.iter().filter(|t| t.size.bytes <= pack::SMALL).count();
+        let packer = (small >= pack::FROM).then(|| Packer::new(folder, numbers.clone(), ground.progress.clone()));
         let engine = Arc::new(Engine {
             target: ground.target.clone(),
             major: source.major,
@@ -233,11 +243,12 @@ impl Streams {
             jobs: ground.jobs,
             locks: planned.locks,
             compression,
-            rate: ground.config.max_rate.map(|rate| Arc::new(Rate::new(rate))),
+            rate: ground.rate.clone(),
             progress: ground.progress.clone(),
             tracker: ground.traces.tracker(),
             done,
             fresh: ground.proves.then_some(fresh),
+            packer,
         });
         let reading = ground.traces.tracker().spawn(worker::run(engine, session, queue, pg_dump_ended));
         Streams {
@@ -245,6 +256,7 @@ impl Streams {
             tasks,
             done: tables_done,
             fresh: fresh_queue,
+            numbers,
             pg_dump_ended: (ended, planned.lock_statements.clone()),
         }
     }
@@ -258,6 +270,8 @@ pub(super) struct Following {
     pub up: oneshot::Sender<()>,
     /// A table is stored.
     pub arrived: mpsc::UnboundedSender<Stored>,
+    /// Large objects are stored.
+    pub objects: mpsc::UnboundedSender<StoredObjects>,
     pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
 }
 
@@ -266,12 +280,13 @@ impl Following {
         let (begin, begun) = oneshot::channel();
         let (up, is_up) = oneshot::channel();
         let (arrived, tables) = mpsc::unbounded_channel();
+        let (objects, stored_objects) = mpsc::unbounded_channel();
         let restoring = ground.proves.then(|| {
-            let incoming = Incoming { tables, fresh: Some(fresh) };
+            let incoming = Incoming { tables, fresh: Some(fresh), objects: Some(stored_objects) };
             let following = follow(prover(ground, folder), ground.traces.clone(), begun, is_up, incoming);
             AbortOnDropHandle::new(ground.traces.tracker().spawn(following))
         });
-        Following { begin, up, arrived, restoring }
+        Following { begin, up, arrived, objects, restoring }
     }
 }
 
@@ -318,14 +333,15 @@ pub(super) fn table_of(relation: &Relation, taken_by: TakenBy, with_children: bo
         file: None,
         chunks: Vec::new(),
         terminator: None,
+        packed: None,
     }
 }
 
 /// Tables whose rows pg_dump wrote: read once more in the same snapshot for their fingerprint. Leaves that pg_dump loads through their
 /// root may change places in a restore, so their root is read, if all that lies below it was taken; else it is said to be unproven.
-fn fingerprint_only(dumped: &Dumped, plan: &mut Plan, relations: &[Relation]) -> Vec<Arc<TableJob>> {
+fn fingerprint_only(toc: &Toc, plan: &mut Plan, relations: &[Relation]) -> Vec<Arc<TableJob>> {
     let by_oid: HashMap<u32, &Relation> = relations.iter().map(|r| (r.oid, r)).collect();
-    let written = dumped.rows_written();
+    let written = pg_dump::rows_written(toc);
     let mut wanted: BTreeSet<(u32, bool)> = BTreeSet::new();
     let mut unproven = BTreeSet::new();
     for relation in plan.pg_dump.iter().filter(|r| written.contains(&r.oid) && r.utf8) {
@@ -350,111 +366,4 @@ fn fingerprint_only(dumped: &Dumped, plan: &mut Plan, relations: &[Relation]) ->
     plan.unproven.extend(unproven);
     let found = wanted.into_iter().filter_map(|(oid, children)| Some((by_oid.get(&oid)?, children)));
     found.map(|(r, children)| TableJob::new(table_of(r, TakenBy::PgDump, children), None, 1)).collect()
-}
-
-/// What pg_dump left out on its own account, in words.
-fn left_out_by_pg_dump(dumped: &Dumped, plan: &Plan, sizes: &HashMap<u32, Size>, filter: &Filter) -> Vec<String> {
-    let written = dumped.rows_written();
-    let has_rows = |r: &&Relation| sizes.get(&r.oid).is_some_and(|s| s.pages > 0);
-    let members = plan.pg_dump.iter().filter(|r| r.extension_member && !written.contains(&r.oid)).filter(has_rows);
-    let mut lines: Vec<String> =
-        members.map(|r| format!("rows of {}: pg_dump leaves them to CREATE EXTENSION", r.label())).collect();
-    if !filter.schema_only {
-        let entries = &dumped.toc.entries;
-        let set: BTreeSet<_> =
-            entries.iter().filter(|e| e.kind() == "SEQUENCE SET").map(|e| (&e.namespace, &e.tag)).collect();
-        let without = |e: &&Entry| e.kind() == "SEQUENCE" && !set.contains(&(&e.namespace, &e.tag));
-        lines.extend(
-            entries.iter().filter(without).map(|e| format!("value of sequence {}: left out by the filter", e.name())),
-        );
-    }
-    lines
-}
-
-/// Stores the spliced `toc.dat` and what pg_dump wrote besides.
-async fn store_own_files(folder: &Folder, dumped: &Dumped, plan: &Plan, compression: Compression) -> Result<Vec<File>> {
-    let mut toc: Toc = dumped.toc.clone();
-    let data: Vec<TableData> = plan
-        .streams
-        .iter()
-        .map(|t| TableData {
-            oid: t.relation.oid,
-            copy_stmt: t.relation.copy_from(),
-            filename: format!("{TABLE_FILE}{}.dat", t.relation.oid),
-        })
-        .collect();
-    toc.add_table_data(&data)?;
-    if !data.is_empty() {
-        toc.announce(compression);
-    }
-    let mut files = vec![folder.put("archive/toc.dat", toc.to_bytes().into()).await?];
-    let sizes: Vec<(&String, u64)> =
-        dumped.files.iter().map(|name| Ok((name, dumped.size(name)?))).collect::<Result<_>>()?;
-    let (small, large): (Vec<_>, Vec<_>) = sizes.into_iter().partition(|(_, size)| *size <= pack::SMALL);
-    let (small, alone) = if small.len() < pack::FROM { (Vec::new(), small) } else { (small, Vec::new()) };
-    for (name, _) in large.into_iter().chain(alone) {
-        files.push(folder.put_file(&format!("archive/{name}"), &dumped.folder.join(name)).await?);
-    }
-    let names = small.into_iter().map(|(name, _)| name.clone()).collect();
-    files.extend(store_packs(folder, dumped.folder.clone(), names, compression).await?);
-    Ok(files)
-}
-
-/// Stores many small files in packs: one is made while the one before is sent.
-async fn store_packs(
-    folder: &Folder,
-    from: PathBuf,
-    names: Vec<String>,
-    compression: Compression,
-) -> Result<Vec<File>> {
-    let (made, mut packs) = mpsc::channel::<(Vec<u8>, u64)>(1);
-    let making = tokio::task::spawn_blocking(move || {
-        let mut pack = PackWriter::new(compression);
-        for name in names {
-            let path = from.join(&name);
-            pack.add(&name, &std::fs::read(&path).map_err(error::io(format!("cannot read {}", path.display())))?)?;
-            if pack.is_full() {
-                let full = std::mem::replace(&mut pack, PackWriter::new(compression)).finish()?;
-                if full.is_some_and(|full| made.blocking_send(full).is_err()) {
-                    // Whoever stores them has failed and says so.
-                    return Ok(());
-                }
-            }
-        }
-        if let Some(last) = pack.finish()? {
-            let _ = made.blocking_send(last);
-        }
-        Ok::<_, Error>(())
-    });
-    let mut files = Vec::new();
-    while let Some((bytes, members)) = packs.recv().await {
-        let path = format!("archive/{}", pack::name(files.len() as u32 + 1, compression));
-        files.push(File { members: Some(members), ..folder.put(&path, bytes.into()).await? });
-    }
-    making.await.map_err(|e| Error::new(Kind::Io, "packing pg_dump's files stopped").because(e))??;
-    Ok(files)
-}
-
-/// Roles that the archive names.
-fn roles_named(toc: &Toc, all: &[Role]) -> Vec<Role> {
-    let names: Vec<String> = all.iter().map(|r| r.name.clone()).collect();
-    let named: BTreeSet<String> = schema::role_names(toc, &names).into_iter().collect();
-    all.iter().filter(|r| named.contains(&r.name)).cloned().collect()
-}
-
-/// Size and SHA-256 of each large object's content, by OID, from pg_dump's files.
-async fn large_object_contents(dumped: Arc<Dumped>) -> Result<BTreeMap<u32, (u64, String)>> {
-    let reading = tokio::task::spawn_blocking(move || dumped.large_object_contents()).await;
-    reading.map_err(|e| Error::new(Kind::Io, "reading pg_dump's files stopped").because(e))?
-}
-
-/// Extensions that pg_dump left out.
-fn left_out_extensions(ground: &Ground<'_>) -> Option<String> {
-    let granted = ground.granted();
-    let names = granted.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
-    (!granted.is_empty()).then(|| {
-        format!(
-            "extensions ({names}): pg_dump takes none when schemas or tables are named; create them before a restore"
-        )
-    })
 }

@@ -2,6 +2,7 @@
 
 use super::{BackupConfig, recorder::Recorder, traces::Traces};
 use crate::{
+    dump::rate::Rate,
     error::{Error, Kind, Result},
     postgres::{connect::Session, conninfo::Target, tools::Tools},
     preflight::{self, Reach, Ready},
@@ -29,6 +30,8 @@ pub(super) struct Ground<'a> {
     pub jobs: usize,
     /// There is one connection and no other.
     pub alone: bool,
+    /// How fast is read at most.
+    pub rate: Option<Arc<Rate>>,
     /// The server's table of locks was full in an earlier attempt.
     pub locks_are_scarce: AtomicBool,
     /// This run's folder on the local disk.
@@ -70,6 +73,7 @@ impl<'a> Ground<'a> {
             store,
             jobs,
             alone,
+            rate: config.max_rate.map(|rate| Arc::new(Rate::new(rate))),
             locks_are_scarce: AtomicBool::new(false),
             scratch: folder,
             proves,

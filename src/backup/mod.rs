@@ -14,6 +14,7 @@ mod commit;
 mod config;
 mod dump;
 mod ground;
+mod own;
 mod plan;
 mod preview;
 mod prove;
@@ -26,7 +27,7 @@ pub use preview::preview;
 
 use crate::{
     clock::now,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     postgres::connect::Session,
     progress::{Event, Progress},
     report::BackupReport,
@@ -74,12 +75,12 @@ async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Traces, be
 /// Plans and dumps, again and again as long as migrations stand in the way and patience lasts.
 async fn take(ground: &Ground<'_>, session: Session, begun: Instant) -> Result<Taken> {
     let mut session = Some(session);
-    for attempt in 1.. {
+    loop {
         let taken = async {
             if ground.alone {
-                return alone::dump(ground, attempt, session.take()).await;
+                return alone::dump(ground, session.take()).await;
             }
-            let (planned, session) = Planned::make(ground, attempt, session.take()).await?;
+            let (planned, session) = Planned::make(ground, session.take()).await?;
             dump::dump(ground, session, planned).await
         };
         match taken.await {
@@ -91,5 +92,4 @@ async fn take(ground: &Ground<'_>, session: Session, begun: Instant) -> Result<T
             taken => return taken,
         }
     }
-    Err(Error::new(Kind::Locked, "no attempt was left"))
 }

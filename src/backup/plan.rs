@@ -4,9 +4,10 @@ use super::{BackupConfig, ground::Ground};
 use crate::{
     archive::compression::Compression,
     dump::{
-        catalog::{self, LargeObjectMeta, RawName, Relation, Size},
+        catalog::{self, RawName, Relation, Size},
+        large_objects::{self, Range},
         locks::{self, Locks},
-        pg_dump::{self, Dumped, How},
+        pg_dump::{self, How, Running},
         plan::{self, Plan},
         snapshot::{self, Snapshot},
     },
@@ -20,7 +21,6 @@ use crate::{
 };
 use std::{collections::HashMap, sync::atomic::Ordering};
 use time::OffsetDateTime;
-use tokio_util::task::AbortOnDropHandle;
 
 /// A dump that is decided on: the snapshot is held, pg_dump is on its way, no row was read yet.
 pub(super) struct Planned {
@@ -40,7 +40,7 @@ pub(super) struct Planned {
     pub lock_statements: Vec<String>,
     /// The cure, where the server's table of locks is too small even so.
     pub locks_cure: String,
-    pub pg_dump: AbortOnDropHandle<Result<Dumped>>,
+    pub pg_dump: Running,
     pub seen: Seen,
 }
 
@@ -49,14 +49,15 @@ pub(super) struct Seen {
     pub matviews: Vec<Matview>,
     /// Every role of the server.
     pub roles: Vec<Role>,
-    pub large_objects: Vec<LargeObjectMeta>,
+    /// All large objects, where they are taken.
+    pub large_objects: Vec<Range>,
     pub sequence_names: HashMap<RawName, (String, String)>,
 }
 
 impl Planned {
-    /// Plans attempt number `attempt` (from 1) on a session that reads; without one, on a new one. Returns the session with it: it holds
+    /// Plans on a session that reads; without one, on a new one. Returns the session with it: it holds
     /// the snapshot and its locks.
-    pub async fn make(ground: &Ground<'_>, attempt: u32, session: Option<Session>) -> Result<(Planned, Session)> {
+    pub async fn make(ground: &Ground<'_>, session: Option<Session>) -> Result<(Planned, Session)> {
         let Ground { config, target, tools, progress, .. } = ground;
         let phase = progress.begin(Phase::Plan);
         let mut source = ground.source.clone();
@@ -78,10 +79,9 @@ impl Planned {
         }
         let plan = plan::plan(&relations, &sizes, source.major, source.standby);
         let compression = config.compression.for_major(source.major);
-        let files = ground.scratch.join(format!("dump-{attempt}"));
         // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
-        let how = How { snapshot: Some(&id), locks, compression };
-        let pg_dump = pg_dump::start(tools, target, &config.filter, &plan, how, &files, progress.clone())?;
+        let how = How { snapshot: Some(&id), locks, large_objects: false };
+        let pg_dump = pg_dump::start(tools, target, &config.filter, &plan, how, progress.clone());
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
@@ -112,11 +112,12 @@ impl Seen {
         let matviews = snapshot::with_role_path(session, catalog::matviews(session, &config.filter)).await?;
         let (roles, large_objects, sequence_names) = tokio::try_join!(
             catalog::roles(session),
-            catalog::large_objects(session),
+            async {
+                // pg_dump alone decides whether it takes them; we only know by which options it does.
+                if config.filter.takes_large_objects() { large_objects::ranges(session).await } else { Ok(Vec::new()) }
+            },
             catalog::sequence_names(session)
         )?;
-        // pg_dump alone decides whether it takes them; we only know by which options it does.
-        let large_objects = if config.filter.takes_large_objects() { large_objects } else { Vec::new() };
         Ok(Seen { matviews, roles, large_objects, sequence_names })
     }
 }

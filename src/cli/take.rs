@@ -20,8 +20,8 @@ pub struct TakeArgs {
     /// before, as the server's own pg_restore reads it. Example: zstd:9
     #[arg(long, value_name = "auto|zstd|gzip|none", default_value = "auto")]
     pub compression: String,
-    /// Read rows no faster than this: bytes of their text per second, over all connections together. Slows neither what pg_dump
-    /// itself reads (schema, large objects) nor the throwaway restore. Without it, no limit. Example: 20MB (20MiB, 500k)
+    /// Read rows no faster than this: bytes of their text per second, over all connections together. Slows neither the questions
+    /// for the schema nor the throwaway restore. Without it, no limit. Example: 20MB (20MiB, 500k)
     #[arg(long, value_name = "RATE")]
     pub max_rate: Option<String>,
     /// Store a hash of the source's host name in place of the name

@@ -36,7 +36,7 @@ use checks::{Check, Checked};
 use page::{Drilled, page};
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -260,9 +260,7 @@ fn told(drilled: &mut Drilled) {
 
 /// Bytes that are copied here for pg_restore: what pg_dump wrote.
 fn own_bytes(manifest: &Manifest) -> u64 {
-    let streamed: HashSet<&str> = manifest.tables.iter().filter_map(|t| t.file.as_deref()).collect();
-    let own = |path: &str| path.starts_with("archive/") && !streamed.contains(path);
-    manifest.files.iter().filter(|f| own(&f.path)).map(|f| f.size).sum()
+    manifest.own_files().map(|f| f.size).sum()
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a proof stands on")]

@@ -106,16 +106,11 @@ fn libraries(list: &str) -> Vec<String> {
 pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>> {
     let (taken, rows_taken) = pattern::conditions(filter)?;
     let encoding = "pg_catalog.getdatabaseencoding()";
-    let columns = "FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                   AND a.attgenerated = ''";
-    let list =
-        format!("SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) {columns}");
     let name = "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)";
     let sql = format!(
         "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, {name},
                 pg_catalog.convert_to({name}, {encoding}),
-                coalesce(({list}), ''), pg_catalog.convert_to(coalesce(({list}), ''), {encoding}),
-                pg_catalog.array_to_string(ARRAY(SELECT pg_catalog.replace(a.attname, ',', E'\\x01') {columns} ORDER BY a.attnum), ','),
+                coalesce(l.list, ''), pg_catalog.convert_to(coalesce(l.list, ''), {encoding}), coalesce(l.names, ''),
                 c.oid, c.relkind = 'r' AS plain, c.relpersistence = 'u' AS unlogged,
                 coalesce(am.amname = 'heap', true) AS heap,
                 c.relfilenode, pg_catalog.pg_relation_filenode(c.oid) AS filenode_now,
@@ -125,17 +120,22 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
                 CASE WHEN c.relispartition THEN pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid END AS root,
                 CASE WHEN c.relkind = 'p' THEN EXISTS (SELECT FROM pg_catalog.pg_class f WHERE f.relkind = 'f' AND f.relispartition
                        AND pg_catalog.pg_partition_root(f.oid) = c.oid) ELSE false END AS has_foreign,
-                EXISTS (SELECT FROM pg_catalog.pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated = 's' AND NOT g.attisdropped)
-                  AS generated,
-                EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) up
+                coalesce(l.generated, false) AS generated,
+                CASE WHEN c.relispartition THEN EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) up
                        JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.relid AND p.partrelid <> c.oid
                        JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass) AND o.opcname = 'enum_ops'
-                      WHERE p.partstrat = 'h') AS load_via_root,
+                      WHERE p.partstrat = 'h') ELSE false END AS load_via_root,
                 coalesce(pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), true) AS readable,
                 pg_catalog.row_security_active(c.oid) AS filtered
            FROM pg_catalog.pg_class c
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+           LEFT JOIN LATERAL (
+                SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE a.attgenerated = '') AS list,
+                       pg_catalog.string_agg(pg_catalog.replace(a.attname, ',', E'\\x01'), ',' ORDER BY a.attnum)
+                         FILTER (WHERE a.attgenerated = '') AS names,
+                       pg_catalog.bool_or(a.attgenerated = 's') AS generated
+                  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) l ON true
            LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
                 AND d.objsubid = 0 AND d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
            LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
@@ -197,7 +197,9 @@ pub struct Size {
 /// Sizes of these tables by OID. Opens each table, so it would wait behind an exclusive lock: call it with the tables
 /// locked.
 pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>> {
-    let sql = "SELECT c.oid, coalesce(pg_catalog.pg_table_size(c.oid), 0) AS bytes,
+    // pg_table_size looks at ten files of each table.
+    let sql = "SELECT c.oid, coalesce(pg_catalog.pg_relation_size(c.oid), 0)
+                        + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0) AS bytes,
                       coalesce(pg_catalog.pg_relation_size(c.oid), 0)
                         / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS pages,
                       c.reltuples::pg_catalog.int8 AS estimate

@@ -3,8 +3,9 @@
 pub mod catalog;
 pub mod copy;
 pub mod exclude;
-
+pub mod large_objects;
 pub mod locks;
+pub mod packer;
 pub mod pattern;
 pub mod pg_dump;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! One stored file in the making: frames come from many workers, parts go to the store.
 
 use crate::{
-    archive::{compression::Compression, frame},
+    archive::{frame, pack},
     error::{Error, Kind, Result},
     progress::{Event, Progress},
     store::{MAX_PARTS, MIN_PART, Upload},
@@ -17,6 +17,9 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
+
+/// Bytes of a run that may be on their way to the store at a time.
+pub const IN_FLIGHT: usize = 64 << 20;
 
 /// The smallest part that we send, in bytes.
 const BASE_PART: u64 = 8 << 20;
@@ -59,7 +62,6 @@ pub struct Sink {
     key: String,
     path: String,
     folder: Folder,
-    compression: Compression,
     expected: u64,
     in_flight: InFlight,
     progress: Arc<dyn Progress>,
@@ -79,14 +81,7 @@ struct State {
 
 impl Sink {
     /// A sink for a file of a backup; nothing is sent before the first part is full. `expected`: planned size in bytes.
-    pub fn new(
-        folder: &Folder,
-        path: String,
-        compression: Compression,
-        expected: u64,
-        in_flight: InFlight,
-        progress: Arc<dyn Progress>,
-    ) -> Self {
+    pub fn new(folder: &Folder, path: String, expected: u64, in_flight: InFlight, progress: Arc<dyn Progress>) -> Self {
         let (folder, key) = (folder.clone(), folder.key(&path));
         let state = State {
             file: Some(FileInTheMaking::new(folder.coat())),
@@ -96,7 +91,7 @@ impl Sink {
             upload: None,
             uploads: JoinSet::new(),
         };
-        Self { key, path, folder, compression, expected, in_flight, progress, state: Arc::new(Mutex::new(state)) }
+        Self { key, path, folder, expected, in_flight, progress, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Whether more than one part is planned, so that nothing of the file can be read before its end.
@@ -173,35 +168,18 @@ impl Sink {
         Ok(())
     }
 
-    /// Appends the terminator. Waits for the memory of what is left; the future that it returns sends that and makes the file
-    /// visible, beside whatever comes next.
-    pub async fn seal(self: Arc<Self>) -> Result<impl Future<Output = Result<(File, Frame)>> + Send + 'static> {
+    /// Appends the last frame. Waits for the memory of what is left, which is then stored beside whatever comes next.
+    pub async fn end(self: &Arc<Self>, last: &[u8]) -> Result<(Frame, Rest)> {
         let mut open = self.open_frame().await?;
-        open.write(&frame::terminator(self.compression)?).await?;
+        open.write(last).await?;
         let OpenFrame { mut state, sha, offset, .. } = open;
         let length = state.offset - offset;
-        let terminator = Frame { offset, length, sha256: hex::encode(sha.finalize()) };
+        let frame = Frame { offset, length, sha256: hex::encode(sha.finalize()) };
         let (file, body) = state.file.take().ok_or_else(broken_off)?.end(&self.path);
+        let begun = state.upload.is_some();
         let permit = self.in_flight.take(body.len()).await?;
         drop(state);
-        Ok(async move {
-            let mut state = self.state.clone().lock_owned().await;
-            if state.upload.is_none() {
-                let bytes = body.len() as u64;
-                self.folder.store().put(&self.key, body).await?;
-                self.progress.event(Event::Stored(bytes));
-                return Ok((file, terminator));
-            }
-            self.send_with(&mut state, body, permit).await?;
-            while let Some(done) = state.uploads.join_next().await {
-                flatten(done)?;
-            }
-            if let Some(upload) = &state.upload {
-                upload.complete().await?;
-            }
-            state.upload = None;
-            Ok((file, terminator))
-        })
+        Ok((frame, Rest { sink: self.clone(), file, body, begun, permit }))
     }
 
     /// Drops what was sent. The key of the file, for a caller that also removes finished files.
@@ -218,6 +196,52 @@ impl Sink {
     /// The file's key in the store.
     pub fn key(&self) -> &str {
         &self.key
+    }
+}
+
+/// What is left of a file to be stored.
+pub struct Rest {
+    sink: Arc<Sink>,
+    file: File,
+    body: Bytes,
+    /// Parts of it were sent.
+    begun: bool,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Rest {
+    /// Whether it is all of the file, and so small that it may lie in a pack.
+    pub fn is_small(&self) -> bool {
+        !self.begun && self.body.len() as u64 <= pack::SMALL
+    }
+
+    /// The name and the bytes, for whoever stores them in another way.
+    pub fn into_bytes(self) -> (String, Bytes) {
+        (self.file.path, self.body)
+    }
+
+    /// Stores it and makes the file visible.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn store(self) -> Result<File> {
+        let Rest { sink, file, body, permit, .. } = self;
+        let mut state = sink.state.clone().lock_owned().await;
+        if state.upload.is_none() {
+            let bytes = body.len() as u64;
+            sink.folder.store().put(&sink.key, body).await?;
+            sink.progress.event(Event::Stored(bytes));
+            return Ok(file);
+        }
+        sink.send_with(&mut state, body, permit).await?;
+        while let Some(done) = state.uploads.join_next().await {
+            flatten(done)?;
+        }
+        if let Some(upload) = &state.upload {
+            upload.complete().await?;
+        }
+        state.upload = None;
+        Ok(file)
     }
 }
 
@@ -275,14 +299,7 @@ mod tests {
             [(0, 1 << 20), (4 << 30, 1 << 20), (8 << 30, 2 << 20), (16 << 30, 4 << 20), (5 << 40, 4 << 20)]
         {
             let (progress, in_flight) = (Arc::new(Sizes::default()), InFlight::new(1 << 20));
-            let sink = Sink::new(
-                &Folder::new(store.clone(), ""),
-                "t".into(),
-                Compression::None,
-                expected,
-                in_flight,
-                progress,
-            );
+            let sink = Sink::new(&Folder::new(store.clone(), ""), "t".into(), expected, in_flight, progress);
             assert_eq!(sink.frame_bytes(), bytes, "{expected} bytes planned");
         }
     }
@@ -306,14 +323,7 @@ mod tests {
             Arc::new(crate::store::local::LocalStore::open(root.path()).await.expect("opens"));
         for frames in [vec![3_usize << 20; 9], vec![5 << 20, 40 << 20, 1], vec![8 << 20, 8 << 20], vec![100]] {
             let (sizes, in_flight) = (Arc::new(Sizes::default()), InFlight::new(64 << 20));
-            let sink = Sink::new(
-                &Folder::new(store.clone(), "f/"),
-                "t".into(),
-                Compression::None,
-                0,
-                in_flight,
-                sizes.clone(),
-            );
+            let sink = Sink::new(&Folder::new(store.clone(), "f/"), "t".into(), 0, in_flight, sizes.clone());
             let sink = Arc::new(sink);
             let mut whole = Vec::new();
             for (n, length) in frames.iter().enumerate() {
@@ -321,7 +331,8 @@ mod tests {
                 sink.append(&frame).await.expect("is taken");
                 whole.extend(frame);
             }
-            let (file, _) = sink.seal().await.expect("is sealed").await.expect("is stored");
+            let (_, rest) = sink.end(frame::TERMINATOR).await.expect("has ended");
+            let file = rest.store().await.expect("is stored");
             whole.extend(frame::TERMINATOR);
             let stored = store.open("f/t", None).await.expect("is there").bytes().await.expect("is read");
             assert!(stored == whole && file.size == whole.len() as u64, "{frames:?}");

@@ -2,7 +2,9 @@
 
 use super::{
     copy::{self, Pages},
+    large_objects::{self, Objects, PackOut, Range},
     locks::{self, Locks, overtaken},
+    packer::{Full, Packer},
     rate::Rate,
     sink::{OpenFrame, Sink},
     snapshot,
@@ -11,7 +13,7 @@ use crate::{
     archive::{
         compression::Compression,
         fingerprint::{Fingerprint, parse_sum},
-        frame::{FrameWriter, MOST_FRAME_BYTES},
+        frame::{self, FrameWriter, MOST_FRAME_BYTES},
     },
     error::{Error, Kind, Result},
     postgres::{
@@ -20,7 +22,7 @@ use crate::{
         wire::{Fault, Wire},
     },
     progress::{Event, Progress},
-    vault::manifest::{Chunk, File, Frame, Table},
+    vault::manifest::{Chunk, File, Frame, LargeObjectChunk, Table},
 };
 use bytes::Bytes;
 use std::{
@@ -87,12 +89,22 @@ pub struct Task {
     pub planned: u64,
 }
 
-/// A table that is read to its end, and its stored file.
-pub struct Done {
-    /// The table's part of the manifest.
-    pub table: Table,
-    /// The stored file, if it is ours.
-    pub file: Option<File>,
+/// What the connections take from the queue.
+pub enum Work {
+    /// Pieces of tables.
+    Rows(Batch),
+    /// A range of large objects, and its pack.
+    LargeObjects(Range, Arc<Sink>),
+}
+
+/// Something that was read to its end and stored.
+pub enum Done {
+    /// A table's part of the manifest, and the stored file that holds its rows, if it is ours: its own, or a pack that it shares.
+    Table(Table, Option<Arc<File>>),
+    /// A pack of tables; they follow.
+    Pack(Arc<File>),
+    /// Large objects, and their pack.
+    LargeObjects(LargeObjectChunk, Arc<File>),
 }
 
 /// What all connections share.
@@ -121,6 +133,21 @@ pub struct Engine {
     pub done: mpsc::UnboundedSender<Done>,
     /// Takes frames on their way to the store, where it has room.
     pub fresh: Option<mpsc::Sender<Fresh>>,
+    /// Takes the files of small tables, where there are many.
+    pub packer: Option<Packer<Table>>,
+}
+
+impl Engine {
+    async fn store_pack(&self, full: Full<Table>) -> Result<()> {
+        let (file, tables) = full.store().await?;
+        let file = Arc::new(file);
+        // The receiver is gone only when the run has failed elsewhere, and that error counts.
+        let _ = self.done.send(Done::Pack(file.clone()));
+        for (table, packed) in tables {
+            let _ = self.done.send(Done::Table(Table { packed: Some(packed), ..table }, Some(file.clone())));
+        }
+        Ok(())
+    }
 }
 
 /// A frame that has just got its place in a file which cannot be read yet: that of an upload of many parts cannot before its end.
@@ -138,39 +165,49 @@ pub struct Fresh {
 /// Files that a connection stores beside its reading.
 const STORED_BESIDE: usize = 32;
 
-type Batches = Arc<Mutex<mpsc::UnboundedReceiver<Batch>>>;
+type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Work>>>;
 
-/// Works off `batches` until their sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
+/// Works off `queue` until its sender is dropped. `holder` is the session that exported the snapshot: it keeps the snapshot alive and
 /// reads what the workers cannot lock. `locked_alone`: LOCK statements for all tables, which come when pg_dump has ended and its locks
 /// with it.
 pub async fn run(
     engine: Arc<Engine>,
     holder: Session,
-    batches: mpsc::UnboundedReceiver<Batch>,
+    queue: mpsc::UnboundedReceiver<Work>,
     locked_alone: oneshot::Receiver<Vec<String>>,
 ) -> Result<()> {
-    let batches: Batches = Arc::new(Mutex::new(batches));
+    let queue: Queue = Arc::new(Mutex::new(queue));
     let (refused, refusals) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
     for _ in 0..engine.jobs {
-        all.spawn(engine.tracker.track_future(work(engine.clone(), batches.clone(), refused.clone())));
+        all.spawn(engine.tracker.track_future(work(engine.clone(), queue.clone(), refused.clone())));
     }
     drop(refused);
     let tracker = engine.tracker.clone();
-    let own = (engine.jobs == 0).then_some(batches);
-    all.spawn(tracker.track_future(hold(engine, holder, refusals, own, locked_alone)));
+    let own = (engine.jobs == 0).then_some(queue);
+    all.spawn(tracker.track_future(hold(engine.clone(), holder, refusals, own, locked_alone)));
     while let Some(ended) = all.join_next().await {
         ended.map_err(|e| Error::new(Kind::Database, "a reading task failed").because(e))??;
     }
-    Ok(())
+    match engine.packer.as_ref().and_then(Packer::last) {
+        Some(last) => tracker.track_future(engine.store_pack(last)).await,
+        None => Ok(()),
+    }
 }
 
-async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSender<Task>) -> Result<()> {
+async fn work(engine: Arc<Engine>, queue: Queue, refused: mpsc::UnboundedSender<Task>) -> Result<()> {
     let wire = snapshot::reading_wire(&engine.target, engine.major, &engine.encoding, &engine.snapshot).await?;
     let mut reader = Reader::new(engine, wire)?;
     loop {
-        let next = batches.lock().await.recv().await;
-        let Some(batch) = next else { break };
+        let next = queue.lock().await.recv().await;
+        let batch = match next {
+            None => break,
+            Some(Work::LargeObjects(range, sink)) => {
+                reader.large_objects(range, sink).await?;
+                continue;
+            }
+            Some(Work::Rows(batch)) => batch,
+        };
         if reader.read(&batch, Lock::Try).await? {
             continue;
         }
@@ -188,7 +225,7 @@ async fn work(engine: Arc<Engine>, batches: Batches, refused: mpsc::UnboundedSen
 
 /// What the session that holds the snapshot does next.
 enum Next {
-    Read(Batch),
+    Read(Work),
     Lock(Vec<String>),
     KeepAlive,
     End,
@@ -198,7 +235,7 @@ async fn hold(
     engine: Arc<Engine>,
     session: Session,
     mut refusals: mpsc::UnboundedReceiver<Task>,
-    own: Option<Batches>,
+    own: Option<Queue>,
     mut locked_alone: oneshot::Receiver<Vec<String>>,
 ) -> Result<()> {
     let lost = |e: Fault| e.explain("the session that holds the snapshot was lost");
@@ -209,8 +246,8 @@ async fn hold(
     loop {
         let read = async {
             match &own {
-                Some(batches) => batches.lock().await.recv().await.map_or(Next::End, Next::Read),
-                None => refusals.recv().await.map_or(Next::End, |task| Next::Read(vec![task])),
+                Some(queue) => queue.lock().await.recv().await.map_or(Next::End, Next::Read),
+                None => refusals.recv().await.map_or(Next::End, |task| Next::Read(Work::Rows(vec![task]))),
             }
         };
         let next = tokio::select! {
@@ -220,7 +257,8 @@ async fn hold(
             () = tokio::time::sleep(KEEPALIVE) => Next::KeepAlive,
         };
         match next {
-            Next::Read(batch) => {
+            Next::Read(Work::LargeObjects(range, sink)) => reader.large_objects(range, sink).await?,
+            Next::Read(Work::Rows(batch)) => {
                 let lock = if kept { Lock::Held } else { Lock::Try };
                 if !reader.read(&batch, lock).await? {
                     return Err(overtaken("another session waited to change a table"));
@@ -340,7 +378,7 @@ impl Reader {
 
     /// Reads one piece, which the server has begun to send.
     async fn piece(&mut self, task: &Task) -> Result<()> {
-        let (engine, job) = (&self.engine, &task.job);
+        let (engine, job) = (&self.engine.clone(), &task.job);
         let label = format!("{}.{}", job.table.schema, job.table.name);
         // When the connection dies, the wire knows what the server said last.
         let failed = |e: Fault| e.explain(&format!("cannot read table {label}"));
@@ -380,7 +418,106 @@ impl Reader {
         tell(engine, &mut piece.told, piece.total, task.planned).await;
         let Piece { total, frames, .. } = piece;
         let chunk = Chunk { pages: task.pages, rows: total.rows, bytes: total.bytes, fingerprint: total.hex(), frames };
-        finish_piece(engine, job, chunk, &mut self.storing).await
+        self.finish_piece(job, chunk).await
+    }
+
+    /// Notes a piece; the one that comes last completes the table, whose file is then stored beside whatever is read next.
+    async fn finish_piece(&mut self, job: &TableJob, chunk: Chunk) -> Result<()> {
+        job.chunks.lock().await.push(chunk);
+        if job.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        let mut table = job.table.clone();
+        table.chunks = std::mem::take(&mut *job.chunks.lock().await);
+        table.chunks.sort_by_key(|c| c.pages);
+        let mut total = 0_u128;
+        for chunk in &table.chunks {
+            table.rows += chunk.rows;
+            table.bytes += chunk.bytes;
+            total = total.wrapping_add(parse_sum(&chunk.fingerprint)?);
+        }
+        table.fingerprint = format!("{total:032x}");
+        let Some(sink) = &job.sink else {
+            // Without a stored file of ours, the pieces say nothing that the table does not.
+            table.chunks.clear();
+            let _ = self.engine.done.send(Done::Table(table, None));
+            return Ok(());
+        };
+        let (frame, rest) = sink.end(&frame::terminator(self.engine.compression)?).await?;
+        table.terminator = Some(frame);
+        let engine = self.engine.clone();
+        if let Some(packer) = engine.packer.as_ref().filter(|_| rest.is_small()) {
+            let (path, bytes) = rest.into_bytes();
+            table.file = Some(path.clone());
+            return match packer.add(&path, &bytes, table)? {
+                Some(full) => self.store_beside(async move { engine.store_pack(full).await }).await,
+                None => Ok(()),
+            };
+        }
+        self.store_beside(async move {
+            let file = rest.store().await?;
+            table.file = Some(file.path.clone());
+            let _ = engine.done.send(Done::Table(table, Some(Arc::new(file))));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads a range of large objects into its pack.
+    async fn large_objects(&mut self, range: Range, sink: Arc<Sink>) -> Result<()> {
+        let Range { first, last, .. } = range;
+        let what = format!("cannot read large objects {first} to {last}");
+        let failed = |e: Fault| e.explain(&what);
+        self.wire.send(&large_objects::copy_out(first, last)).await.map_err(failed)?;
+        if !self.wire.next_copy().await.map_err(failed)? {
+            return Err(Error::new(Kind::Database, format!("{what}: the server sent none")));
+        }
+        let mut objects = Objects::default();
+        let mut pack = PackOut::new(sink, large_objects::compression(self.engine.compression))?;
+        let mut told = Fingerprint::default();
+        while self.wire.fill().await.map_err(failed)? {
+            while let Some(data) = self.wire.data() {
+                objects.feed(data.bytes, data.ends, &mut |part| pack.write(part)).map_err(|e| e.context(&what))?;
+            }
+            pack.relieve().await?;
+            let total = Fingerprint { bytes: objects.sum.bytes, ..told };
+            if total.bytes - told.bytes >= TOLD_BYTES {
+                tell(&self.engine, &mut told, total, 0).await;
+            }
+        }
+        if self.wire.next_copy().await.map_err(failed)? {
+            return Err(Error::new(Kind::Database, format!("{what}: the server sent more than was asked for")));
+        }
+        let sum = objects.end().map_err(|e| e.context(&what))?;
+        if sum.objects != range.objects {
+            let message = format!("{what}: {} came, the catalog has {}", sum.objects, range.objects);
+            return Err(Error::new(Kind::Archive, message));
+        }
+        let total = Fingerprint { bytes: sum.bytes, ..told };
+        tell(&self.engine, &mut told, total, 0).await;
+        let (frames, rest) = pack.end().await?;
+        let engine = self.engine.clone();
+        self.store_beside(async move {
+            let file = File { members: Some(sum.objects), ..rest.store().await? };
+            let chunk = sum.chunk(first, last, file.path.clone(), frames);
+            let _ = engine.done.send(Done::LargeObjects(chunk, Arc::new(file)));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores something beside whatever is read next, unless that is too much already.
+    async fn store_beside(&mut self, storing: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+        while let Some(stored) = self.storing.try_join_next() {
+            joined(stored)?;
+        }
+        if self.storing.len() >= STORED_BESIDE
+            && let Some(stored) = self.storing.join_next().await
+        {
+            joined(stored)?;
+        }
+        self.storing.spawn(self.engine.tracker.track_future(storing));
+        Ok(())
     }
 
     /// Waits for what is being stored, and says good-bye.
@@ -486,52 +623,4 @@ async fn tell(engine: &Engine, told: &mut Fingerprint, total: Fingerprint, plann
     if let Some(rate) = &engine.rate {
         rate.take(bytes).await;
     }
-}
-
-/// Notes a piece; the one that comes last completes the table, whose file is then stored beside whatever is read next.
-async fn finish_piece(
-    engine: &Arc<Engine>,
-    job: &TableJob,
-    chunk: Chunk,
-    storing: &mut JoinSet<Result<()>>,
-) -> Result<()> {
-    job.chunks.lock().await.push(chunk);
-    if job.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
-        return Ok(());
-    }
-    let mut table = job.table.clone();
-    table.chunks = std::mem::take(&mut *job.chunks.lock().await);
-    table.chunks.sort_by_key(|c| c.pages);
-    let mut total = 0_u128;
-    for chunk in &table.chunks {
-        table.rows += chunk.rows;
-        table.bytes += chunk.bytes;
-        total = total.wrapping_add(parse_sum(&chunk.fingerprint)?);
-    }
-    table.fingerprint = format!("{total:032x}");
-    let Some(sink) = job.sink.clone() else {
-        // Without a stored file of ours, the pieces say nothing that the table does not.
-        table.chunks.clear();
-        // The receiver is gone only when the run has failed elsewhere, and that error counts.
-        let _ = engine.done.send(Done { table, file: None });
-        return Ok(());
-    };
-    while let Some(stored) = storing.try_join_next() {
-        joined(stored)?;
-    }
-    if storing.len() >= STORED_BESIDE
-        && let Some(stored) = storing.join_next().await
-    {
-        joined(stored)?;
-    }
-    let (stored, engine) = (sink.seal().await?, engine.clone());
-    let tracker = engine.tracker.clone();
-    storing.spawn(tracker.track_future(async move {
-        let (file, terminator) = stored.await?;
-        table.file = Some(file.path.clone());
-        table.terminator = Some(terminator);
-        let _ = engine.done.send(Done { table, file: Some(file) });
-        Ok(())
-    }));
-    Ok(())
 }

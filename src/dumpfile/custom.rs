@@ -1,6 +1,4 @@
-//! The custom format, block by block (`pg_backup_custom.c`): the TOC, then per entry a block: a type byte, the entry's id, and chunks of a
-//! length and so many bytes, ended by a length of 0. Together a block's chunks are one compressed stream; a block of large objects
-//! holds a list of OIDs, each followed by such chunks, ended by an OID of 0.
+//! The custom format, block by block. Together a block's chunks are one compressed stream.
 
 use super::{
     content::{self, Fault, Holds},
@@ -10,22 +8,19 @@ use super::{
     stream::{self, Input, Zlib},
 };
 use crate::{
-    archive::toc::{Entry, Toc},
+    archive::{
+        custom::{Chunks, DATA, INT, LARGE_OBJECTS, byte, int},
+        toc::{Entry, Toc},
+    },
     error::Result,
 };
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
-
-/// Bytes of an integer: its sign and four more.
-const INT: usize = 5;
-
-const DATA: u8 = 1;
-const LARGE_OBJECTS: u8 = 3;
 
 /// Reads the whole file.
 pub(super) fn examine(path: &Path, stop: &Arc<AtomicBool>) -> Result<Found> {
@@ -116,7 +111,7 @@ fn toc_again(path: &Path, toc: &Toc, toc_end: u64, begin: u64) -> io::Result<boo
 }
 
 fn one(input: &mut Input, packing: Packing, holds: Holds, bytes: &mut u64) -> Result<Option<u64>, Fault> {
-    let mut chunks = BufReader::new(Chunks { from: input, left: 0, ended: false });
+    let mut chunks = BufReader::new(Chunks::of(input));
     if packing == Packing::Gzip {
         return content::check(Zlib::new(&mut chunks), holds, bytes);
     }
@@ -125,48 +120,4 @@ fn one(input: &mut Input, packing: Packing, holds: Holds, bytes: &mut u64) -> Re
         return Ok(None);
     }
     content::check(stream::unpack(packing, &mut chunks).map_err(Fault::Read)?, holds, bytes)
-}
-
-struct Chunks<'a> {
-    from: &'a mut Input,
-    left: u64,
-    ended: bool,
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 && !self.ended {
-            let length = int(self.from)?;
-            self.left =
-                u64::try_from(length).map_err(|_| io::Error::new(ErrorKind::InvalidData, "a negative length"))?;
-            self.ended = length == 0;
-        }
-        if self.ended || into.is_empty() {
-            return Ok(0);
-        }
-        let most = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let read = self.from.read(&mut into[..most])?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
-
-fn byte(from: &mut impl Read) -> io::Result<u8> {
-    let mut byte = [0];
-    from.read_exact(&mut byte)?;
-    Ok(byte[0])
-}
-
-fn int(from: &mut impl Read) -> io::Result<i64> {
-    let mut b = [0; 5];
-    from.read_exact(&mut b)?;
-    let size = i64::from(u32::from_le_bytes([b[1], b[2], b[3], b[4]]));
-    match b[0] {
-        0 => Ok(size),
-        1 if size > 0 => Ok(-size),
-        _ => Err(io::Error::new(ErrorKind::InvalidData, "no length stands where one is due")),
-    }
 }

@@ -314,7 +314,15 @@ fn named(a: &Manifest, b: &Manifest) -> Vec<(&'static str, Vec<String>)> {
         let state = |populated| if populated { "with data" } else { "without data" }.to_owned();
         m.matviews.iter().map(|v| (name(&v.schema, &v.name), state(v.populated))).collect()
     };
-    let large = |m: &Manifest| m.large_objects.iter().map(|o| (o.oid.to_string(), o.sha256.clone())).collect();
+    // Each by itself in format 1, else by their ranges: what is not the same there may be any of them.
+    let large = |m: &Manifest| {
+        let each = m.large_objects.iter().map(|o| (o.oid.to_string(), o.sha256.clone()));
+        let ranges = m.large_object_chunks.iter().map(|c| match c.first == c.last {
+            true => (c.first.to_string(), c.fingerprint.clone()),
+            false => (format!("{} to {} ({})", c.first, c.last, count(c.objects)), c.fingerprint.clone()),
+        });
+        each.chain(ranges).collect()
+    };
     [
         ("extensions", changes(&extensions(a), &extensions(b))),
         ("roles", changes(&roles(a), &roles(b))),

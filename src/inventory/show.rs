@@ -169,7 +169,7 @@ fn content(m: &Manifest) -> String {
     let mut parts = vec![counted(m.totals.tables, "table"), counted(m.totals.rows, "row")];
     for (number, noun) in [
         (m.sequences.len(), "sequence"),
-        (m.large_objects.len(), "large object"),
+        (m.large_objects() as usize, "large object"),
         (m.matviews.len(), "materialized view"),
     ] {
         if number > 0 {

@@ -6,11 +6,12 @@ use crate::{
 };
 use std::ffi::OsString;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::process::{ChildStdout, Command};
 
 /// The programs of one PostgreSQL installation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,32 +226,15 @@ impl Run {
     }
 
     /// Runs it to its end and hands back the exit status, whatever it is. Fails only when it cannot be run.
-    pub async fn output_any_status(self) -> Result<Output> {
-        let failed =
-            |e: std::io::Error| Error::new(Kind::Tool, format!("{} cannot be run", self.program.display())).because(e);
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/bin:/bin")
-            .envs(self.env.iter().map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+    pub async fn output_any_status(mut self) -> Result<Output> {
+        let mut command = self.command();
         let capture = matches!(self.stdout, Stdout::Capture);
-        command.stdout(match self.stdout {
+        command.stdout(match std::mem::take(&mut self.stdout) {
             Stdout::Capture => Stdio::piped(),
             Stdout::Null => Stdio::null(),
             Stdout::File(file) => file.into(),
         });
-        if let Some((uid, gid)) = self.uid {
-            command.uid(uid).gid(gid);
-        }
-        if let Some(dir) = &self.dir {
-            command.current_dir(dir);
-        }
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command.spawn().map_err(self.failed())?;
         // The file's write end must not stay open here.
         drop(command);
         let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -264,8 +248,71 @@ impl Run {
         let (stdout, lines, status) =
             tokio::join!(read_out, read_lines(err, &self.secrets, self.on_line.as_ref()), child.wait());
         let output = (|| std::io::Result::Ok(Output { status: status?, stdout: stdout?, stderr_lines: lines? }))();
-        output.map_err(|e| Error::new(Kind::Tool, format!("{} cannot be watched", self.program.display())).because(e))
+        output.map_err(self.unwatched())
     }
+
+    /// Runs it while `reader` reads its stdout. A reader that has had enough says so, and then it is ended.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn piped<T>(self, reader: impl AsyncFnOnce(OwnedFd) -> (T, Enough)) -> Result<(Output, T)> {
+        let mut command = self.command();
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(self.failed())?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let out = out.ok_or_else(|| std::io::Error::other("it has no stdout")).and_then(ChildStdout::into_owned_fd);
+        let out = out.map_err(self.unwatched())?;
+        let reading = async {
+            let (read, enough) = reader(out).await;
+            let ended = match enough {
+                Enough::Yes => child.kill().await,
+                Enough::No => Ok(()),
+            };
+            (read, ended.and(child.wait().await))
+        };
+        let ((read, status), lines) = tokio::join!(reading, read_lines(err, &self.secrets, self.on_line.as_ref()));
+        let output = (|| std::io::Result::Ok(Output { status: status?, stdout: Vec::new(), stderr_lines: lines? }))();
+        Ok((output.map_err(self.unwatched())?, read))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/bin:/bin")
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Some((uid, gid)) = self.uid {
+            command.uid(uid).gid(gid);
+        }
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    fn failed(&self) -> impl FnOnce(std::io::Error) -> Error {
+        let what = format!("{} cannot be run", self.program.display());
+        move |e| Error::new(Kind::Tool, what).because(e)
+    }
+
+    fn unwatched(&self) -> impl FnOnce(std::io::Error) -> Error {
+        let what = format!("{} cannot be watched", self.program.display());
+        move |e| Error::new(Kind::Tool, what).because(e)
+    }
+}
+
+/// Whether a reader wants no more of a program's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enough {
+    /// The program may be ended.
+    Yes,
+    /// It ends by itself.
+    No,
 }
 
 impl fmt::Debug for Run {

@@ -165,6 +165,8 @@ pub struct Wire {
     rest: usize,
     /// Rows of the COPY that were handed out, until the server has told how many it sent.
     rows: Option<u64>,
+    /// The COPY is binary: what stands behind its rows comes as if it were one more.
+    binary: bool,
     failed: Option<Said>,
     /// First columns of rows that queries between the COPYs gave.
     answered: Vec<String>,
@@ -191,6 +193,7 @@ impl Wire {
             end: 0,
             rest: 0,
             rows: None,
+            binary: false,
             failed: None,
             answered: Vec::new(),
         }
@@ -249,6 +252,7 @@ impl Wire {
                 Next::Message(tag, body) => match self.take(tag, body.clone()) {
                     Some(b'H') => {
                         self.rows = Some(0);
+                        self.binary = self.buffer[body].first() == Some(&1);
                         return Ok(true);
                     }
                     Some(b'Z') => return self.failed.take().map_or(Ok(false), |said| Err(Fault::Server(said))),
@@ -321,7 +325,9 @@ impl Wire {
         let tag = String::from_utf8_lossy(&self.buffer[tag]);
         let sent = tag.trim_end_matches('\0').strip_prefix("COPY ").and_then(|n| n.parse::<u64>().ok());
         match sent {
-            Some(sent) if sent != rows => Err(broken(format!("the server sent {sent} rows, {rows} were read"))),
+            Some(sent) if sent + u64::from(self.binary) != rows => {
+                Err(broken(format!("the server sent {sent} rows, {rows} were read")))
+            }
             _ => Ok(()),
         }
     }

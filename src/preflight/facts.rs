@@ -81,8 +81,6 @@ pub(super) struct Facts<'a> {
     /// What it is: from here on it can be spoken to.
     pub(super) source: Fact<Source>,
     pub(super) extensions: Fact<Result<Vec<Extension>>>,
-    /// Bytes of its large objects.
-    pub(super) large: Fact<Result<u64>>,
     pub(super) tools: Fact<Tools>,
     /// The server for the proof. It stands before its folder, as it must be gone first.
     pub(super) server: Fact<Starting>,
@@ -107,7 +105,6 @@ impl<'a> Facts<'a> {
             direct: Fact::default(),
             source: Fact::default(),
             extensions: Fact::default(),
-            large: Fact::default(),
             tools: Fact::default(),
             server: Fact::default(),
             scratch: Fact::default(),

@@ -56,7 +56,7 @@ const OF_THE_SOURCE: &[Round] = &[
     &[&pooler::ByAddress],
     &[&connection::Open],
     &[&pooler::ByDeed],
-    &[&connection::Known, &extensions::Read, &disk::LargeObjects],
+    &[&connection::Known, &extensions::Read],
     &[&version::Version, &connection::Reached, &compression::Readable, &pooler::Absent, &standby::Standby],
     &[&connection::Settings],
     &[&tools::Tools],

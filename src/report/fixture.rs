@@ -37,6 +37,7 @@ fn table(name: &str, rows: u64, bytes: u64) -> Table {
         bytes,
         fingerprint: "00".repeat(16),
         file: Some("archive/3001.dat.zst".into()),
+        packed: None,
         chunks: Vec::new(),
         terminator: None,
     }
@@ -82,6 +83,7 @@ fn manifest() -> Manifest {
         tables: vec![table("orders", 1_200_000, 1_400_000_000), table("users", 34_567, 99_000_000)],
         sequences: Vec::new(),
         large_objects: Vec::new(),
+        large_object_chunks: Vec::new(),
         matviews: Vec::new(),
         extensions: Vec::new(),
         roles: Vec::new(),

@@ -26,13 +26,21 @@ impl Run<'_> {
         let mut problems = check_entries(&backup.toc, manifest);
         let files: HashMap<&str, &File> = manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
         for table in &manifest.tables {
-            match table.file.as_deref().map(|path| files.get(path).map(|file| readback::tiles(table, file))) {
+            match table.stored_in().map(|path| files.get(path).map(|file| readback::tiles(table, file))) {
                 None | Some(Some(Ok(_))) => {}
                 Some(Some(Err(e))) => problems.push(e.one_line()),
                 Some(None) => {
                     problems.push(format!("table {}.{}: the manifest lacks its file", table.schema, table.name))
                 }
             }
+        }
+        for chunk in &manifest.large_object_chunks {
+            let problem = match files.get(chunk.file.as_str()).map(|file| readback::tile(file, &chunk.frames)) {
+                None => format!("large objects {} to {}: the manifest lacks their file", chunk.first, chunk.last),
+                Some(Err(e)) => e.one_line(),
+                Some(Ok(())) => continue,
+            };
+            problems.push(problem);
         }
         let (folder, mut room) = (&backup.folder, KEPT_BYTES);
         let (small, large): (Vec<&File>, Vec<&File>) = manifest.files.iter().partition(|file| {

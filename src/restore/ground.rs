@@ -12,7 +12,7 @@ use crate::{
     archive::{
         database::{Database, is_of_database},
         schema,
-        toc::{Toc, lossy},
+        toc::{Entry, Toc, lossy},
     },
     dumpfile::DumpFile,
     error::{Error, Kind, Result},
@@ -60,6 +60,7 @@ impl Run<'_> {
         if !config.data_only {
             let new = facts.content.is_none() || config.place != Place::Empty;
             maintenance.try_extensions(&target, &mut facts, &what.extensions, new).await?;
+            maintenance.look_at_public(&target, &mut facts, &what.owners_in_public, new).await?;
         }
         let plan = plan::decide(config, &what, &facts, OffsetDateTime::now_utc())?;
         let mut unproven = Vec::new();
@@ -259,6 +260,7 @@ pub(super) fn part_of(manifest: &Manifest, toc: &Toc, part: &Part) -> Manifest {
         manifest.tables.clear();
         manifest.sequences.clear();
         manifest.large_objects.clear();
+        manifest.large_object_chunks.clear();
         manifest.matviews.clear();
     }
     if let Some(ids) = &part.entries {
@@ -274,6 +276,7 @@ pub(super) fn part_of(manifest: &Manifest, toc: &Toc, part: &Part) -> Manifest {
         manifest.sequences.retain(|s| sequences.contains(&(s.schema.clone(), s.name.clone())));
         manifest.matviews.retain(|m| matviews.contains(&(m.schema.clone(), m.name.clone())));
         manifest.large_objects.clear();
+        manifest.large_object_chunks.clear();
     }
     if part.without_schema {
         manifest.matviews.clear();
@@ -297,6 +300,7 @@ fn what_file(config: &RestoreConfig, file: &DumpFile) -> What {
         roles: file.roles.clone(),
         // Which of the roles own something is not told apart: what cannot be given away shows when it is restored.
         owners: BTreeSet::new(),
+        owners_in_public: BTreeSet::new(),
         extensions: file.extensions.clone(),
         has_manifest: false,
         has_properties: false,
@@ -322,7 +326,8 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
         version: Some(source.server_version.clone()),
         major: Some(source.major),
         roles: schema::role_names(toc, &all),
-        owners: schema_owners(toc).filter(|o| all.contains(o)).collect(),
+        owners: schema_owners(toc, |_| true).filter(|o| all.contains(o)).collect(),
+        owners_in_public: schema_owners(toc, is_given_in_public).filter(|o| all.contains(o)).collect(),
         extensions,
         has_manifest: true,
         has_properties: Database::of(&backup.toc).is_some(),
@@ -331,8 +336,33 @@ fn what(backup: &Backup, manifest: &Manifest, toc: &Toc, part: &Part) -> What {
 }
 
 /// Who owns something in the database; the database itself is given away where its properties are.
-fn schema_owners(toc: &Toc) -> impl Iterator<Item = String> {
-    toc.entries.iter().filter(|e| !is_of_database(e)).map(|e| lossy(&e.owner))
+fn schema_owners(toc: &Toc, of: impl Fn(&Entry) -> bool) -> impl Iterator<Item = String> {
+    toc.entries.iter().filter(move |e| !is_of_database(e) && of(e)).map(|e| lossy(&e.owner))
+}
+
+/// Whether the object lies in schema `public` and is given to its owner by a statement of its own.
+fn is_given_in_public(e: &Entry) -> bool {
+    let kinds = [
+        "TABLE",
+        "VIEW",
+        "MATERIALIZED VIEW",
+        "FOREIGN TABLE",
+        "SEQUENCE",
+        "TYPE",
+        "DOMAIN",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "OPERATOR",
+        "OPERATOR CLASS",
+        "OPERATOR FAMILY",
+        "COLLATION",
+        "CONVERSION",
+        "STATISTICS",
+        "TEXT SEARCH CONFIGURATION",
+        "TEXT SEARCH DICTIONARY",
+    ];
+    e.namespace.as_deref() == Some(b"public") && kinds.contains(&e.kind())
 }
 
 /// `SET`s that every session of the load begins with.

@@ -26,18 +26,19 @@ use crate::{
     verify::{
         cluster,
         compare::{self, Comparison},
-        restore::{Granted, Part, Restore, Restored, harmless},
+        readback::Packs,
+        restore::{Granted, Incoming, Part, Restore, Restored, harmless},
     },
 };
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 
 impl Run<'_> {
     /// Makes roles and the database, or empties the target. Returns where it is restored into, with the sessions' settings.
@@ -111,6 +112,7 @@ impl Run<'_> {
             files: folder.join("restore"),
             jobs: self.config.engine.jobs,
             progress: self.progress.clone(),
+            packs: Packs::default(),
         };
         let granted = granted(manifest, &backup.toc);
         let begun = Instant::now();
@@ -160,15 +162,12 @@ impl Run<'_> {
         let begun = Instant::now();
         std::fs::create_dir_all(&restore.files)
             .map_err(error::io(format!("cannot create {}", restore.files.display())))?;
-        let files: HashMap<&str, &File> = backup.manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
-        let streamed: HashSet<&str> = backup.manifest.tables.iter().filter_map(|t| t.file.as_deref()).collect();
         let wanted = |file: &&File| {
-            let name = file.path.strip_prefix("archive/");
-            let Some(name) = name.filter(|_| !streamed.contains(file.path.as_str())) else { return false };
+            let Some(name) = file.path.strip_prefix("archive/") else { return false };
             let needed = || file.members.is_some() || self.is_wanted(name, &backup.toc, &restore.part);
             name == "toc.dat" || (!restore.part.without_rows && needed())
         };
-        let own: Vec<File> = backup.manifest.files.iter().filter(wanted).cloned().collect();
+        let own: Vec<File> = backup.manifest.own_files().filter(wanted).cloned().collect();
         let needed: u64 = own.iter().map(|f| f.size).sum();
         if needed + (32 << 20) > scratch::free_space(&restore.files)? {
             return Err(Error::new(Kind::Io, format!("{} lacks room for {}", restore.files.display(), bytes(needed)))
@@ -176,15 +175,7 @@ impl Run<'_> {
         }
         self.progress
             .event(Event::ToRestore(manifest.tables.iter().filter(|t| t.file.is_some()).map(|t| t.bytes).sum()));
-        let (sender, tables) = mpsc::unbounded_channel();
-        for table in &manifest.tables {
-            if let Some(&file) = table.file.as_deref().and_then(|path| files.get(path)) {
-                // The receiver lives as long as the restore.
-                let _ = sender.send((Arc::new(table.clone()), Arc::new(file.clone())));
-            }
-        }
-        drop(sender);
-        let restored = restore.run(&own, granted, tables.into()).await?;
+        let restored = restore.run(&own, granted, Incoming::stored(manifest)).await?;
         self.progress.event(Event::Finished(Phase::Restore, begun.elapsed()));
         Ok(restored)
     }

@@ -505,6 +505,7 @@ mod tests {
         let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
         Facts {
             refused_extensions: BTreeMap::new(),
+            strangers_in_public: BTreeSet::new(),
             version: "17.6".into(),
             major: 17,
             user: "me".into(),

@@ -27,17 +27,27 @@ pub(super) fn roles(config: &RestoreConfig, what: &What, facts: &Facts) -> Resul
         true => Vec::new(),
         false => what.roles.iter().filter(|r| !facts.roles.contains(*r)).cloned().collect(),
     };
-    let lacks: Vec<Lack> =
-        [extensions(config, facts), missing_roles(config, facts, &missing), owners(config, what, facts)]
-            .into_iter()
-            .flatten()
-            .collect();
+    let lacks: Vec<Lack> = [
+        extensions(config, facts),
+        missing_roles(config, facts, &missing),
+        owners(config, what, facts),
+        public(config, facts),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     match lacks.as_slice() {
         [] => Ok(missing),
         [lack] => Err(refused(lack.what.clone()).hint(lack.cure.clone())),
         several => {
             let what: Vec<&str> = several.iter().map(|l| l.what.as_str()).collect();
-            let all: Vec<&str> = several.iter().flat_map(|l| &l.statements).map(String::as_str).collect();
+            let mut all: Vec<&str> = Vec::new();
+            for statement in several.iter().flat_map(|l| &l.statements) {
+                // Two of them may need the same database.
+                if !all.contains(&statement.as_str()) {
+                    all.push(statement);
+                }
+            }
             let without = "; --no-owner needs none of the roles";
             Err(refused(what.join("; ")).hint(format!("let an administrator run: {}{without}", all.join("; "))))
         }
@@ -50,16 +60,43 @@ fn extensions(config: &RestoreConfig, facts: &Facts) -> Option<Lack> {
     let (first, said) = refused.iter().next()?;
     let more = if refused.len() > 1 { format!(" and {}", some(refused.keys().skip(1))) } else { String::new() };
     let db = &config.target.dbname;
-    let mut statements: Vec<String> = Vec::new();
-    if facts.content.is_none() {
-        statements.push(format!("CREATE DATABASE {} OWNER {}", quote(db), quote(&facts.user)));
-    }
+    let mut statements: Vec<String> = database(config, facts).into_iter().collect();
     statements.extend(refused.keys().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {} CASCADE", quote(name))));
     Some(Lack {
         what: format!("role {} may not create extension {first}{more} of the backup: {said}", facts.user),
         cure: format!(
             "let an administrator run, in database {db}: {}; and restore into that database, without --create and --swap",
             statements.join("; ")
+        ),
+        statements,
+    })
+}
+
+/// The statement that makes the database where there is none: what is to be granted in it needs one.
+fn database(config: &RestoreConfig, facts: &Facts) -> Option<String> {
+    let create = || format!("CREATE DATABASE {} OWNER {}", quote(&config.target.dbname), quote(&facts.user));
+    facts.content.is_none().then(create)
+}
+
+/// Roles that nothing in schema `public` can be given to.
+fn public(config: &RestoreConfig, facts: &Facts) -> Option<Lack> {
+    let strangers = &facts.strangers_in_public;
+    if config.owners == Owners::Skip || config.data_only || strangers.is_empty() {
+        return None;
+    }
+    let grant = |role: &String| format!("GRANT CREATE ON SCHEMA public TO {}", quote(role));
+    let statements: Vec<String> = database(config, facts).into_iter().chain(strangers.iter().map(grant)).collect();
+    Some(Lack {
+        what: format!(
+            "roles that own objects of the backup in schema public may not make any there: {}",
+            some(strangers)
+        ),
+        cure: format!(
+            "let the owner of database {} run in it: {}; and restore into that database, without --create and --swap; or restore with \
+             --no-owner, by which everything belongs to {}",
+            config.target.dbname,
+            statements.join("; "),
+            facts.user
         ),
         statements,
     })

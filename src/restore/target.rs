@@ -86,6 +86,8 @@ pub struct Facts {
     pub extensions: BTreeSet<String>,
     /// Extensions of the backup that we may not create, with what the server said.
     pub refused_extensions: BTreeMap<String, String>,
+    /// Roles of the backup that are to own something in schema `public` and may not make anything there.
+    pub strangers_in_public: BTreeSet<String>,
     /// Databases that a restore left unfinished.
     pub unfinished: Vec<String>,
     /// What is in the target database; `None` when there is no such database.
@@ -211,6 +213,39 @@ impl Maintenance {
                 facts.refused_extensions.insert(name.clone(), said);
             }
         }
+        Ok(())
+    }
+
+    /// Asks which of these roles may not make anything in schema `public`: nothing there can be given to them. In a database that is to be made
+    /// (`new`) it belongs to us, from PostgreSQL 15 on, and to nobody else.
+    pub async fn look_at_public(
+        &self,
+        target: &Target,
+        facts: &mut Facts,
+        owners: &BTreeSet<String>,
+        new: bool,
+    ) -> Result<()> {
+        if facts.superuser || (new && facts.major < 15) || owners.is_empty() {
+            return Ok(());
+        }
+        let failed = |e| answer::error("cannot ask who may make something in schema public", e);
+        let owners: Vec<&String> = owners.iter().collect();
+        // A role that is yet to be made has what everybody has.
+        let sql = if new {
+            "SELECT o FROM pg_catalog.unnest($1::pg_catalog.text[]) o LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o
+              WHERE NOT coalesce(r.rolsuper OR pg_catalog.pg_has_role(r.oid, current_user, 'USAGE'), false)"
+        } else {
+            "SELECT o FROM pg_catalog.pg_namespace n CROSS JOIN pg_catalog.unnest($1::pg_catalog.text[]) o
+               LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o
+              WHERE n.nspname = 'public' AND o <> current_user AND NOT pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')
+                AND NOT coalesce(pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE'), false)"
+        };
+        let session = match new {
+            true => self.session().await?,
+            false => connect::connect(target, APPLICATION).await?,
+        };
+        let rows = session.query(sql, &[&owners]).await.map_err(failed)?;
+        facts.strangers_in_public = rows.iter().map(|r| r.get(0)).collect();
         Ok(())
     }
 

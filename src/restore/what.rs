@@ -28,6 +28,8 @@ pub struct What {
     pub roles: Vec<String>,
     /// Those of them that come to own something.
     pub owners: BTreeSet<String>,
+    /// Those of them that come to own something in schema `public`.
+    pub owners_in_public: BTreeSet<String>,
     /// Extensions that it creates.
     pub extensions: Vec<String>,
     /// Whether a manifest says what it must hold.

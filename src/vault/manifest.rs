@@ -9,7 +9,10 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
 /// The version of the manifest format that this program writes.
 pub const FORMAT_VERSION: u32 = 2;
@@ -46,8 +49,12 @@ pub struct Manifest {
     pub tables: Vec<Table>,
     /// Every sequence, in order of schema and name.
     pub sequences: Vec<Sequence>,
-    /// Every large object, in order of its OID.
+    /// Every large object, in order of its OID: of format 1 only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub large_objects: Vec<LargeObject>,
+    /// The large objects in ranges of their OIDs, in their order.
+    #[serde(default)]
+    pub large_object_chunks: Vec<LargeObjectChunk>,
     /// Every materialized view, in order of schema and name.
     pub matviews: Vec<Matview>,
     /// Installed extensions.
@@ -185,7 +192,7 @@ pub struct File {
     pub size: u64,
     /// SHA-256 of the whole file, hex.
     pub sha256: String,
-    /// Of a pack, a tar archive of many small files of the archive: how many. It is unpacked where it lies before pg_restore reads them.
+    /// Of a pack, a tar archive of many files of the archive: how many. It is unpacked where it lies before pg_restore reads them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<u64>,
 }
@@ -223,15 +230,37 @@ pub struct Table {
     pub bytes: u64,
     /// Sum modulo 2^128 of the XXH3-128 hash of each row's COPY text (line end left out), 32 hex digits.
     pub fingerprint: String,
-    /// The stored file, below the backup's folder; absent for tables that pg_dump wrote.
+    /// The file of the archive, below the backup's folder; absent for tables that pg_dump wrote.
     pub file: Option<String>,
+    /// The file is small, and lies in a pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
     /// The pieces of the file. Their frames and the terminator tile the file without a gap.
     pub chunks: Vec<Chunk>,
     /// The last frame, which holds COPY's end marker.
     pub terminator: Option<Frame>,
 }
 
+impl Manifest {
+    /// How many large objects there are.
+    pub fn large_objects(&self) -> u64 {
+        self.large_objects.len() as u64 + self.large_object_chunks.iter().map(|c| c.objects).sum::<u64>()
+    }
+
+    /// The stored files that pg_restore reads: all of the archive but what we restore by our own streams.
+    pub fn own_files(&self) -> impl Iterator<Item = &File> {
+        let tables = self.tables.iter().filter_map(Table::stored_in);
+        let ours: HashSet<&str> = tables.chain(self.large_object_chunks.iter().map(|c| c.file.as_str())).collect();
+        self.files.iter().filter(move |f| f.path.starts_with("archive/") && !ours.contains(f.path.as_str()))
+    }
+}
+
 impl Table {
+    /// The stored file that its rows lie in: its own, or a pack.
+    pub fn stored_in(&self) -> Option<&str> {
+        self.packed.as_ref().map(|p| p.pack.as_str()).or(self.file.as_deref())
+    }
+
     /// A streamed table is the sum of its chunks.
     fn check_sums(&self) -> Result<()> {
         if self.file.is_none() {
@@ -248,6 +277,17 @@ impl Table {
         let message = format!("table {}.{} is not the sum of its chunks", self.schema, self.name);
         Err(Error::new(Kind::Archive, message))
     }
+}
+
+/// Where a file lies in a pack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Packed {
+    /// The pack, below the backup's folder.
+    pub pack: String,
+    /// First byte in it.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A piece of a table, read by one connection.
@@ -287,6 +327,27 @@ pub struct Sequence {
     pub last_value: i64,
     /// `is_called`.
     pub is_called: bool,
+}
+
+/// The large objects of a range of OIDs, and the pack that holds what is in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LargeObjectChunk {
+    /// OID of the first; a restore keeps them.
+    pub first: u32,
+    /// OID of the last.
+    pub last: u32,
+    /// How many there are.
+    pub objects: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+    /// Sum modulo 2^128 of the XXH3-128 hash of each object's OID (four bytes, the highest first) and content, 32 hex digits.
+    pub fingerprint: String,
+    /// The same of OID, owner and privileges as text (absent ones as `\N`) with tabs between them.
+    pub owners: String,
+    /// The pack, below the backup's folder.
+    pub file: String,
+    /// The frames that tile it.
+    pub frames: Vec<Frame>,
 }
 
 /// A large object.

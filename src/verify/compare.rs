@@ -36,7 +36,11 @@ pub async fn compare(restore: &Restore, manifest: &Manifest, level: VerifyLevel)
     let session = snapshot::reading_session(&restore.target, restore.major, &restore.encoding).await?;
     sequences(&session, &manifest.sequences, &mut found).await?;
     if restore.part.is_whole() {
-        large_objects(&session, &manifest.large_objects, !restore.part.no_owner, &mut found).await?;
+        let owners = !restore.part.no_owner;
+        match manifest.large_objects.as_slice() {
+            [] => super::large_objects::compare(restore, manifest, owners, &mut found).await?,
+            of_format_1 => large_objects(&session, of_format_1, owners, &mut found).await?,
+        }
     }
     matviews(&session, manifest, &mut found).await?;
     for now in catalog::extensions(&session).await? {
@@ -90,6 +94,7 @@ async fn sequences(session: &Session, expected: &[Sequence], found: &mut Compari
     Ok(())
 }
 
+/// Of format 1: each by itself.
 async fn large_objects(
     session: &Session,
     expected: &[LargeObject],

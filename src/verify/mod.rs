@@ -5,6 +5,7 @@ pub mod compare;
 mod comparison;
 pub mod database;
 pub mod extensions;
+mod large_objects;
 pub mod readback;
 pub mod restore;
 mod rows;
@@ -18,12 +19,13 @@ use crate::{
     progress::{Event, Phase, Progress},
     vault::{
         Filter, Folder, Manifest, Proof, VerifyLevel,
-        manifest::{Extension, FORMAT_VERSION, File, Table},
+        manifest::{Extension, FORMAT_VERSION, File},
         proof::Compared,
         read::manifest_in,
     },
 };
 use compare::Comparison;
+use readback::Packs;
 use restore::{Granted, Incoming, Restore, Restored};
 use server::Server;
 use std::{
@@ -32,7 +34,6 @@ use std::{
     sync::Arc,
     time::Instant,
 };
-use tokio::sync::mpsc;
 
 /// What a proof works with, whether the backup is being taken or was stored long ago.
 #[derive(Clone)]
@@ -103,6 +104,7 @@ impl Prover {
             files,
             jobs: self.jobs,
             progress: self.progress.clone(),
+            packs: Packs::default(),
         };
         let schemas = if begin.single_tables { self.schemas_of(&begin.own).await? } else { Vec::new() };
         let granted = Granted { schemas, extensions: begin.extensions };
@@ -248,25 +250,15 @@ impl Prover {
 
     /// Restores a backup that is stored already, from its manifest: the first half of its proof.
     pub async fn stored(&self, server: &mut Server, manifest: &Manifest) -> Result<Half> {
-        let files: HashMap<&str, &File> = manifest.files.iter().map(|f| (f.path.as_str(), f)).collect();
-        let (sender, tables) = mpsc::unbounded_channel();
-        let mut streamed = std::collections::HashSet::new();
-        for table in &manifest.tables {
-            let Some(path) = table.file.as_deref() else { continue };
-            let Some(&file) = files.get(path) else { continue };
-            streamed.insert(path);
-            let _ = sender.send((Arc::new(Table::clone(table)), Arc::new(file.clone())));
-        }
-        drop(sender);
-        let own = |f: &&File| f.path.starts_with("archive/") && !streamed.contains(f.path.as_str());
+        let incoming = Incoming::stored(manifest);
         let begin = Begin {
             source: manifest.source.clone(),
             roles: manifest.roles.clone(),
             single_tables: !manifest.options.filter.tables.is_empty(),
             extensions: granted_extensions(&manifest.options.filter, &manifest.extensions),
-            own: manifest.files.iter().filter(own).cloned().collect(),
+            own: manifest.own_files().cloned().collect(),
         };
-        self.restore(server, begin, tables.into()).await
+        self.restore(server, begin, incoming).await
     }
 }
 

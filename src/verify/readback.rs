@@ -11,12 +11,17 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
-use std::path::Path;
-use tokio::io::AsyncWriteExt;
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{io::AsyncWriteExt, sync::OnceCell};
+
+const DAMAGED: &str = "this backup is damaged: take a new one, and find out who writes to the bucket";
 
 fn differs(file: &File, what: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Archive, format!("stored file {}: {what}", file.path))
-        .hint("this backup is damaged: take a new one, and find out who writes to the bucket")
+    Error::new(Kind::Archive, format!("stored file {}: {what}", file.path)).hint(DAMAGED)
 }
 
 fn check_size(file: &File, size: u64) -> Result<()> {
@@ -64,22 +69,80 @@ fn check_sha(file: &File, sha: &[u8]) -> Result<()> {
     Err(differs(file, "its SHA-256 is not that of what was stored"))
 }
 
+/// Packs that were read last. Tables that lie in one of them come one after the other.
+#[derive(Clone, Default)]
+pub struct Packs(Arc<Mutex<Kept>>);
+
+/// The last packs by their paths, the latest first.
+type Kept = VecDeque<(String, Arc<Pack>)>;
+
+/// The bytes of a pack, or why it is none.
+type Pack = OnceCell<Result<Bytes, String>>;
+
+/// How many packs are kept.
+const PACKS: usize = 4;
+
+impl Packs {
+    /// A whole pack, checked.
+    pub async fn get(&self, folder: &Folder, file: &File) -> Result<Bytes> {
+        let pack = {
+            let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match packs.iter().find(|(path, _)| *path == file.path) {
+                Some((_, pack)) => pack.clone(),
+                None => {
+                    packs.truncate(PACKS - 1);
+                    packs.push_front((file.path.clone(), Arc::default()));
+                    packs[0].1.clone()
+                }
+            }
+        };
+        let read = async || match small(folder, file).await {
+            // All of its tables have the same fault.
+            Err(e) if e.kind() == Kind::Archive => Ok(Err(e.one_line())),
+            read => read.map(Ok),
+        };
+        pack.get_or_try_init(read).await?.clone().map_err(|e| Error::new(Kind::Archive, e).hint(DAMAGED))
+    }
+}
+
+/// Bytes of the file of a table, from where in the stored file on.
+fn place(table: &Table, file: &File) -> (u64, u64) {
+    table.packed.as_ref().map_or((0, file.size), |packed| (packed.offset, packed.size))
+}
+
 /// A table's frames in the order of the file, the terminator last. Fails unless they tile the file without a gap.
 pub fn tiles(table: &Table, file: &File) -> Result<Vec<Frame>> {
+    let (offset, size) = place(table, file);
+    if offset.checked_add(size).is_none_or(|end| end > file.size) {
+        return Err(differs(file, format!("the manifest has a table at byte {offset}")));
+    }
     let mut frames: Vec<Frame> = table.chunks.iter().flat_map(|c| c.frames.iter().cloned()).collect();
     frames.sort_by_key(|f| f.offset);
     frames.extend(table.terminator.clone());
+    gapless(file, &frames, size)?;
+    match table.terminator {
+        Some(_) => Ok(frames),
+        None => Err(differs(file, "the manifest does not name its end")),
+    }
+}
+
+/// Fails unless the frames tile the file without a gap.
+pub fn tile(file: &File, frames: &[Frame]) -> Result<()> {
+    gapless(file, frames, file.size)
+}
+
+fn gapless(file: &File, frames: &[Frame], size: u64) -> Result<()> {
     let mut at = 0;
-    for frame in &frames {
+    for frame in frames {
         if frame.offset != at {
             return Err(differs(file, format!("the manifest leaves a gap at byte {at}")));
         }
         at += frame.length;
     }
-    if at != file.size || table.terminator.is_none() {
-        return Err(differs(file, format!("the manifest names {at} of its {} bytes", file.size)));
+    match at == size {
+        true => Ok(()),
+        false => Err(differs(file, format!("the manifest names {at} of its {size} bytes"))),
     }
-    Ok(frames)
 }
 
 /// A stored frame larger than this holds a huge row, and is handed out in pieces.

@@ -1,6 +1,9 @@
 //! The stored archive into the throwaway database: pg_restore for everything odd, our own COPY streams for the rows.
 
-use super::{extensions::Restoring, readback};
+use super::{
+    extensions::Restoring,
+    readback::{self, Packs},
+};
 use crate::{
     archive::{
         pack,
@@ -20,12 +23,12 @@ use crate::{
     report::format::clip,
     vault::{
         Folder, Manifest,
-        manifest::{Extension, File, Table},
+        manifest::{Extension, File, LargeObjectChunk, Table},
     },
 };
 use bytes::Bytes;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,6 +58,8 @@ pub struct Restore {
     pub jobs: usize,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// Packs that several tables are read from.
+    pub packs: Packs,
 }
 
 /// What of an archive is restored, and how. The default is everything, with owners and grants, as far as it goes.
@@ -98,8 +103,11 @@ impl Part {
     }
 }
 
-/// A table that is stored, and its file.
+/// A table that is stored, and the file that its rows lie in.
 pub type Stored = (Arc<Table>, Arc<File>);
+
+/// Large objects that are stored, and their pack.
+pub type StoredObjects = (Arc<LargeObjectChunk>, Arc<File>);
 
 /// What is restored, as it comes.
 pub struct Incoming {
@@ -107,11 +115,30 @@ pub struct Incoming {
     pub tables: mpsc::UnboundedReceiver<Stored>,
     /// Frames of files that are not; each may be left to its file.
     pub fresh: Option<mpsc::Receiver<Fresh>>,
+    /// Large objects; none: pg_restore reads them itself.
+    pub objects: Option<mpsc::UnboundedReceiver<StoredObjects>>,
 }
 
-impl From<mpsc::UnboundedReceiver<Stored>> for Incoming {
-    fn from(tables: mpsc::UnboundedReceiver<Stored>) -> Self {
-        Self { tables, fresh: None }
+impl Incoming {
+    /// All of a backup that is stored already.
+    pub fn stored(manifest: &Manifest) -> Incoming {
+        let files: HashMap<&str, Arc<File>> =
+            manifest.files.iter().map(|f| (f.path.as_str(), Arc::new(f.clone()))).collect();
+        let (sender, tables) = mpsc::unbounded_channel();
+        for table in &manifest.tables {
+            if let Some(file) = table.stored_in().and_then(|path| files.get(path)) {
+                // The receiver is below.
+                let _ = sender.send((Arc::new(table.clone()), file.clone()));
+            }
+        }
+        let (sender, objects) = mpsc::unbounded_channel();
+        for chunk in &manifest.large_object_chunks {
+            if let Some(file) = files.get(chunk.file.as_str()) {
+                let _ = sender.send((Arc::new(chunk.clone()), file.clone()));
+            }
+        }
+        // Of format 1 pg_restore reads them.
+        Incoming { tables, fresh: None, objects: manifest.large_objects.is_empty().then_some(objects) }
     }
 }
 
@@ -217,10 +244,16 @@ impl Restore {
             restored.take(problems, self.part.strict, true)?;
         }
         if !self.part.without_rows {
-            let (problems, files) = self.rows(incoming).await?;
+            let Incoming { tables, fresh, objects } = incoming;
+            let (problems, files) = self.rows(tables, fresh).await?;
             restored.take(problems, self.part.strict, true)?;
             restored.files += files;
-            self.others(&toc, restored).await?;
+            self.others(&toc, objects.is_some(), restored).await?;
+            if let Some(objects) = objects {
+                let (problems, files) = self.large_objects(objects).await?;
+                restored.take(problems, self.part.strict, true)?;
+                restored.files += files;
+            }
         }
         if !self.part.without_schema {
             let mut post_data = vec!["--section=post-data".into(), format!("--jobs={}", self.jobs).into()];
@@ -252,12 +285,13 @@ impl Restore {
         Err(Error::new(Kind::Archive, format!("stored file {}: {found} files in it, {members} were stored", file.path)))
     }
 
-    /// Restores what pg_dump wrote itself: rows of some tables, values of sequences, large objects.
-    async fn others(&self, toc: &Toc, restored: &mut Restored) -> Result<()> {
-        // The tables that we restore by our own streams.
-        let ours = |e: &Entry| {
-            e.kind() == "TABLE DATA"
-                && e.filename.as_deref().is_some_and(|f| f.starts_with(crate::archive::TABLE_FILE.as_bytes()))
+    /// Restores what pg_dump wrote itself: rows of some tables, values of sequences; large objects unless we have them.
+    async fn others(&self, toc: &Toc, has_objects: bool, restored: &mut Restored) -> Result<()> {
+        // What we restore by our own streams.
+        let ours = |e: &Entry| match e.kind() {
+            "TABLE DATA" => e.filename.as_deref().is_some_and(|f| f.starts_with(crate::archive::TABLE_FILE.as_bytes())),
+            "BLOBS" => has_objects,
+            _ => false,
         };
         if toc.entries.iter().any(|e| e.section == section::DATA && !ours(e) && self.part.has(e)) {
             let list = self.list(toc, "data.list", ours)?;
@@ -324,7 +358,12 @@ impl Restore {
     /// Checks the files of tables without restoring them.
     async fn check_only(&self, mut tables: mpsc::UnboundedReceiver<Stored>, files: &mut u64) -> Result<Vec<String>> {
         let mut problems = Vec::new();
+        let mut read = HashSet::new();
         while let Some((_, file)) = tables.recv().await {
+            // Many tables share a pack.
+            if !read.insert(file.path.clone()) {
+                continue;
+            }
             match readback::whole(&self.folder, &file, None).await {
                 Ok(()) => *files += 1,
                 Err(e) if of_the_archive(&e) => problems.push(e.one_line()),

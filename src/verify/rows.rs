@@ -81,7 +81,8 @@ pub(super) async fn compare(
 async fn tables_there(session: &Session) -> Result<HashMap<(String, String), There>> {
     let rows = session
         .query(
-            "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, pg_catalog.pg_table_size(c.oid),
+            "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+                    pg_catalog.pg_relation_size(c.oid) + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0),
                     pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8,
                     coalesce(am.amname = 'heap', false)
                FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -282,6 +283,7 @@ mod tests {
             bytes: was.bytes,
             fingerprint: was.hex(),
             file: None,
+            packed: None,
             chunks: vec![],
             terminator: None,
         };

@@ -2,7 +2,7 @@
 
 use super::{
     readback::{self, Frames, Piece},
-    restore::{Incoming, Restore},
+    restore::{Restore, Stored},
 };
 use crate::{
     archive::{
@@ -19,7 +19,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{SinkExt, Stream, StreamExt, pin_mut, stream};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::Read,
     pin::Pin,
     sync::Arc,
@@ -99,8 +99,11 @@ struct Shared<S> {
 
 impl Restore {
     /// Restores the rows of tables as they arrive, over many connections. Returns what went wrong, and how many files there were.
-    pub(super) async fn rows(&self, incoming: Incoming) -> Result<(Vec<String>, u64)> {
-        let Incoming { mut tables, fresh } = incoming;
+    pub(super) async fn rows(
+        &self,
+        mut tables: mpsc::UnboundedReceiver<Stored>,
+        fresh: Option<mpsc::Receiver<Fresh>>,
+    ) -> Result<(Vec<String>, u64)> {
         let (sender, groups) = mpsc::unbounded_channel();
         let ahead = self.clone();
         // Dropping the queue, which a worker's failure does, ends what is being read.
@@ -119,11 +122,12 @@ impl Restore {
             workers.spawn(self.clone().connection(shared.clone()));
         }
         let mut expected = Vec::new();
-        let mut files = 0;
+        // Many tables share a pack.
+        let mut files = HashSet::new();
         while let Some((table, file)) = tables.recv().await {
             match readback::tiles(&table, &file) {
                 Ok(frames) => {
-                    files += 1;
+                    files.insert(file.path.clone());
                     let early = Arc::new(shared.early.close(table.oid));
                     for group in groups_of(&table, &file, frames, &early) {
                         // The workers hold the receiver until the sender is dropped, or have failed, which counts below.
@@ -149,7 +153,8 @@ impl Restore {
                 ));
             }
         }
-        Ok((problems, files))
+        problems.dedup();
+        Ok((problems, files.len() as u64))
     }
 
     /// One connection: restores what comes next, frames on their way to the store before groups that lie there, until there is no more.
@@ -188,6 +193,16 @@ impl Restore {
 
     /// Reads small groups ahead: far from the store, each would have to wait for its answer.
     async fn ahead(self, group: Group) -> Ready {
+        if let (Some(packed), Some(range)) = (&group.table.packed, readback::range(&group.frames)) {
+            let read = self.packs.get(&self.folder, &group.file).await;
+            // `tiles` has seen to it that this lies in the pack.
+            let slice = |pack: Bytes| {
+                let at = |byte: u64| (packed.offset + byte) as usize;
+                Reader::of(pack.len() as u64, pack.slice(at(range.start)..at(range.end)))
+            };
+            let read = Some(read.map(slice));
+            return Ready { group, read };
+        }
         let bytes: u64 = group.frames.iter().map(|f| f.length).sum();
         if bytes > AHEAD_BYTES {
             return Ready { group, read: None };
@@ -245,7 +260,8 @@ impl Restore {
         let Ready { group, read } = ready;
         let (table, file) = (&group.table, &group.file);
         let label = format!("table {}.{}", table.schema, table.name);
-        let compression = Compression::of_file(&file.path);
+        // A pack says nothing of its members.
+        let compression = Compression::of_file(table.file.as_deref().unwrap_or_default());
         let mut frames = match read {
             Some(read) => Frames::of(read?, file, &group.frames)?,
             None => Frames::open(&self.folder, file, &group.frames).await?,

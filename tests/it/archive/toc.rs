@@ -147,6 +147,19 @@ fn splice_restore_compare(tools: &Tools, cluster: &Cluster, base: &Path) {
     client(tools, cluster, "psql", &["-Xq", "-v", "ON_ERROR_STOP=1", "-d", "src", "-f", script.to_str().unwrap()]);
 
     let full = dump(tools, cluster, "src", &base.join("full"), &[]);
+
+    // (a) What pg_dump writes as one file becomes what it writes as a folder, lists of large objects included.
+    let custom = base.join("custom");
+    client(tools, cluster, "pg_dump", &["-Fc", "-Z0", "-f", custom.to_str().unwrap(), "-d", "src"]);
+    let (custom, _) = Toc::parse_custom(fs::File::open(custom).unwrap()).unwrap();
+    let custom = Toc { time: full.time, ..custom.into_directory() };
+    assert_eq!(custom, full, "{major}");
+    let lists = custom.large_object_lists();
+    assert!(!lists.is_empty(), "{major}");
+    for (name, list) in lists {
+        assert_eq!(list, fs::read_to_string(base.join("full").join(&name)).unwrap(), "{major}: {name}");
+    }
+
     let listed = client(tools, cluster, "psql", &["-XqAtz", "-0", "-F", "\u{1}", "-d", "src", "-c", TABLES]);
     let tables: Vec<Table> = listed
         .split('\0')

@@ -188,6 +188,22 @@ async fn changed_large_object_is_found() -> Result {
 }
 
 #[tokio::test]
+async fn lost_large_object_is_found() -> Result {
+    is_found("it_lo_lost", "SELECT lo_unlink(4711)", "large object 4711: 1 missing").await
+}
+
+#[tokio::test]
+async fn foreign_large_object_is_found() -> Result {
+    is_found("it_lo_more", "SELECT lo_create(4712)", "large objects: 1 more in the restored copy").await
+}
+
+#[tokio::test]
+async fn large_object_with_other_privileges_is_found() -> Result {
+    let sql = "GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC";
+    is_found("it_lo_acl", sql, "large object 4711: owners or privileges differ").await
+}
+
+#[tokio::test]
 async fn emptied_matview_is_found() -> Result {
     is_found("it_matview", "REFRESH MATERIALIZED VIEW totals WITH NO DATA", "totals").await
 }

@@ -174,7 +174,7 @@ async fn many_large_objects_are_packed() -> Result {
         );
         taken.left_nothing()?;
         let objects = s3.list(&bucket).await?;
-        ensure!(objects.len() < 20 && objects.iter().any(|o| o.key.contains("/archive/pack-1.tar")), "{objects:#?}");
+        ensure!(objects.len() < 20 && objects.iter().any(|o| o.key.contains("/pack-blobs-1.tar")), "{objects:#?}");
         run(&["verify", "latest"])?.run().await?.expect(0)?;
         run(&["restore", "latest", "--create", &ours])?
             .env("SAVEPOINT_TO", &server.url("postgres"))
@@ -200,13 +200,13 @@ async fn many_large_objects_are_packed() -> Result {
         ensure!(server.psql(&copy, sum).await? == was, "{major}: tar and pg_restore differ");
 
         // One changed byte in a pack is seen by the proof, and stops a restore.
-        let pack = objects.iter().find(|o| o.key.contains("/pack-1.tar")).context("no pack")?;
+        let pack = objects.iter().find(|o| o.key.contains("/pack-blobs-1.tar")).context("no pack")?;
         let mut bytes = s3.get(&bucket, &pack.key).await?;
         let at = bytes.len() / 2;
         bytes[at] ^= 1;
         s3.put(&bucket, &pack.key, bytes).await?;
         let ended = run(&["verify", "latest"])?.run().await?.expect(3)?;
-        ensure!(ended.stdout.contains("pack-1.tar"), "{}", ended.output());
+        ensure!(ended.stdout.contains("pack-blobs-1.tar"), "{}", ended.output());
         let restore = run(&["restore", "latest", "--force-unproven", "--create", "it_lobs_never"])?;
         restore.env("SAVEPOINT_TO", &server.url("postgres")).run().await?.expect(1)?;
         server.psql("postgres", "DROP OWNED BY it_lobs").await?;
@@ -214,6 +214,55 @@ async fn many_large_objects_are_packed() -> Result {
             server.drop_db(name).await?;
         }
         server.psql("postgres", "DROP ROLE it_lobs").await?;
+    }
+    Ok(())
+}
+
+/// Many tiny tables share a few files; one of them alone can be restored; a changed byte is seen, whether it belongs to a table or to tar.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_tables_are_packed() -> Result {
+    let server = pg::server(17).await?;
+    let (db, ours, one) = ("it_tiny", "it_tiny_ours", "it_tiny_one");
+    server.create_db(db, "").await?;
+    let sql = "DO $$ BEGIN FOR i IN 1..1200 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT g, md5(g::text) FROM generate_series(1, %s) g', \
+               i, i % 20); IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$";
+    server.psql(db, sql).await?;
+    server.psql(db, "CREATE TABLE large AS SELECT g, md5(g::text) FROM generate_series(1, 200000) g").await?;
+    let s3 = s3::s3().await?;
+    let bucket = s3.bucket().await?;
+    let run = |args: &[&str]| -> Result<Savepoint> {
+        let run = Savepoint::new(args.to_vec())?.args(["--pg-bin-dir", &server.bin.display().to_string()]);
+        Ok(run.to_s3(&s3.endpoint, &bucket, "p"))
+    };
+    let taken = run(&["backup"])?.env("SAVEPOINT_DATABASE_URL", &server.url(db)).run().await?.expect(0)?;
+    ensure!(taken.stdout.contains("1,201 tables") && taken.stdout.contains("passed, all equal"), "{}", taken.output());
+    taken.left_nothing()?;
+    let objects = s3.list(&bucket).await?;
+    ensure!(objects.len() < 12, "{objects:#?}");
+    run(&["verify", "latest"])?.run().await?.expect(0)?;
+    let restore = |args: &[&str]| Ok::<_, anyhow::Error>(run(args)?.env("SAVEPOINT_TO", &server.url("postgres")));
+    restore(&["restore", "latest", "--create", ours])?.run().await?.expect(0)?;
+    restore(&["restore", "latest", "--create", one, "--tables", "t7"])?.run().await?.expect(0)?;
+    ensure!(server.psql(one, "SELECT count(*) FROM t7").await? == "7", "one table alone");
+    let sum = "SELECT count(*), sum((xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM %s', oid::regclass), false, true, '')))[1]::text::int) \
+               FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+    ensure!(server.psql(ours, sum).await? == server.psql(db, sum).await?, "our restore differs");
+
+    let pack = objects.iter().find(|o| o.key.ends_with("/pack-1.tar")).context("no pack")?;
+    let whole = s3.get(&bucket, &pack.key).await?;
+    // In the first table's header, in its first byte, and in the padding behind the last.
+    for at in [0, 512, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        s3.put(&bucket, &pack.key, bytes).await?;
+        let ended = run(&["verify", "latest"])?.run().await?.expect(3)?;
+        ensure!(ended.stdout.contains("pack-1.tar"), "byte {at}: {}", ended.output());
+        let restore = restore(&["restore", "latest", "--force-unproven", "--create", "it_tiny_never"])?;
+        let ended = restore.run().await?.expect(1)?;
+        ensure!(ended.stderr.contains("pack-1.tar"), "byte {at}: {}", ended.output());
+    }
+    for name in [db, ours, one] {
+        server.drop_db(name).await?;
     }
     Ok(())
 }

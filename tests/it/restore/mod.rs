@@ -620,8 +620,8 @@ async fn what_an_administrator_must_do_is_said_before() -> Result {
     source.create_db(db, "").await?;
     let sql =
         "CREATE ROLE it_managed_owner; CREATE EXTENSION file_fdw; CREATE EXTENSION citext; CREATE EXTENSION dblink;
-        CREATE SCHEMA own; CREATE TABLE own.t AS SELECT 1 AS id;
-        ALTER SCHEMA own OWNER TO it_managed_owner; ALTER TABLE own.t OWNER TO it_managed_owner";
+        CREATE SCHEMA own; CREATE TABLE own.t AS SELECT 1 AS id; CREATE VIEW seen AS SELECT 2 AS id;
+        ALTER SCHEMA own OWNER TO it_managed_owner; ALTER TABLE own.t OWNER TO it_managed_owner; ALTER VIEW seen OWNER TO it_managed_owner";
     source.psql(db, sql).await?;
     let store = scratch()?;
     stored(source, db, store.path(), &[]).await?;
@@ -633,6 +633,7 @@ async fn what_an_administrator_must_do_is_said_before() -> Result {
         &[
             "may not create extension dblink and file_fdw of the backup: permission denied",
             "may not create the roles that are missing: it_managed_owner",
+            "in schema public may not make any there: it_managed_owner",
         ],
     )?;
     ensure!(!exists(&target, "tenant").await?, "something was made");
@@ -640,9 +641,10 @@ async fn what_an_administrator_must_do_is_said_before() -> Result {
     let hint = ended.stderr.split("let an administrator run: ").nth(1).context("no statements")?;
     let statements: Vec<&str> =
         hint.lines().next().context("a line")?.split("; ").filter(|s| !s.starts_with("--")).collect();
-    ensure!(statements.len() == 5, "{statements:?}");
+    ensure!(statements.len() == 6, "{statements:?}");
     for statement in statements {
-        let database = if statement.contains("EXTENSION") { "tenant" } else { "postgres" };
+        let database =
+            if statement.contains("EXTENSION") || statement.contains("SCHEMA") { "tenant" } else { "postgres" };
         target.psql(database, statement).await?;
     }
     let told = run()?.args(["--json"]).run().await?.expect(0)?.json()?;

@@ -205,6 +205,14 @@ cat "$dir/extra.conf" >>"$dir/data/postgresql.conf"; cat "$dir/hba.conf" >"$dir/
 
     /// Restores an archive by plain `pg_restore -j2`; any error fails.
     pub async fn pg_restore(&self, db: &str, dir: &Path) -> Result {
+        // As docs/format.md says, but beside the archive: what is stored stays as it is.
+        let unpacked = super::scratch()?;
+        let unpack =
+            "cp -r \"$0/.\" . && for pack in ./pack-*.tar*; do if [ -e \"$pack\" ]; then tar -xf \"$pack\"; fi; done";
+        let mut shell = Command::new("bash");
+        let out = shell.args(["-ec", unpack]).arg(dir).current_dir(unpacked.path()).output().await?;
+        ensure!(out.status.success(), "unpacking: {}", String::from_utf8_lossy(&out.stderr));
+        let dir = unpacked.path();
         self.tool("pg_restore", &["-j2", "--exit-on-error", "-d", &self.socket(db), &dir.display().to_string()])
             .await?;
         Ok(())
