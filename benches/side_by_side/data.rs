@@ -1,7 +1,10 @@
 //! The data: the same rows on every machine, by hashes of the row's number and no clock or random source.
 
-/// Names of all sets.
-pub const SETS: [&str; 5] = ["mixed", "wide", "many", "toast", "pgbench"];
+/// Names of all sets; the last ones only run when they are named.
+pub const SETS: [&str; 9] = ["mixed", "wide", "many", "toast", "pgbench", "lobs", "tables10k", "tables50k", "lobs500k"];
+
+/// How many of them run when none is named.
+pub const USUAL: usize = 7;
 
 /// Words of the texts; 64, so that six bits of a hash pick one.
 const WORDS: &str = "\
@@ -65,6 +68,17 @@ fn small_tables(prefix: &str, count: u64, rows: u64) -> String {
     )
 }
 
+/// A table of files whose contents are large objects, of 0.5 to 10 KB each.
+fn large_objects(count: u64) -> String {
+    format!(
+        "CREATE TABLE files AS SELECT g AS id, lo_from_bytea(0,
+           (SELECT string_agg(decode(md5(g || '/' || i) || repeat('00', 16), 'hex'), '' ORDER BY i)
+              FROM generate_series(1, 16 + {}) i)) AS content FROM generate_series(1, {count}) g;
+         ALTER TABLE files ADD PRIMARY KEY (id);\n",
+        number(301, 300)
+    )
+}
+
 fn scaled(size: u64, scale: f64) -> u64 {
     ((size as f64 * scale) as u64).max(1)
 }
@@ -113,6 +127,10 @@ pub fn sql(set: &str, scale: f64) -> Option<String> {
             );
         }
         "many" => sql += &small_tables("tiny_", scaled(3_000, scale), 5),
+        "tables10k" => sql += &small_tables("tiny_", scaled(10_000, scale), 5),
+        "tables50k" => sql += &small_tables("tiny_", scaled(50_000, scale), 5),
+        "lobs" => sql += &large_objects(scaled(20_000, scale)),
+        "lobs500k" => sql += &large_objects(scaled(500_000, scale)),
         "toast" => {
             // Half of each value is hexadecimal digits of hashes, half is always the same: 64 bytes per step.
             let value = |length: &str| {

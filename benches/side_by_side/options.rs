@@ -1,6 +1,9 @@
 //! The command line: our own arguments after `--bench`, libtest's without.
 
-use crate::{data::SETS, support::Result};
+use crate::{
+    data::{SETS, USUAL},
+    support::Result,
+};
 use anyhow::{Context, bail};
 
 /// Names of all parts.
@@ -10,7 +13,8 @@ const HELP: &str = "\
 savepoint against pg_dump and friends, side by side.
 
   --quick          tiny data, one round, everything once, no figures worth reading
-  --sets LIST      of mixed, wide, many, toast, pgbench [default: all]
+  --sets LIST      of mixed, wide, many, toast, pgbench, lobs, tables10k, tables50k, lobs500k [default: all but the
+                   last two]
   --parts LIST     of dump, restore, distance, growth, memory, tps [default: all]
   --rounds N       rounds, in which every competitor runs once [default: 3]
   --scale F        size of the data [default: 1.0]
@@ -48,7 +52,7 @@ impl Options {
         let mut options = Self {
             quick: false,
             test: false,
-            sets: list(&SETS),
+            sets: list(&SETS[..USUAL]),
             named_sets: false,
             parts: list(&PARTS),
             rounds: 3,

@@ -117,7 +117,8 @@ fn shape(stage: &Stage, server: &Server, db: &str, set: &str) -> Result<String> 
     let table = match set {
         "mixed" => "events",
         "wide" => "wide",
-        "many" => "tiny_1",
+        "many" | "tables10k" | "tables50k" => "tiny_1",
+        "lobs" | "lobs500k" => "files",
         "toast" => "documents",
         _ => "pgbench_accounts",
     };
@@ -128,6 +129,9 @@ fn shape(stage: &Stage, server: &Server, db: &str, set: &str) -> Result<String> 
     );
     stage.wait(server.psql(db, &sql))
 }
+
+/// Unpacks the packs of the archive that `$0` names.
+const UNPACK: &str = r#"for pack in "$0"/pack-*.tar*; do if [ -e "$pack" ]; then tar -xf "$pack" -C "$0"; fi; done"#;
 
 /// One archive, restored into a normal server: from S3 and, as a reference, from local files.
 pub fn restore(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
@@ -168,6 +172,8 @@ fn restore_set(
     let archive = toc.key.trim_end_matches("/toc.dat").to_owned();
     let local = place.dir.join("local");
     stage.wait(stage.s3.download(&place.bucket, &archive, &local))?;
+    let unpacked = std::process::Command::new("bash").args(["-ec", UNPACK]).arg(&local).status()?;
+    ensure!(unpacked.success(), "the archive cannot be unpacked");
 
     let jobs = stage.options.jobs;
     let base = format!("aws cp, pg_restore -j{jobs}");
@@ -220,12 +226,15 @@ fn restore_job(stage: &Stage, name: &str, base: &str, (archive, db, url): (&str,
         return job;
     }
     let line = if name == base {
-        r#"aws s3 cp --only-show-errors --recursive "s3://$BUCKET/$ARCHIVE" "$DIR/archive" &&
-        pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/archive""#
+        format!(
+            r#"aws s3 cp --only-show-errors --recursive "s3://$BUCKET/$ARCHIVE" "$DIR/archive" &&
+            bash -ec '{UNPACK}' "$DIR/archive" &&
+            pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/archive""#
+        )
     } else {
-        r#"pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/local""#
+        r#"pg_restore --exit-on-error -j"$JOBS" -d "$URL" "$DIR/local""#.to_owned()
     };
-    let mut job = peers::shell(stage, line, url, endpoint, place);
+    let mut job = peers::shell(stage, &line, url, endpoint, place);
     job.env.push(("ARCHIVE".to_owned(), archive.to_owned()));
     job
 }

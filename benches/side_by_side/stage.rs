@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 /// As people run one: everything on that keeps data safe. Locks for many tables in one dump; no autovacuum between.
 const CONF: &str =
-    "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 512\n";
+    "fsync = on\nfull_page_writes = on\nwal_level = replica\nautovacuum = off\nmax_locks_per_transaction = 2048\n";
 
 /// Everything that a competitor needs.
 pub struct Stage {
