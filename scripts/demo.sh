@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A whole backup on this machine: a throwaway PostgreSQL with data, `savepoint backup` into a folder with its proof, then
-# plain pg_restore of what was stored into a second database. Everything is removed at the end.
+# plain tar and pg_restore of what was stored into a second database. Everything is removed at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/server.sh
@@ -71,10 +71,14 @@ stored=$(find backups -name manifest.json -printf '%h\n')
 shown "cd $stored && find . -type f -printf '%8s  %P\n' | sort -k2"
 (cd "$stored" && find . -type f -printf '%8s  %P\n' | sort -k2)
 
-# The command that the summary ends with; nothing of savepoint runs from here on.
-shown "createdb -T template0 restored && pg_restore -d restored -j4 --exit-on-error $stored/archive"
+# The commands that the summary ends with; nothing of savepoint runs from here on.
+shown "cp -r $stored/archive ./archive
+$ for pack in ./archive/pack-*.tar*; do tar -xf \"\$pack\" -C ./archive; done
+$ createdb -T template0 restored && pg_restore -d restored -j4 --exit-on-error ./archive"
+cp -r "$stored/archive" ./archive
+for pack in ./archive/pack-*.tar*; do tar -xf "$pack" -C ./archive; done
 "$bin/createdb" -T template0 restored
-"$bin/pg_restore" -d restored -j4 --exit-on-error "$stored/archive"
+"$bin/pg_restore" -d restored -j4 --exit-on-error ./archive
 counts restored >"$work/restored"
 
 say 'Rows'

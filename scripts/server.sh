@@ -24,7 +24,8 @@ start_server() {
   # Nothing of this shell's own settings may point elsewhere.
   unset DATABASE_URL "${!PG@}" "${!SAVEPOINT_@}" "${!GITHUB_@}"
   PGPASSWORD=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
-  export LD_LIBRARY_PATH="$server_bin/../lib" PGPASSWORD PGHOST=127.0.0.1 PGUSER=postgres PGPORT=54320
+  export LD_LIBRARY_PATH="$server_bin/../lib" PGPASSWORD PGHOST=127.0.0.1 PGUSER=postgres PGPORT=15432
+  # Below the range that outgoing connections take their ports from.
   while (exec 3<>"/dev/tcp/$PGHOST/$PGPORT") 2>/dev/null; do PGPORT=$((PGPORT + 1)); done
   printf '%s' "$PGPASSWORD" >"$work/server/password"
   if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 "$work/server"; fi
