@@ -17,7 +17,7 @@ use crate::{
         large_objects::{self, Sum},
         locks::{Locks, overtaken},
         packer::Numbers,
-        pg_dump::{self, Running},
+        pg_dump::{self, Running, To},
         plan::{self, Plan},
         snapshot,
     },
@@ -58,6 +58,7 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Option<Session>) -> Resul
     let source = ground.source.clone();
     let mut plan = plan::plan(&relations, &sizes, source.major, source.standby);
     plan.exclusions.clear();
+    plan.toc_only = false;
     let bytes = plan.bytes();
     plan.pg_dump.extend(plan.streams.drain(..).map(|t| t.relation));
     let compression = config.compression.for_major(source.major);
@@ -131,7 +132,7 @@ async fn start(ground: &Ground<'_>, plan: &Plan) -> Result<(Running, Toc)> {
     target.options = Some(format!("{} {ROW_SETTINGS}", target.options.unwrap_or_default()).trim().to_owned());
     let begun = Instant::now();
     loop {
-        let how = pg_dump::How { snapshot: None, locks: Locks::Passing, large_objects: true };
+        let how = pg_dump::How { snapshot: None, locks: Locks::Passing, to: To::End };
         let mut pg_dump = pg_dump::start(tools, &target, &config.filter, plan, how, progress.clone());
         match own::toc(&mut pg_dump).await {
             Err(e) if e.message().contains("too many connections") && begun.elapsed() < PATIENCE => {

@@ -92,6 +92,7 @@ async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result
     let reading = async { reading.await.map_err(|e| Error::new(Kind::Database, "reading stopped").because(e))? };
     let own = async {
         let toc = own::toc(&mut pg_dump).await?;
+        let toc = if plan.toc_only { pg_dump::without_rows_of(toc, &plan) } else { toc };
         pg_dump::check_against(&toc, &plan)?;
         let jobs = fingerprint_only(&toc, &mut plan, &relations);
         let bytes = |job: &Arc<TableJob>| sizes.get(&job.table().oid).map_or(0, |size| size.bytes);

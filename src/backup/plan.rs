@@ -7,7 +7,7 @@ use crate::{
         catalog::{self, RawName, Relation, Size},
         large_objects::{self, Range},
         locks::{self, Locks},
-        pg_dump::{self, How, Running},
+        pg_dump::{self, How, Running, To},
         plan::{self, Plan},
         snapshot::{self, Snapshot},
     },
@@ -80,7 +80,8 @@ impl Planned {
         let plan = plan::plan(&relations, &sizes, source.major, source.standby);
         let compression = config.compression.for_major(source.major);
         // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
-        let how = How { snapshot: Some(&id), locks, large_objects: false };
+        let to = if plan.toc_only { To::Toc } else { To::LargeObjects };
+        let how = How { snapshot: Some(&id), locks, to };
         let pg_dump = pg_dump::start(tools, target, &config.filter, &plan, how, progress.clone());
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;

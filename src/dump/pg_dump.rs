@@ -102,8 +102,19 @@ pub struct How<'a> {
     pub snapshot: Option<&'a str>,
     /// How the tables are locked.
     pub locks: Locks,
-    /// Whether it reads the large objects as well; else it is ended where they begin.
-    pub large_objects: bool,
+    /// How far it goes.
+    pub to: To,
+}
+
+/// How far pg_dump goes; then it is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// To the end of its table of contents.
+    Toc,
+    /// To the large objects.
+    LargeObjects,
+    /// To its end.
+    End,
 }
 
 /// Starts pg_dump in the exported snapshot. At once: until it has its locks, a migration may come between ours and its own.
@@ -115,7 +126,7 @@ pub fn start(
     target: &Target,
     filter: &Filter,
     plan: &Plan,
-    How { snapshot, locks, large_objects }: How<'_>,
+    How { snapshot, locks, to }: How<'_>,
     progress: Arc<dyn Progress>,
 ) -> Running {
     // It counts for one LOCK statement over many tables, which takes its time without any waiting.
@@ -134,27 +145,28 @@ pub fn start(
         run = run.arg(flag("--exclude-table-data", pattern));
     }
     let (sender, parts) = mpsc::channel(PARTS);
-    Running { parts, ended: AbortOnDropHandle::new(tokio::spawn(finish(run, locks, large_objects, sender))) }
+    Running { parts, ended: AbortOnDropHandle::new(tokio::spawn(finish(run, locks, to, sender))) }
 }
 
-async fn finish(run: Run, locks: Locks, large_objects: bool, parts: mpsc::Sender<Part>) -> Result<()> {
+async fn finish(run: Run, locks: Locks, to: To, parts: mpsc::Sender<Part>) -> Result<()> {
     let read = async |out: OwnedFd| {
         let reading = tokio::task::spawn_blocking(move || {
             let mut from = BufReader::with_capacity(PART_BYTES, File::from(out));
-            let read = read(&mut from, large_objects, &parts);
+            let read = read(&mut from, to, &parts);
             let enough = match read {
                 Ok(enough) => enough,
                 // It has ended, or is about to; what it says of that counts for more.
                 Err(_) if from.fill_buf().is_ok_and(<[u8]>::is_empty) => Enough::No,
                 Err(_) => Enough::Yes,
             };
-            (read.map(drop), enough)
+            // The pipe stays open until pg_dump was told to end: a closed one would end it without a word to the server.
+            (read.map(drop), enough, Some(from))
         });
-        let stopped = |e| (Err(Error::new(Kind::Tool, "reading from pg_dump stopped").because(e)), Enough::Yes);
-        let (read, enough) = reading.await.unwrap_or_else(stopped);
-        ((read, enough), enough)
+        let stopped = |e| (Err(Error::new(Kind::Tool, "reading from pg_dump stopped").because(e)), Enough::Yes, None);
+        let (read, enough, pipe) = reading.await.unwrap_or_else(stopped);
+        ((read, enough, pipe), enough)
     };
-    let (output, (read, enough)) = run.piped(read).await?;
+    let (output, (read, enough, _)) = run.piped(read).await?;
     match enough {
         Enough::No if !output.status.success() => Err(explained(output.error("pg_dump"), locks)),
         _ => read,
@@ -162,7 +174,7 @@ async fn finish(run: Run, locks: Locks, large_objects: bool, parts: mpsc::Sender
 }
 
 /// Hands on what pg_dump writes, until it ends or nothing but unwanted large objects is left.
-fn read(from: &mut impl Read, large_objects: bool, parts: &mpsc::Sender<Part>) -> Result<Enough> {
+fn read(from: &mut impl Read, to: To, parts: &mpsc::Sender<Part>) -> Result<Enough> {
     let (toc, _) = Toc::parse_custom(&mut *from)?;
     let with_data = |e: &&Entry| e.had_dumper;
     let (objects, others): (Vec<&Entry>, Vec<&Entry>) =
@@ -172,6 +184,10 @@ fn read(from: &mut impl Read, large_objects: bool, parts: &mpsc::Sender<Part>) -
     // The receiver is gone when the run has failed elsewhere.
     let send = |part| parts.blocking_send(part).map_err(|_| Error::new(Kind::Interrupted, "the run was broken off"));
     send(Part::Toc(Box::new(toc.into_directory())))?;
+    if to == To::Toc && !due.is_empty() {
+        return Ok(Enough::Yes);
+    }
+    let large_objects = to == To::End;
     while !due.is_empty() || (large_objects && objects > 0) {
         let (block, id) = (custom::byte(from).map_err(broken)?, custom::int(from).map_err(broken)?);
         match (block, i32::try_from(id)) {
@@ -246,6 +262,13 @@ fn explained(e: Error, locks: Locks) -> Error {
 /// OIDs of the tables whose rows pg_dump wrote.
 pub fn rows_written(toc: &Toc) -> BTreeSet<u32> {
     toc.entries.iter().filter(|e| e.kind() == "TABLE DATA").filter_map(|e| e.oid()).collect()
+}
+
+/// The table of contents as it were had pg_dump left out the rows of these tables.
+pub fn without_rows_of(mut toc: Toc, plan: &Plan) -> Toc {
+    let ours: BTreeSet<u32> = plan.streams.iter().map(|t| t.relation.oid).collect();
+    toc.entries.retain(|e| e.kind() != "TABLE DATA" || e.oid().is_none_or(|oid| !ours.contains(&oid)));
+    toc
 }
 
 /// Makes sure that together we took exactly what the archive names: no table between two stools.

@@ -13,7 +13,10 @@ pub const CHUNK_BYTES: u64 = 32 << 20;
 /// The most pieces that a table is cut into; larger tables get larger pieces.
 const MOST_CHUNKS: u32 = 4096;
 
-/// The most tables that we take over: pg_dump looks through the whole list of exclusions for each table.
+/// From so many tables on it pays to end pg_dump at its table of contents: the server then says that a statement was cancelled.
+const MANY_TABLES: usize = 1_000;
+
+/// The most tables that we take over where pg_dump has rows of its own to write: pg_dump looks through the whole list of exclusions for each table.
 const MOST_TABLES: usize = 20_000;
 
 /// The most patterns that we name them by: for each, the server reads its list of all relations.
@@ -37,6 +40,8 @@ pub struct Plan {
     pub streams: Vec<TablePlan>,
     /// Patterns that name these tables to pg_dump, so that it leaves out their rows.
     pub exclusions: Vec<Vec<u8>>,
+    /// All rows are ours, and there are many tables: pg_dump is ended at its table of contents, and needs no patterns.
+    pub toc_only: bool,
     /// Tables whose rows pg_dump writes, if it writes any (it alone knows which tables of an extension it takes).
     pub pg_dump: Vec<Relation>,
     /// What is left out, and why.
@@ -102,6 +107,10 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
         plan.left_out.push(format!("{tables}: left out by the filter"));
     }
     plan.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
+    plan.toc_only = plan.pg_dump.is_empty() && plan.streams.len() >= MANY_TABLES;
+    if plan.toc_only {
+        return plan;
+    }
     let mut most = plan.streams.len().min(MOST_TABLES);
     loop {
         let names = plan.streams[..most].iter().filter_map(|t| exclude::raw_name(&t.relation));
@@ -175,17 +184,21 @@ mod tests {
     fn too_many_tables_are_left_to_pg_dump_the_small_ones_first() {
         let all = |n: u32, name: fn(u32) -> String| {
             let mut relations: Vec<Relation> = (1..=n).map(relation).collect();
+            // One that is pg_dump's own to write.
+            let own = Relation { load_via_root: true, ..relation(0) };
+            assert!(plan(&relations, &HashMap::new(), 17, false).toc_only);
             for r in &mut relations {
                 r.raw_sql_name = format!("s.{}", name(r.oid)).into();
             }
+            relations.push(own);
             let sizes = (1..=n).map(|oid| (oid, Size { bytes: u64::from(oid), pages: 1, rows_estimate: 0 })).collect();
             plan(&relations, &sizes, 17, false)
         };
         let plain = all(20_500, |n| format!("t{n}"));
-        assert_eq!((plain.streams.len(), plain.pg_dump.len()), (20_000, 500));
+        assert_eq!((plain.streams.len(), plain.pg_dump.len()), (20_000, 501));
         assert!(plain.streams.iter().all(|t| t.size.bytes > 500));
         assert!(plain.exclusions.len() < 50);
-        assert_eq!(plain.expected.len(), 20_500);
+        assert_eq!(plain.expected.len(), 20_501);
         let odd = all(2_500, |n| format!("\"t {n}\""));
         assert_eq!((odd.exclusions.len(), odd.streams.len()), (MOST_PATTERNS, MOST_PATTERNS));
         assert!(odd.streams.iter().all(|t| t.size.bytes > 500));

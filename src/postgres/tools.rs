@@ -265,7 +265,8 @@ impl Run {
         let reading = async {
             let (read, enough) = reader(out).await;
             let ended = match enough {
-                Enough::Yes => child.kill().await,
+                // It tells the server that nobody waits any more.
+                Enough::Yes => child.id().map_or(Ok(()), terminate),
                 Enough::No => Ok(()),
             };
             (read, ended.and(child.wait().await))
@@ -303,6 +304,15 @@ impl Run {
     fn unwatched(&self) -> impl FnOnce(std::io::Error) -> Error {
         let what = format!("{} cannot be watched", self.program.display());
         move |e| Error::new(Kind::Tool, what).because(e)
+    }
+}
+
+fn terminate(pid: u32) -> std::io::Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    let Some(pid) = pid.try_into().ok().and_then(Pid::from_raw) else { return Ok(()) };
+    match kill_process(pid, Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -125,6 +125,10 @@ async fn pg_dump_writes_what_we_do_not_take_over() -> Result {
          IF i % 500 = 0 THEN COMMIT; END IF; END LOOP; END $$"
     );
     server.psql("it_many", &sql).await?;
+    // pg_dump has rows of its own to write, so it must be told which ones are not.
+    let own = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE moods (id mood) PARTITION BY HASH (id); \
+        CREATE TABLE moods_0 PARTITION OF moods FOR VALUES WITH (MODULUS 1, REMAINDER 0)";
+    server.psql("it_many", own).await?;
     let store = scratch()?;
     let ended =
         Savepoint::backup(&server.url("it_many"), &server.bin)?.to_folder(store.path()).run().await?.expect(0)?;
@@ -132,13 +136,13 @@ async fn pg_dump_writes_what_we_do_not_take_over() -> Result {
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(find(store.path(), "manifest.json")?)?)?;
     let tables = manifest["tables"].as_array().context("tables")?;
     let by = |who: &str| tables.iter().filter(|t| t["taken_by"] == who).count();
-    ensure!((by("streams"), by("pg-dump")) == (2_000, TABLES - 2_000), "{} and {}", by("streams"), by("pg-dump"));
-    ensure!(tables.iter().all(|t| t["rows"] == 1), "a table without its row");
+    ensure!((by("streams"), by("pg-dump")) == (2_000, TABLES - 2_000 + 1), "{} and {}", by("streams"), by("pg-dump"));
+    ensure!(tables.iter().all(|t| t["rows"] == i32::from(t["name"] != "moods")), "a table without its row");
 
     server.create_db("it_many_copy", "").await?;
     server.pg_restore("it_many_copy", &find(store.path(), "archive")?).await?;
     let sum = "SELECT sum((xpath('/row/id/text()', query_to_xml(format('SELECT id FROM %s', oid::regclass), false, true, '')))[1]::text::int) \
-               FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+               FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'moods_0'";
     let (was, is) = (server.psql("it_many", sum).await?, server.psql("it_many_copy", sum).await?);
     ensure!(was == is && was == (TABLES * (TABLES + 1) / 2).to_string(), "{was} and {is}");
     Ok(())
