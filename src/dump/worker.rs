@@ -31,7 +31,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -49,6 +49,10 @@ const FRAME_TEXT_BYTES: u64 = 64 << 20;
 
 /// How long the session of the snapshot waits for locks while readers read.
 const LOCK_SOON: &str = "2s";
+
+/// How long the server's process of a pg_dump that has ended is given to let its locks go, and how often it is looked at.
+const LETTING_GO: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often the session that holds the snapshot says something, so that no firewall forgets it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -266,18 +270,34 @@ async fn hold(
             }
             Next::Lock(statements) => {
                 may_lock = false;
-                for statement in statements {
-                    reader
-                        .wire
-                        .run(&format!("SET LOCAL lock_timeout TO '{LOCK_SOON}'; {statement}"))
-                        .await
-                        .map_err(overtaking)?;
-                }
+                take_over(&mut reader.wire, &statements).await?;
             }
             Next::KeepAlive => reader.wire.run("SELECT 1").await.map_err(lost)?,
             Next::End => return reader.end().await,
         }
     }
+}
+
+/// Takes the locks that pg_dump had. Its process has ended; the server's may need a moment more to let them go, and meanwhile the table of
+/// locks can be full.
+async fn take_over(wire: &mut Wire, statements: &[String]) -> Result<()> {
+    let begun = Instant::now();
+    for statement in statements {
+        let lock = format!("SAVEPOINT l; SET LOCAL lock_timeout TO '{LOCK_SOON}'; {statement}; RELEASE SAVEPOINT l");
+        loop {
+            match wire.run(&lock).await {
+                Ok(()) => break,
+                Err(Fault::Server(said))
+                    if said.code == SqlState::OUT_OF_MEMORY.code() && begun.elapsed() < LETTING_GO =>
+                {
+                    wire.run("ROLLBACK TO SAVEPOINT l; RELEASE SAVEPOINT l").await.map_err(overtaking)?;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(e) => return Err(overtaking(e)),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where tables are not locked from the snapshot on, a lock that cannot be had and a table or column that is gone mean that a migration
