@@ -18,7 +18,8 @@ test:
 	@scripts/debian-postgres.sh
 	@scripts/containers.sh
 	@# The tests wait for servers more than they compute.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test $(TESTS)
+	@# An error names its cause; the backtrace of an async test hides it.
+	RUST_LIB_BACKTRACE=0 RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test $(TESTS)
 	@if [ -s "$(STACK)/debian/skipped" ]; then echo "SKIPPED: the tests of extensions and of PostgreSQL 19: $$(cat "$(STACK)/debian/skipped")" >&2; fi
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 

@@ -20,7 +20,8 @@ pub(crate) const SOCKET_NOTE: &str = "socket-folder";
 /// Socket folders outside of a scratch folder have names that begin so.
 pub(crate) const SOCKET_PREFIX: &str = "savepoint-socket-";
 /// Programs that a run starts with its scratch folder on their command line or as their working folder.
-const PROGRAMS: [&str; 7] = ["postgres", "initdb", "pg_dump", "pg_restore", "pg_dumpall", "psql", "localedef"];
+/// initdb starts its servers through a shell, which would outlive it and start the next one.
+const PROGRAMS: [&str; 8] = ["postgres", "initdb", "pg_dump", "pg_restore", "pg_dumpall", "psql", "localedef", "sh"];
 /// How old a folder must be before it is swept when its owner cannot be looked up (another pid namespace, no lock file).
 const UNKNOWN_OWNER_AGE: Duration = Duration::from_secs(24 * 3600);
 /// An immediate shutdown ends its backends by force after 5 s.
