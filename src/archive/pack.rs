@@ -1,10 +1,11 @@
 //! Packs: many small files of an archive in one tar, so that a large object or a tiny table is not a request of its own.
 //!
-//! A pack is a POSIX tar (ustar) of plain file names; one of large objects is in gzip unless the backup is not compressed at all.
+//! A pack is a POSIX tar (ustar) of plain file names, in gzip unless the backup is not compressed at all: tar pads every member.
 //! `tar -xf PACK -C archive` lays its members where pg_restore looks for them. Nothing but the names, sizes and bytes of the members is
 //! in it.
 
 use crate::error::{self, Error, Kind, Result};
+use bytes::Bytes;
 use std::{
     io::{self, Read},
     path::{Component, Path},
@@ -23,6 +24,7 @@ const MOST_MEMBERS: u64 = 1000;
 /// What the names of packs begin with.
 const PREFIX: &str = "pack-";
 const LARGE_OBJECTS: &str = "blobs-";
+const GZIP: &str = ".gz";
 
 /// tar's unit.
 const BLOCK: u64 = 512;
@@ -31,18 +33,18 @@ const BLOCK: u64 = 512;
 pub const END: [u8; 1024] = [0; 1024];
 
 /// The name of a pack in the archive's folder, by its number from 1.
-pub fn name(number: u32) -> String {
-    format!("{PREFIX}{number}.tar")
+pub fn name(number: u32, gzip: bool) -> String {
+    format!("{PREFIX}{number}.tar{}", if gzip { GZIP } else { "" })
 }
 
 /// The name of a pack of large objects, by its number from 1.
 pub fn name_for_large_objects(number: u32, gzip: bool) -> String {
-    format!("{PREFIX}{LARGE_OBJECTS}{number}.tar{}", if gzip { ".gz" } else { "" })
+    name(number, gzip).replacen(PREFIX, &format!("{PREFIX}{LARGE_OBJECTS}"), 1)
 }
 
 /// Whether a file of this name in an archive's folder is a pack.
 pub fn is_pack(name: &str) -> bool {
-    let stem = name.strip_suffix(".gz").unwrap_or(name);
+    let stem = name.strip_suffix(GZIP).unwrap_or(name);
     let number = stem.strip_prefix(PREFIX).and_then(|s| s.strip_suffix(".tar"));
     number.is_some_and(|n| n.strip_prefix(LARGE_OBJECTS).unwrap_or(n).parse::<u32>().is_ok())
 }
@@ -98,9 +100,36 @@ impl Pack {
     }
 
     /// Its bytes, and how many members it has.
-    pub fn finish(mut self) -> (Vec<u8>, u64) {
+    ///
+    /// # Errors
+    /// When there is no compressor.
+    pub fn finish(mut self, gzip: bool) -> Result<(Vec<u8>, u64)> {
         self.bytes.extend_from_slice(&END);
-        (self.bytes, self.members)
+        if !gzip {
+            return Ok((self.bytes, self.members));
+        }
+        // For the padding and the headers; the rows are compressed already, and it stands in the way of whoever reads them.
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut encoder, &self.bytes).map_err(error::io("cannot compress a pack"))?;
+        Ok((encoder.finish().map_err(error::io("cannot compress a pack"))?, self.members))
+    }
+}
+
+/// The tar of a pack that was made in memory.
+///
+/// # Errors
+/// [`Kind::Archive`] when it is no whole gzip, or larger than any that was made so.
+pub fn tar(name: &str, bytes: Bytes) -> Result<Bytes> {
+    if !name.ends_with(GZIP) {
+        return Ok(bytes);
+    }
+    let mut tar = Vec::new();
+    let most = (FULL as u64 + SMALL + MOST_MEMBERS * 2 * BLOCK).next_multiple_of(1 << 20);
+    let read = flate2::bufread::GzDecoder::new(&bytes[..]).take(most + 1).read_to_end(&mut tar);
+    match read {
+        Ok(size) if size as u64 <= most => Ok(tar.into()),
+        Ok(_) => Err(Error::new(Kind::Archive, format!("{name}: it is no pack of ours, but larger"))),
+        Err(e) => Err(Error::new(Kind::Archive, format!("{name} cannot be unpacked")).because(e)),
     }
 }
 
@@ -227,6 +256,10 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked_by_us_and_by_tar() {
+        [false, true].into_iter().for_each(round_trip);
+    }
+
+    fn round_trip(gzip: bool) {
         let dir = tempfile::tempdir().expect("has a folder");
         let mut pack = Pack::default();
         let files = [
@@ -239,9 +272,15 @@ mod tests {
             let at = pack.add(name, bytes).expect("is added") as usize;
             assert_eq!(&pack.bytes[at..at + bytes.len()], bytes);
         }
-        let (bytes, members) = pack.finish();
-        let path = dir.path().join(name(12));
-        assert!(members == 4 && is_pack(&name(12)) && bytes.len().is_multiple_of(512));
+        let plain = pack.bytes.len() + END.len();
+        let (bytes, members) = pack.finish(gzip).expect("is made");
+        let (name, name_of_objects) = (name(12, gzip), name_for_large_objects(12, gzip));
+        let path = dir.path().join(&name);
+        assert!(members == 4 && is_pack(&name) && is_pack(&name_of_objects) && name != name_of_objects);
+        let again = tar(&name, bytes.clone().into()).expect("is a pack");
+        assert!(again.len() == plain && plain.is_multiple_of(512) && (bytes.len() < plain) == gzip);
+        let cut = tar(&name, bytes[..bytes.len() - 1].to_vec().into());
+        assert!(cut.is_err() == gzip, "cut short");
         fs::write(&path, &bytes).expect("is written");
         let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
         for folder in [&ours, &theirs] {
@@ -256,7 +295,7 @@ mod tests {
         for step in [1, 511, 512, 513, bytes.len()] {
             let (mut reader, mut read): (_, Vec<(String, Vec<u8>)>) = (PackReader::default(), Vec::new());
             let (mut sizes, mut ends) = (Vec::new(), 0);
-            for bytes in bytes.chunks(step) {
+            for bytes in again.chunks(step) {
                 let fed = reader.feed(bytes, |part| {
                     match part {
                         Part::Begins(name, size) => {
@@ -275,9 +314,9 @@ mod tests {
             assert!(read.iter().map(|(name, bytes)| (name.as_str(), bytes)).eq(files.iter().map(|(n, b)| (*n, b))));
         }
         let mut cut = PackReader::default();
-        cut.feed(&bytes[..bytes.len() - 1024], |_| Ok(())).expect("is a pack so far");
+        cut.feed(&again[..again.len() - 1024], |_| Ok(())).expect("is a pack so far");
         assert!(cut.end().is_err());
-        let mut other = bytes;
+        let mut other = again.to_vec();
         other[0] ^= 1;
         assert!(PackReader::default().feed(&other, |_| Ok(())).is_err(), "its sum says so");
         for yes in ["pack-1.tar.gz", "pack-blobs-1.tar.gz", "pack-blobs-7.tar"] {

@@ -235,7 +235,8 @@ impl Streams {
         }
         let numbers = Numbers::default();
         let small = plan.streams.iter().filter(|t| t.size.bytes <= pack::SMALL).count();
-        let packer = (small >= pack::FROM).then(|| Packer::new(folder, numbers.clone(), ground.progress.clone()));
+        let packer =
+            (small >= pack::FROM).then(|| Packer::new(folder, numbers.clone(), compression, ground.progress.clone()));
         let engine = Arc::new(Engine {
             target: ground.target.clone(),
             major: source.major,

@@ -2,9 +2,9 @@
 
 use super::{BackupConfig, recorder::Recorder, traces::Traces};
 use crate::{
-    dump::rate::Rate,
+    dump::{rate::Rate, snapshot::Looked},
     error::{Error, Kind, Result},
-    postgres::{connect::Session, conninfo::Target, tools::Tools},
+    postgres::{conninfo::Target, tools::Tools},
     preflight::{self, Reach, Ready},
     progress::{Event, Phase, Progress},
     report::Status,
@@ -48,7 +48,7 @@ impl<'a> Ground<'a> {
         config: &'a BackupConfig,
         progress: Arc<Recorder>,
         traces: Traces,
-    ) -> Result<(Ground<'a>, Session)> {
+    ) -> Result<(Ground<'a>, Looked)> {
         let phase = progress.begin(Phase::Preflight);
         let examined = preflight::examine(config, Reach::Full, &*progress).await;
         for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
@@ -60,7 +60,7 @@ impl<'a> Ground<'a> {
         }
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
         phase.end();
-        let Ready { target, session, source, extensions, tools, store, server, scratch, jobs, alone } = ready;
+        let Ready { target, looked, source, extensions, tools, store, server, scratch, jobs, alone } = ready;
         let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
         let (proves, folder) = (server.is_some(), scratch.path().to_owned());
         traces.opened(store.clone(), scratch, server);
@@ -80,7 +80,7 @@ impl<'a> Ground<'a> {
             progress,
             traces,
         };
-        Ok((ground, session))
+        Ok((ground, looked))
     }
 
     /// Extensions that the archive takes for granted.

@@ -27,8 +27,8 @@ pub use preview::preview;
 
 use crate::{
     clock::now,
+    dump::snapshot::Looked,
     error::{Kind, Result},
-    postgres::connect::Session,
     progress::{Event, Progress},
     report::BackupReport,
 };
@@ -65,22 +65,22 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
 
 /// The stages in their order.
 async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Traces, begun: Instant) -> Result<()> {
-    let (ground, session) = Ground::examine(config, progress, traces).await?;
-    let taken = take(&ground, session, begun).await?;
+    let (ground, looked) = Ground::examine(config, progress, traces).await?;
+    let taken = take(&ground, looked, begun).await?;
     let committed = commit::commit(&ground, taken, begun.elapsed()).await?;
     commit::compare_with_before(&ground, &committed.manifest).await;
     prove::prove(&ground, committed).await
 }
 
 /// Plans and dumps, again and again as long as migrations stand in the way and patience lasts.
-async fn take(ground: &Ground<'_>, session: Session, begun: Instant) -> Result<Taken> {
-    let mut session = Some(session);
+async fn take(ground: &Ground<'_>, looked: Looked, begun: Instant) -> Result<Taken> {
+    let mut looked = Some(looked);
     loop {
         let taken = async {
             if ground.alone {
-                return alone::dump(ground, session.take()).await;
+                return alone::dump(ground, looked.take().map(|l| l.session)).await;
             }
-            let (planned, session) = Planned::make(ground, session.take()).await?;
+            let (planned, session) = Planned::make(ground, looked.take()).await?;
             dump::dump(ground, session, planned).await
         };
         match taken.await {

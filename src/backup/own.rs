@@ -102,6 +102,7 @@ impl<'a> Own<'a> {
         toc: Toc,
         numbers: Numbers,
     ) -> Self {
+        let compression = ground.config.compression.for_major(source.major);
         // With large objects there is something to unpack anyway.
         let with_data = || toc.entries.iter().filter(|e| e.had_dumper);
         let many = with_data().count() >= pack::FROM || with_data().any(|e| e.kind() == "BLOBS");
@@ -109,13 +110,13 @@ impl<'a> Own<'a> {
             ground,
             folder,
             source,
-            compression: ground.config.compression.for_major(source.major),
+            compression,
             sizes,
             in_flight: InFlight::new(IN_FLIGHT),
             places: toc.entries.iter().enumerate().map(|(at, e)| (e.dump_id, at)).collect(),
             toc,
             files: Vec::new(),
-            packer: many.then(|| Packer::new(folder, numbers, ground.progress.clone())),
+            packer: many.then(|| Packer::new(folder, numbers, compression, ground.progress.clone())),
             rows: HashMap::new(),
             large_objects: Vec::new(),
             open: None,
@@ -292,7 +293,7 @@ impl<'a> Own<'a> {
         for (name, list) in self.toc.large_object_lists() {
             self.small(&format!("archive/{name}"), list.into()).await?;
         }
-        if let Some(full) = self.packer.as_ref().and_then(Packer::last) {
+        if let Some(full) = self.packer.as_ref().map(Packer::last).transpose()?.flatten() {
             self.files.push(full.store().await?.0);
         }
         self.files.push(

@@ -9,7 +9,7 @@ use crate::{
         locks::{self, Locks},
         pg_dump::{self, How, Running, To},
         plan::{self, Plan},
-        snapshot::{self, Snapshot},
+        snapshot::{self, Looked, Snapshot},
     },
     error::{Error, Kind, Result},
     postgres::connect::Session,
@@ -57,19 +57,33 @@ pub(super) struct Seen {
 impl Planned {
     /// Plans on a session that reads; without one, on a new one. Returns the session with it: it holds
     /// the snapshot and its locks.
-    pub async fn make(ground: &Ground<'_>, session: Option<Session>) -> Result<(Planned, Session)> {
+    pub async fn make(ground: &Ground<'_>, looked: Option<Looked>) -> Result<(Planned, Session)> {
         let Ground { config, target, tools, progress, .. } = ground;
         let phase = progress.begin(Phase::Plan);
         let mut source = ground.source.clone();
-        let session = match session {
-            Some(session) => session,
-            None => snapshot::reading_session(target, source.major, &source.encoding).await?,
+        let looked = match looked {
+            Some(looked) => looked,
+            None => {
+                let session = snapshot::reading_session(target, source.major, &source.encoding).await?;
+                Looked { session, relations: None }
+            }
         };
         let sparing = ground.locks_are_scarce.load(Ordering::Relaxed);
-        let snapshot = snapshot::take(session, &config.filter, sparing, &**progress).await?;
+        let snapshot = snapshot::take(looked, &config.filter, sparing, &**progress).await?;
         refuse_empty(config, &snapshot.relations)?;
+        let mut plan = plan::divide(&snapshot.relations, source.standby);
+        let start = |plan: &Plan| {
+            let to = if plan.toc_only { To::Toc } else { To::LargeObjects };
+            let how = How { snapshot: Some(&snapshot.id), locks: snapshot.locks, to };
+            pg_dump::start(tools, target, &config.filter, plan, how, progress.clone())
+        };
+        // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
+        let early = plan.toc_only.then(|| start(&plan));
+        let sizes = snapshot.sizes().await?;
+        plan.size(&sizes, source.major);
+        let pg_dump = early.unwrap_or_else(|| start(&plan));
         let (lock_statements, lockable) = (locks::statements(snapshot.lockable()), snapshot.lockable().count());
-        let Snapshot { session, id, taken_at, relations, sizes, locks, room } = snapshot;
+        let Snapshot { session, id, taken_at, relations, locks, room } = snapshot;
         if locks == Locks::Passing {
             let line = format!(
                 "{lockable} tables are many for a server with room for {} locks: each is locked once",
@@ -77,12 +91,7 @@ impl Planned {
             );
             progress.event(Event::Detail(&line));
         }
-        let plan = plan::plan(&relations, &sizes, source.major, source.standby);
         let compression = config.compression.for_major(source.major);
-        // Before all other questions: a migration that comes between our locks and pg_dump's makes us start over.
-        let to = if plan.toc_only { To::Toc } else { To::LargeObjects };
-        let how = How { snapshot: Some(&id), locks, to };
-        let pg_dump = pg_dump::start(tools, target, &config.filter, &plan, how, progress.clone());
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });

@@ -19,11 +19,11 @@ use time::OffsetDateTime;
 pub async fn preview(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<PlanReport> {
     let examined = preflight::examine(config, Reach::Look, &*progress).await;
     let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
-    let Ready { session, source, extensions, tools, scratch, jobs, .. } = ready;
+    let Ready { looked, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {
-        let snapshot = snapshot::take(session, &config.filter, false, &*progress).await?;
+        let snapshot = snapshot::take(looked, &config.filter, false, &*progress).await?;
         refuse_empty(config, &snapshot.relations)?;
-        Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes, source.major, source.standby))
+        Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes().await?, source.major, source.standby))
     }
     .await;
     scratch.remove()?;

@@ -1,7 +1,10 @@
 //! Small files on their way into packs, each with what is known of it.
 
 use crate::{
-    archive::pack::{self, Pack},
+    archive::{
+        compression::Compression,
+        pack::{self, Pack},
+    },
     error::Result,
     progress::{Event, Progress},
     vault::{
@@ -22,6 +25,7 @@ pub type Numbers = Arc<AtomicU32>;
 pub struct Packer<T> {
     folder: Folder,
     numbers: Numbers,
+    gzip: bool,
     progress: Arc<dyn Progress>,
     open: Mutex<Open<T>>,
 }
@@ -42,9 +46,10 @@ impl<T> Default for Open<T> {
 type Member<T> = (T, u64, u64);
 
 impl<T> Packer<T> {
-    /// One that has nothing yet.
-    pub fn new(folder: &Folder, numbers: Numbers, progress: Arc<dyn Progress>) -> Self {
-        Self { folder: folder.clone(), numbers, progress, open: Mutex::default() }
+    /// One that has nothing yet. `of_rows`: how the rows of the backup are compressed.
+    pub fn new(folder: &Folder, numbers: Numbers, of_rows: Compression, progress: Arc<dyn Progress>) -> Self {
+        let gzip = of_rows != Compression::None;
+        Self { folder: folder.clone(), numbers, gzip, progress, open: Mutex::default() }
     }
 
     /// Takes a file of the archive; a pack that is full with it is to be stored.
@@ -55,20 +60,24 @@ impl<T> Packer<T> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let at = open.pack.add(path.strip_prefix("archive/").unwrap_or(path), bytes)?;
         open.files.push((of, at, bytes.len() as u64));
-        Ok(open.pack.is_full().then(|| self.close(&mut open)))
+        Ok(if open.pack.is_full() { Some(self.close(&mut open)?) } else { None })
     }
 
     /// The pack that is not full, unless it is empty.
-    pub fn last(&self) -> Option<Full<T>> {
+    ///
+    /// # Errors
+    /// When it cannot be compressed.
+    pub fn last(&self) -> Result<Option<Full<T>>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        (!open.pack.is_empty()).then(|| self.close(&mut open))
+        Ok(if open.pack.is_empty() { None } else { Some(self.close(&mut open)?) })
     }
 
-    fn close(&self, open: &mut Open<T>) -> Full<T> {
+    fn close(&self, open: &mut Open<T>) -> Result<Full<T>> {
         let Open { pack, files } = std::mem::take(open);
-        let (bytes, members) = pack.finish();
-        let path = format!("archive/{}", pack::name(self.numbers.fetch_add(1, Ordering::Relaxed) + 1));
-        Full { folder: self.folder.clone(), progress: self.progress.clone(), path, bytes: bytes.into(), members, files }
+        let (bytes, members) = pack.finish(self.gzip)?;
+        let name = pack::name(self.numbers.fetch_add(1, Ordering::Relaxed) + 1, self.gzip);
+        let (folder, progress, path) = (self.folder.clone(), self.progress.clone(), format!("archive/{name}"));
+        Ok(Full { folder, progress, path, bytes: bytes.into(), members, files })
     }
 }
 

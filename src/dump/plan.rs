@@ -57,10 +57,43 @@ impl Plan {
     pub fn bytes(&self) -> u64 {
         self.streams.iter().map(|t| t.size.bytes).sum()
     }
+
+    /// Cuts the tables into pieces, sorts them, and leaves to pg_dump what it could not be kept from. `major`: of the source.
+    pub fn size(&mut self, sizes: &HashMap<u32, Size>, major: u32) {
+        for TablePlan { relation, size, chunks } in &mut self.streams {
+            *size = sizes.get(&relation.oid).copied().unwrap_or_default();
+            let cuttable = major >= 14 && relation.heap && !relation.columns.is_empty();
+            let ranges = cuttable.then(|| copy::cut(size.bytes, size.pages, CHUNK_BYTES, MOST_CHUNKS)).flatten();
+            *chunks = ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect());
+        }
+        self.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
+        if self.toc_only {
+            return;
+        }
+        let mut most = self.streams.len().min(MOST_TABLES);
+        loop {
+            let names = self.streams[..most].iter().filter_map(|t| exclude::raw_name(&t.relation));
+            self.exclusions = exclude::patterns(names);
+            if self.exclusions.len() <= MOST_PATTERNS {
+                break;
+            }
+            // Every pattern names a table or more.
+            most = (most / 4 * 3).max(MOST_PATTERNS);
+        }
+        let small = self.streams.split_off(most);
+        self.pg_dump.extend(small.into_iter().map(|t| t.relation));
+    }
 }
 
 /// Decides. `major`: of the source; `standby`: the source is one.
 pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, standby: bool) -> Plan {
+    let mut plan = divide(relations, standby);
+    plan.size(sizes, major);
+    plan
+}
+
+/// Decides who takes what, as far as that can be said before the sizes are known.
+pub fn divide(relations: &[Relation], standby: bool) -> Plan {
     let mut plan = Plan::default();
     let mut untaken = 0_u64;
     for relation in relations.iter().filter(|r| r.plain) {
@@ -81,10 +114,7 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
             } else if relation.load_via_root || exclude::raw_name(relation).is_none() {
                 plan.pg_dump.push(relation.clone());
             } else {
-                let size = sizes.get(&relation.oid).copied().unwrap_or_default();
-                let cuttable = major >= 14 && relation.heap && !relation.columns.is_empty();
-                let ranges = cuttable.then(|| copy::cut(size.bytes, size.pages, CHUNK_BYTES, MOST_CHUNKS)).flatten();
-                let chunks = ranges.map_or(vec![None], |r| r.into_iter().map(Some).collect());
+                let (size, chunks) = (Size::default(), vec![None]);
                 plan.streams.push(TablePlan { relation: relation.clone(), size, chunks });
             }
         }
@@ -106,23 +136,7 @@ pub fn plan(relations: &[Relation], sizes: &HashMap<u32, Size>, major: u32, stan
         let tables = if untaken == 1 { "1 table".to_owned() } else { format!("{untaken} tables") };
         plan.left_out.push(format!("{tables}: left out by the filter"));
     }
-    plan.streams.sort_by(|a, b| b.size.bytes.cmp(&a.size.bytes).then_with(|| a.relation.oid.cmp(&b.relation.oid)));
     plan.toc_only = plan.pg_dump.is_empty() && plan.streams.len() >= MANY_TABLES;
-    if plan.toc_only {
-        return plan;
-    }
-    let mut most = plan.streams.len().min(MOST_TABLES);
-    loop {
-        let names = plan.streams[..most].iter().filter_map(|t| exclude::raw_name(&t.relation));
-        plan.exclusions = exclude::patterns(names);
-        if plan.exclusions.len() <= MOST_PATTERNS {
-            break;
-        }
-        // Every pattern names a table or more.
-        most = (most / 4 * 3).max(MOST_PATTERNS);
-    }
-    let small = plan.streams.split_off(most);
-    plan.pg_dump.extend(small.into_iter().map(|t| t.relation));
     plan
 }
 

@@ -36,8 +36,6 @@ pub struct Snapshot {
     pub taken_at: OffsetDateTime,
     /// Every table outside the system schemas, as the snapshot shows it.
     pub relations: Vec<Relation>,
-    /// Sizes of the plain tables.
-    pub sizes: HashMap<u32, Size>,
     /// How the tables are locked.
     pub locks: Locks,
     /// What the server has room for.
@@ -49,6 +47,20 @@ impl Snapshot {
     pub fn lockable(&self) -> impl Iterator<Item = &Relation> {
         self.relations.iter().filter(|r| lockable(r))
     }
+
+    /// Sizes of the plain tables.
+    pub async fn sizes(&self) -> Result<HashMap<u32, Size>> {
+        let plain: Vec<u32> = self.lockable().filter(|r| r.plain).map(|r| r.oid).collect();
+        catalog::sizes(&self.session, &plain).await
+    }
+}
+
+/// A session that a snapshot is taken on, with the settings of [`prepare`].
+pub struct Looked {
+    /// The session.
+    pub session: Session,
+    /// What it has just listed.
+    pub relations: Option<Vec<Relation>>,
 }
 
 /// Opens a session with the settings under which rows are read (see `docs/format.md`, "Fingerprint").
@@ -120,13 +132,18 @@ pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
 
 /// Exports a snapshot, and makes sure that it shows the tables with the rows that it says: a TRUNCATE or a rewriting ALTER that commits
 /// between snapshot and lock would make a table read as empty. Where the server has room for the locks, all tables that the filter takes
-/// are locked before; with `sparing`, or where it has none, whoever reads a table sees to that. `session` has the settings of [`prepare`].
-pub async fn take(session: Session, filter: &Filter, sparing: bool, progress: &dyn Progress) -> Result<Snapshot> {
+/// are locked before; with `sparing`, or where it has none, whoever reads a table sees to that.
+pub async fn take(looked: Looked, filter: &Filter, sparing: bool, progress: &dyn Progress) -> Result<Snapshot> {
+    let Looked { session, relations: mut looked } = looked;
     run(&session, &format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
     let room = Room::ask(&session).await?;
     let (mut reason, mut sparing) = (String::new(), sparing);
     for _ in 0..ATTEMPTS {
-        let before = list(&session, filter).await?;
+        // However old it is: what came or went since is seen behind the locks.
+        let before = match looked.take() {
+            Some(listed) => listed,
+            None => list(&session, filter).await?,
+        };
         let wanted: Vec<&Relation> = before.iter().filter(|r| lockable(r)).collect();
         let locks = if sparing { Locks::Passing } else { room.locks(wanted.len()) };
         run(&session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
@@ -136,10 +153,8 @@ pub async fn take(session: Session, filter: &Filter, sparing: bool, progress: &d
         };
         match attempt {
             Attempt::Taken((id, taken_at), relations) => {
-                let plain: Vec<u32> = relations.iter().filter(|r| lockable(r) && r.plain).map(|r| r.oid).collect();
-                let sizes = catalog::sizes(&session, &plain).await?;
                 run(&session, "SET lock_timeout TO 0").await?;
-                return Ok(Snapshot { session, id, taken_at, relations, sizes, locks, room });
+                return Ok(Snapshot { session, id, taken_at, relations, locks, room });
             }
             Attempt::Full => sparing = true,
             Attempt::Again(why) => {

@@ -193,7 +193,7 @@ pub async fn run(
     while let Some(ended) = all.join_next().await {
         ended.map_err(|e| Error::new(Kind::Database, "a reading task failed").because(e))??;
     }
-    match engine.packer.as_ref().and_then(Packer::last) {
+    match engine.packer.as_ref().map(Packer::last).transpose()?.flatten() {
         Some(last) => tracker.track_future(engine.store_pack(last)).await,
         None => Ok(()),
     }

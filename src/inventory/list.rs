@@ -314,13 +314,17 @@ mod tests {
             fingerprint: String::new(),
             frames: vec![frame; 5000],
         }];
-        let whole = serde_json::to_vec_pretty(&manifest).expect("is JSON");
         let end = END as usize;
-        assert!(whole.len() > 4 * end);
-        let ends = without_middle(&whole[..end], &whole[whole.len() - end..]).expect("has both ends");
-        assert!(ends.len() < 2 * end);
-        let brief: Brief = serde_json::from_slice(&ends).expect("is a manifest");
-        assert_eq!((brief.id, brief.totals), (manifest.id.clone(), manifest.totals.clone()));
+        let sealed = manifest.clone().seal().expect("is JSON");
+        // As earlier versions wrote it.
+        let whole = serde_json::to_vec_pretty(&manifest).expect("is JSON");
+        for whole in [&sealed, &whole] {
+            assert!(whole.len() > 4 * end);
+            let ends = without_middle(&whole[..end], &whole[whole.len() - end..]).expect("has both ends");
+            assert!(ends.len() < 2 * end);
+            let brief: Brief = serde_json::from_slice(&ends).expect("is a manifest");
+            assert_eq!((brief.id, brief.totals), (manifest.id.clone(), manifest.totals.clone()));
+        }
         // Written by another program, or cut: read whole.
         let compact = serde_json::to_vec(&manifest).expect("is JSON");
         assert!(without_middle(&compact[..end], &compact[compact.len() - end..]).is_none());

@@ -33,7 +33,8 @@ pub use starting::Starting;
 
 use crate::{
     backup::BackupConfig,
-    postgres::{connect::Session, conninfo::Target, tools::Tools},
+    dump::snapshot::Looked,
+    postgres::{conninfo::Target, tools::Tools},
     progress::{Event, Progress},
     report::{Check, Status},
     scratch::Scratch,
@@ -76,8 +77,8 @@ const BESIDE_IT: &[Round] = &[&[&destination::Usable]];
 pub struct Ready {
     /// The source, pinned to one address.
     pub target: Target,
-    /// A session there, with the settings under which rows are read.
-    pub session: Session,
+    /// A session there, and the tables that it has seen.
+    pub looked: Looked,
     /// Facts about it.
     pub source: Source,
     /// Its extensions.
@@ -150,7 +151,10 @@ fn ready(facts: &mut Facts<'_>) -> Option<Ready> {
         alone: facts.room.get().is_ok_and(|room| room.as_ref().is_ok_and(|free| *free < OTHER_CONNECTIONS)),
         jobs: facts.jobs.take()?,
         target: facts.target.take()?,
-        session: facts.direct.take()??.session,
+        looked: Looked {
+            session: facts.direct.take()??.session,
+            relations: facts.rights.take().map(|rights| rights.relations),
+        },
         source: facts.source.take()?,
         extensions: facts.extensions.take()?.ok()?,
         tools: facts.tools.take()?,

@@ -4,7 +4,7 @@
 use crate::{
     archive::fingerprint::{Fingerprint, parse_sum},
     error::{Error, Kind, Result},
-    vault::{BackupKind, VerifyLevel},
+    vault::{BackupKind, VerifyLevel, lines},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,8 +100,8 @@ impl Manifest {
     /// When it cannot be written as JSON.
     pub fn seal(&mut self) -> Result<Vec<u8>> {
         self.digest = "0".repeat(64);
-        let bytes = serde_json::to_vec_pretty(self)
-            .map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
+        let bytes =
+            lines::to_vec(self).map_err(|e| Error::new(Kind::Archive, "cannot write the manifest").because(e))?;
         let bytes = sealed(bytes);
         if let Some(digest) = digest_range(&bytes).and_then(|range| bytes.get(range)) {
             self.digest = String::from_utf8_lossy(digest).into_owned();

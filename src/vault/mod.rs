@@ -5,6 +5,7 @@
 pub mod address;
 pub mod find;
 pub mod folder;
+pub(crate) mod lines;
 pub mod manifest;
 pub mod proof;
 pub mod read;

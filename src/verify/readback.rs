@@ -1,11 +1,12 @@
 //! Reading back what lies in the store, and checking it against the manifest.
 
 use crate::{
+    archive::pack,
     error::{self, Error, Kind, Result},
     store::Reader,
     vault::{
         Folder,
-        manifest::{File, Frame, Table},
+        manifest::{File, Frame, Packed, Table},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -83,7 +84,7 @@ type Pack = OnceCell<Result<Bytes, String>>;
 const PACKS: usize = 4;
 
 impl Packs {
-    /// A whole pack, checked.
+    /// The tar of a whole pack, checked.
     pub async fn get(&self, folder: &Folder, file: &File) -> Result<Bytes> {
         let pack = {
             let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +97,7 @@ impl Packs {
                 }
             }
         };
-        let read = async || match small(folder, file).await {
+        let read = async || match small(folder, file).await.and_then(|bytes| pack::tar(&file.path, bytes)) {
             // All of its tables have the same fault.
             Err(e) if e.kind() == Kind::Archive => Ok(Err(e.one_line())),
             read => read.map(Ok),
@@ -105,17 +106,18 @@ impl Packs {
     }
 }
 
-/// Bytes of the file of a table, from where in the stored file on.
-fn place(table: &Table, file: &File) -> (u64, u64) {
-    table.packed.as_ref().map_or((0, file.size), |packed| (packed.offset, packed.size))
+/// Bytes `range` of a file that lies in the tar of a pack.
+pub fn within(tar: &Bytes, pack: &File, packed: &Packed, range: std::ops::Range<u64>) -> Result<Bytes> {
+    let at = |byte: u64| packed.offset.checked_add(byte).filter(|&at| at <= tar.len() as u64);
+    match (at(range.start), at(range.end)) {
+        (Some(start), Some(end)) if start <= end => Ok(tar.slice(start as usize..end as usize)),
+        _ => Err(differs(pack, format!("the manifest has a table at byte {}", packed.offset))),
+    }
 }
 
 /// A table's frames in the order of the file, the terminator last. Fails unless they tile the file without a gap.
 pub fn tiles(table: &Table, file: &File) -> Result<Vec<Frame>> {
-    let (offset, size) = place(table, file);
-    if offset.checked_add(size).is_none_or(|end| end > file.size) {
-        return Err(differs(file, format!("the manifest has a table at byte {offset}")));
-    }
+    let size = table.packed.as_ref().map_or(file.size, |packed| packed.size);
     let mut frames: Vec<Frame> = table.chunks.iter().flat_map(|c| c.frames.iter().cloned()).collect();
     frames.sort_by_key(|f| f.offset);
     frames.extend(table.terminator.clone());

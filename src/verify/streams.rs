@@ -194,13 +194,9 @@ impl Restore {
     /// Reads small groups ahead: far from the store, each would have to wait for its answer.
     async fn ahead(self, group: Group) -> Ready {
         if let (Some(packed), Some(range)) = (&group.table.packed, readback::range(&group.frames)) {
-            let read = self.packs.get(&self.folder, &group.file).await;
-            // `tiles` has seen to it that this lies in the pack.
-            let slice = |pack: Bytes| {
-                let at = |byte: u64| (packed.offset + byte) as usize;
-                Reader::of(pack.len() as u64, pack.slice(at(range.start)..at(range.end)))
-            };
-            let read = Some(read.map(slice));
+            let tar = self.packs.get(&self.folder, &group.file).await;
+            let bytes = tar.and_then(|tar| readback::within(&tar, &group.file, packed, range));
+            let read = Some(bytes.map(|bytes| Reader::of(group.file.size, bytes)));
             return Ready { group, read };
         }
         let bytes: u64 = group.frames.iter().map(|f| f.length).sum();

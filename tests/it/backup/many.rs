@@ -252,7 +252,7 @@ async fn many_small_tables_are_packed() -> Result {
                FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
     ensure!(server.psql(ours, sum).await? == server.psql(db, sum).await?, "our restore differs");
 
-    let pack = objects.iter().find(|o| o.key.ends_with("/pack-1.tar")).context("no pack")?;
+    let pack = objects.iter().find(|o| o.key.ends_with("/pack-1.tar.gz")).context("no pack")?;
     let whole = s3.get(&bucket, &pack.key).await?;
     // In the first table's header, in its first byte, and in the padding behind the last.
     for at in [0, 512, whole.len() - 1] {
