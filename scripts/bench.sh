@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # savepoint side by side with pg_dump and its friends, on a real PostgreSQL and a real S3 server of its own. Fetches what is missing,
 # builds the release binary and runs benches/side_by_side; docs/performance.md says what it measures and how to read it.
-#   scripts/bench.sh [--quick] [--sets LIST] [--parts LIST] [--rounds N] [--scale F] [--rate MBIT] [--jobs N]     (--help: the same, longer)
+#   scripts/bench.sh [--quick] [--sets LIST] [--parts LIST] [--rounds N] [--scale F] [--rate MBIT] [--jobs N] [--brief]     (--help: the same, longer)
 # --quick: everything once on tiny data, with the debug binary: shows that it works, and its figures mean nothing.
 # Results: the terminal, target/bench/report.md and target/bench/report.json.
 set -euo pipefail

@@ -17,6 +17,7 @@ savepoint against pg_dump and friends, side by side.
                    last two]
   --parts LIST     of dump, restore, distance, growth, memory, tps [default: all]
   --rounds N       rounds, in which every competitor runs once [default: 3]
+  --brief          in `dump`, only what the ratios refer to and savepoint without a proof
   --scale F        size of the data [default: 1.0]
   --rate MBIT      rate of the link of `distance`, Mbit/s [default: 200]
   --jobs N         connections of pg_dump -Fd, pg_restore and savepoint [default: the cores, at least 2]";
@@ -38,6 +39,8 @@ pub struct Options {
     pub rounds: usize,
     /// Factor of all sizes.
     pub scale: f64,
+    /// Fewer competitors in `dump`.
+    pub brief: bool,
     /// Rate of the imitated link, bits per second and direction.
     pub rate: f64,
     /// Connections.
@@ -57,6 +60,7 @@ impl Options {
             parts: list(&PARTS),
             rounds: 3,
             scale: 1.0,
+            brief: false,
             rate: 200e6,
             jobs: cores.max(2),
         };
@@ -71,6 +75,7 @@ impl Options {
                 || joined.clone().or_else(|| rest.next().cloned()).with_context(|| format!("{name} needs a value"));
             match name {
                 "--quick" => options = Self { quick: true, ..options },
+                "--brief" => options.brief = true,
                 "--sets" => (options.sets, options.named_sets) = (chosen(&value()?, &SETS)?, true),
                 "--parts" => options.parts = chosen(&value()?, &PARTS)?,
                 "--rounds" => {

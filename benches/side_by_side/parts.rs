@@ -96,6 +96,10 @@ pub fn dump(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
         let (db, bytes) = loaded(stage, sets, &set, 1.0)?;
         // The quick form has every competitor once, and every set once.
         let peers = match (stage.options.quick, set.as_str()) {
+            (false, _) if stage.options.brief => {
+                let base = Dump::all(stage.options.jobs, true).into_iter().filter(|d| d.name() == BASE);
+                base.chain([Dump::savepoint("none")]).collect()
+            }
             (false, _) | (true, "mixed") => Dump::all(stage.options.jobs, true),
             _ => vec![Dump::savepoint("none")],
         };
