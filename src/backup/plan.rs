@@ -69,7 +69,7 @@ impl Planned {
             }
         };
         let sparing = ground.locks_are_scarce.load(Ordering::Relaxed);
-        let snapshot = snapshot::take(looked, &config.filter, sparing, &**progress).await?;
+        let snapshot = snapshot::take(looked, &config.filter, sparing, target.stall, &**progress).await?;
         refuse_empty(config, &snapshot.relations)?;
         let mut plan = plan::divide(&snapshot.relations, source.standby);
         let start = |plan: &Plan| {

@@ -21,7 +21,7 @@ pub async fn preview(config: &BackupConfig, progress: Arc<dyn Progress>) -> Resu
     let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
     let Ready { looked, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {
-        let snapshot = snapshot::take(looked, &config.filter, false, &*progress).await?;
+        let snapshot = snapshot::take(looked, &config.filter, false, config.source.stall, &*progress).await?;
         refuse_empty(config, &snapshot.relations)?;
         Ok::<_, Error>(plan::plan(&snapshot.relations, &snapshot.sizes().await?, source.major, source.standby))
     }

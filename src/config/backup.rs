@@ -4,7 +4,7 @@ use super::{
     anomaly::anomaly,
     context::context,
     destination::{destination, with_endpoint},
-    engine::engine,
+    engine::{engine, stall},
     notify::notify,
     output::{dry_run, output},
     part::filter,
@@ -35,8 +35,9 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     let verify = choice::<VerifyLevel>("verify", &raw.level.verify)?;
     let base = base(&raw.output, env);
 
-    let source = source(&raw.source, env, &mut notices)?;
-    let verify_url = verify_url(&raw.server, env, &mut notices)?;
+    let stall = stall(&raw.engine)?;
+    let source = source(&raw.source, env, &mut notices)?.with_stall(stall);
+    let verify_url = verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall));
     if verify_url.as_ref().is_some_and(|target| (&target.host, target.port) == (&source.host, source.port)) {
         notices.push("verify-url is the source's own server: the throwaway database is created there".into());
     }

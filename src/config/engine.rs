@@ -1,13 +1,17 @@
 //! What the work is done with.
 
-use super::read::{Env, number};
+use super::read::{Env, duration, number};
 use crate::{
     cli::EngineArgs,
     engine::{Engine, pg_bin_dirs},
     error::Result,
+    postgres::conninfo::STALL,
     value::given,
 };
-use std::path::{self, Path, PathBuf};
+use std::{
+    path::{self, Path, PathBuf},
+    time::Duration,
+};
 
 pub(super) fn engine(raw: &EngineArgs, base: &Path, env: Env<'_>) -> Result<Engine> {
     Ok(Engine {
@@ -19,6 +23,11 @@ pub(super) fn engine(raw: &EngineArgs, base: &Path, env: Env<'_>) -> Result<Engi
         ),
         scratch_dir: given(raw.scratch_dir.as_ref()).map(|d| base.join(d)),
     })
+}
+
+/// How long nothing may come where something is owed.
+pub(super) fn stall(raw: &EngineArgs) -> Result<Duration> {
+    Ok(duration("stall-timeout", Some(&raw.stall_timeout))?.unwrap_or(STALL))
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use super::{
     context::context,
-    engine::engine,
+    engine::{engine, stall},
     notify::notify,
     output::{dry_run, output},
     part::part,
@@ -25,7 +25,7 @@ use crate::{
 pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfig>> {
     let (env, base) = (&present(env), base(&raw.output, env));
     let mut notices = Vec::new();
-    let target = target(&raw.target, env, &mut notices)?;
+    let target = target(&raw.target, env, &mut notices)?.with_stall(stall(&raw.engine)?);
     let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     let (place, part) = (place(&raw.target, &target)?, part(&raw.part)?);

@@ -2,7 +2,7 @@
 
 use super::{
     drill::check_sql,
-    engine::engine,
+    engine::{engine, stall},
     notify::notify,
     output::output,
     proof::verify_url,
@@ -27,12 +27,13 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     if level == VerifyLevel::None {
         return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
     }
+    let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let config = VerifyConfig {
         destination: place_or(root, &pick, &raw.destination, &base, &mut notices)?,
         pick,
         level,
-        verify_url: verify_url(&raw.server, env, &mut notices)?,
+        verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),
         check_sql,
         max_rto: duration("max-rto", raw.drill.max_rto.as_ref())?,
         max_age: duration("max-age", raw.drill.max_age.as_ref())?,

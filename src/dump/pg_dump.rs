@@ -35,7 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// deadlock that no one would break, so waiting is pointless and we start over instead.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// How long it waits where we hold none: as long as [`super::snapshot::LOCK_TIMEOUT`] says.
+/// As ours are.
+const KEEPALIVES: &str = "keepalives=1 keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
+
+/// How long it waits where we hold none.
 const LOCK_WAIT_ALONE: Duration = Duration::from_secs(60);
 
 /// What pg_dump says of something that was dropped between its snapshot and its lock.
@@ -137,7 +140,7 @@ pub fn start(
         .arg(format!("--lock-wait-timeout={}", wait.as_millis()))
         .args(snapshot.map(|snapshot| format!("--snapshot={snapshot}")))
         // The database's name comes by the environment; keepalives have no variable of their own.
-        .args(["--dbname", "keepalives=1 keepalives_idle=30 keepalives_interval=10 keepalives_count=6"])
+        .args(["--dbname".to_owned(), format!("{KEEPALIVES} tcp_user_timeout={}", target.stall.as_millis())])
         .args(filter_args(filter))
         .target(target)
         .on_line(Arc::new(move |line: &str| progress.event(Event::Detail(line))));

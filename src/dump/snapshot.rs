@@ -13,18 +13,19 @@ use crate::{
         wire::Wire,
     },
     progress::{Event, Progress},
+    report::format::{clip, seconds},
     vault::Filter,
 };
 use futures_util::future::join3;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 use time::OffsetDateTime;
 use tokio_postgres::error::SqlState;
 
 /// How often the list of tables may change under us before we give up.
 const ATTEMPTS: u32 = 20;
-
-/// How long one LOCK TABLE may wait.
-pub const LOCK_TIMEOUT: &str = "60s";
 
 /// An exported snapshot and the session that keeps it alive, with every readable table locked against changes of its structure.
 pub struct Snapshot {
@@ -132,10 +133,16 @@ pub async fn list(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
 
 /// Exports a snapshot, and makes sure that it shows the tables with the rows that it says: a TRUNCATE or a rewriting ALTER that commits
 /// between snapshot and lock would make a table read as empty. Where the server has room for the locks, all tables that the filter takes
-/// are locked before; with `sparing`, or where it has none, whoever reads a table sees to that.
-pub async fn take(looked: Looked, filter: &Filter, sparing: bool, progress: &dyn Progress) -> Result<Snapshot> {
+/// are locked before; with `sparing`, or where it has none, whoever reads a table sees to that. `patience`: how long one LOCK TABLE may wait.
+pub async fn take(
+    looked: Looked,
+    filter: &Filter,
+    sparing: bool,
+    patience: Duration,
+    progress: &dyn Progress,
+) -> Result<Snapshot> {
     let Looked { session, relations: mut looked } = looked;
-    run(&session, &format!("SET lock_timeout TO '{LOCK_TIMEOUT}'")).await?;
+    run(&session, &format!("SET lock_timeout TO '{}ms'", patience.as_millis())).await?;
     let room = Room::ask(&session).await?;
     let (mut reason, mut sparing) = (String::new(), sparing);
     for _ in 0..ATTEMPTS {
@@ -148,7 +155,7 @@ pub async fn take(looked: Looked, filter: &Filter, sparing: bool, progress: &dyn
         let locks = if sparing { Locks::Passing } else { room.locks(wanted.len()) };
         run(&session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let attempt = match locks {
-            Locks::Kept => locked(&session, filter, &wanted).await?,
+            Locks::Kept => locked(&session, filter, &wanted, patience).await?,
             Locks::Passing => Attempt::Taken(exported(&session).await?, list(&session, filter).await?),
         };
         match attempt {
@@ -195,10 +202,10 @@ async fn exported(session: &Session) -> Result<(String, OffsetDateTime)> {
 }
 
 /// Lock first, snapshot second.
-async fn locked(session: &Session, filter: &Filter, wanted: &[&Relation]) -> Result<Attempt> {
+async fn locked(session: &Session, filter: &Filter, wanted: &[&Relation], patience: Duration) -> Result<Attempt> {
     // LOCK takes no snapshot, so the one exported below is younger than every lock.
     if let Err(e) = lock(session, wanted).await {
-        return again(e);
+        return again(session, wanted, patience, e).await;
     }
     let exported = exported(session).await?;
     // What came between the list and the locks is locked now, after the snapshot; the check below tells whether it changed.
@@ -208,7 +215,7 @@ async fn locked(session: &Session, filter: &Filter, wanted: &[&Relation]) -> Res
     if !newcomers.is_empty()
         && let Err(e) = lock(session, &newcomers).await
     {
-        return again(e);
+        return again(session, &newcomers, patience, e).await;
     }
     let relations = if newcomers.is_empty() { seen } else { list(session, filter).await? };
     let changed = relations.iter().find(|r| lockable(r) && r.plain && r.filenode_now != Some(r.filenode_seen));
@@ -218,8 +225,42 @@ async fn locked(session: &Session, filter: &Filter, wanted: &[&Relation]) -> Res
     })
 }
 
+/// Who holds or awaits a lock that keeps everybody from reading one of these tables, the longest at it first.
+async fn blockers(session: &Session, wanted: &[&Relation]) -> Result<Vec<String>> {
+    let oids: Vec<u32> = wanted.iter().map(|r| r.oid).collect();
+    // What another role does is not told to everybody.
+    let sql = "SELECT l.relation::pg_catalog.regclass::pg_catalog.text, l.granted, l.pid, a.usename::pg_catalog.text, \
+               coalesce(a.application_name, ''), coalesce(a.state, ''), \
+               pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start), coalesce(a.query, '') \
+               FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+               WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1) \
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+               ORDER BY l.granted DESC, a.xact_start LIMIT 3";
+    let failed = |e| answer::error("cannot ask who holds the lock", e);
+    let rows = session.query(sql, &[&oids]).await.map_err(failed)?;
+    let line = |row: &tokio_postgres::Row| {
+        let text = |n| row.try_get::<_, Option<String>>(n).map(Option::unwrap_or_default);
+        let (table, user, application, state, query) = (text(0)?, text(3)?, text(4)?, text(5)?, text(7)?);
+        let (granted, pid, age) =
+            (row.try_get::<_, bool>(1)?, row.try_get::<_, i32>(2)?, row.try_get::<_, Option<f64>>(6)?);
+        let by = if application.is_empty() { String::new() } else { format!(" by {}", clip(&application, 40)) };
+        let state = if state.is_empty() { String::new() } else { format!(", {state}") };
+        let age = age.map(|age| format!(", in a transaction for {}", seconds(age))).unwrap_or_default();
+        let query = clip(&query.split_whitespace().collect::<Vec<_>>().join(" "), 60);
+        let query = if query.is_empty() { query } else { format!(": {query}") };
+        let does = if granted { "holds" } else { "awaits" };
+        Ok(format!("process {pid} of {user}{by} {does} an exclusive lock on {table}{state}{age}{query}"))
+    };
+    rows.iter().map(line).collect::<std::result::Result<_, _>>().map_err(failed)
+}
+
 /// What a failed LOCK comes to: why to start over, or an error.
-fn again(e: tokio_postgres::Error) -> Result<Attempt> {
+async fn again(
+    session: &Session,
+    wanted: &[&Relation],
+    patience: Duration,
+    e: tokio_postgres::Error,
+) -> Result<Attempt> {
     let gone = [
         SqlState::UNDEFINED_TABLE,
         SqlState::INVALID_SCHEMA_NAME,
@@ -233,10 +274,17 @@ fn again(e: tokio_postgres::Error) -> Result<Attempt> {
     let error = answer::error("cannot lock the tables", e);
     match error.kind() {
         Kind::LocksFull => Ok(Attempt::Full),
-        _ if waited => Err(error.hint(format!(
-            "another session has held an exclusive lock for {LOCK_TIMEOUT}: see pg_stat_activity and pg_blocking_pids(), and take the \
-             backup when the migration has ended"
-        ))),
+        _ if waited => {
+            run(session, "ROLLBACK").await?;
+            let who = match blockers(session, wanted).await {
+                Ok(found) if found.is_empty() => "nobody holds it any more".to_owned(),
+                Ok(found) => found.join("; "),
+                Err(e) => format!("who holds it cannot be told: {}", e.one_line()),
+            };
+            Err(Error::new(Kind::Database, format!("{} after {patience:?}: {who}", error.message())).hint(
+                "take the backup when that session has ended; SELECT pg_terminate_backend(pid) ends one that was forgotten",
+            ))
+        }
         _ => Err(error),
     }
 }

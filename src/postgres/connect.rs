@@ -6,6 +6,7 @@ use crate::{
         answer,
         conninfo::{SslMode, Target, unreachable_hint},
         tls,
+        watch::{self, Said, Stalled},
         wire::{Slot, Tap, TapConnect, Wire},
     },
 };
@@ -100,8 +101,56 @@ impl Session {
 }
 
 /// Opens a connection. TCP keepalives are sent after 30 s of silence; `connect_timeout` (default 15 s) bounds everything
-/// up to the server's first readiness. Fails with `Kind::Database`, or `Kind::Usage` for TLS files that cannot be used.
+/// up to the server's first readiness; from then on a silent server is looked into (see `watch`). Fails with `Kind::Database`, or
+/// `Kind::Usage` for TLS files that cannot be used.
 pub async fn connect(target: &Target, application_name: &str) -> Result<Session> {
+    let session = unwatched(target, application_name).await?;
+    let what = format!("connecting to {}", target.redacted());
+    let limit = target.timeout();
+    let pid = tokio::time::timeout(limit, session.simple_value("SELECT pg_catalog.pg_backend_pid()")).await;
+    let pid = pid.map_err(|_| Error::new(Kind::Database, format!("{what}: no answer within {limit:?}")))?;
+    let pid = pid.map_err(|e| session.explain(&what, e))?.and_then(|pid| pid.parse().ok());
+    let pid = pid.ok_or_else(|| Error::new(Kind::Database, format!("{what}: it has no process")))?;
+    let pulse = session.slot.lock().unwrap_or_else(PoisonError::into_inner).pulse();
+    let asked = target.clone();
+    watch::watch(&pulse, target.stall, target.redacted(), Box::new(move || Box::pin(look(asked.clone(), pid))));
+    Ok(session)
+}
+
+/// Asks the server about a session, over another connection.
+async fn look(target: Target, pid: i32) -> Said {
+    let asked = async {
+        let session = unwatched(&target, "savepoint sign of life").await?;
+        let sql = format!(
+            "SELECT state, wait_event_type, wait_event, extract(epoch FROM pg_catalog.clock_timestamp() - state_change) \
+             FROM pg_catalog.pg_stat_activity WHERE pid = {pid}"
+        );
+        let rows = session.simple_query(&sql).await.map_err(|e| session.explain("a sign of life", e))?;
+        let row = rows
+            .iter()
+            .find_map(|m| if let tokio_postgres::SimpleQueryMessage::Row(row) = m { Some(row) } else { None });
+        let Some(row) = row else { return Ok(Said::Gone) };
+        let get = |n| row.get(n);
+        Ok::<_, Error>(match (get(0), get(1), get(2)) {
+            (None | Some("disabled"), ..) => Said::Nothing,
+            (Some("active" | "fastpath function call"), Some("Client"), Some("ClientRead")) => Said::Reads,
+            (Some("active" | "fastpath function call"), Some("Client"), Some("ClientWrite")) => Said::Writes,
+            (Some("active" | "fastpath function call"), ..) => Said::Works,
+            _ => get(3).and_then(|s| s.parse().ok()).map_or(Said::Nothing, Said::Idle),
+        })
+    };
+    let limit = target.timeout();
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(said)) => said,
+        // A refusal is an answer.
+        Ok(Err(e)) if e.message().contains("SQLSTATE") => Said::Nothing,
+        Ok(Err(e)) => Said::Unreachable(e.one_line()),
+        Err(_) => Said::Unreachable(format!("no answer within {limit:?}")),
+    }
+}
+
+/// The same without anybody who looks after it.
+async fn unwatched(target: &Target, application_name: &str) -> Result<Session> {
     let what = format!("connecting to {}", target.redacted());
     let mut config = Config::new();
     config
@@ -220,7 +269,10 @@ async fn dial(target: &Target) -> io::Result<Link> {
     stream.set_nodelay(true)?;
     let alive =
         TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(6);
-    SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&alive)?;
+    // What was sent and is not acknowledged: a network that was cut without a word.
+    socket.set_tcp_user_timeout(Some(target.stall))?;
     Ok(Link::Left(stream))
 }
 
@@ -232,7 +284,9 @@ async fn keep<C>(
 ) {
     let (result, connection) = connection.await;
     if let Err(e) = result {
-        let said = if e.is_closed() {
+        let said = if let Some(stalled) = cause::<Stalled>(&e).map(Stalled::to_error) {
+            stalled
+        } else if e.is_closed() {
             Error::new(Kind::Database, "the server closed the connection unexpectedly")
                 .hint("see the server's log: it was restarted, ran out of memory, or a proxy cut the connection")
         } else {

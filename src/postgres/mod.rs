@@ -8,4 +8,5 @@ pub mod pooler;
 pub mod quote;
 pub mod tls;
 pub mod tools;
+mod watch;
 pub mod wire;

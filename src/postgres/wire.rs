@@ -4,7 +4,10 @@
 
 use crate::{
     error::{Error, Kind},
-    postgres::answer::{self, Said},
+    postgres::{
+        answer::{self, Said},
+        watch::{self, Pulse},
+    },
 };
 use std::{
     pin::Pin,
@@ -29,51 +32,70 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A stream that can be taken away from whoever reads it. For him it has ended then.
-pub(super) struct Tap<S>(Arc<Mutex<Option<S>>>);
+/// A stream that can be taken away from whoever reads it (for him it has ended then), and that knows what goes over it.
+pub(super) struct Tap<S> {
+    stream: Arc<Mutex<Option<S>>>,
+    pulse: Arc<Pulse>,
+}
 
 impl<S> Tap<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(Some(stream))))
+        Self { stream: Arc::new(Mutex::new(Some(stream))), pulse: Pulse::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<S>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S> Clone for Tap<S> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { stream: self.stream.clone(), pulse: self.pulse.clone() }
     }
 }
 
 /// Something that a stream can be taken out of.
 pub(super) trait Take: Send + Sync {
     fn take(&self) -> Option<Box<dyn Io>>;
+
+    fn pulse(&self) -> Arc<Pulse>;
 }
 
 impl<S: Io + 'static> Take for Tap<S> {
     fn take(&self) -> Option<Box<dyn Io>> {
-        self.lock().take().map(|s| Box::new(s) as Box<dyn Io>)
+        let stream = self.lock().take()?;
+        Some(Box::new(Self { stream: Arc::new(Mutex::new(Some(stream))), pulse: self.pulse.clone() }))
+    }
+
+    fn pulse(&self) -> Arc<Pulse> {
+        self.pulse.clone()
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match &mut *self.lock() {
-            Some(stream) => Pin::new(stream).poll_read(cx, buf),
-            None => Poll::Ready(Ok(())),
+        let Some(stream) = &mut *self.lock() else { return Poll::Ready(Ok(())) };
+        self.pulse.check()?;
+        let before = buf.filled().len();
+        let polled = Pin::new(stream).poll_read(cx, buf);
+        match &polled {
+            Poll::Ready(_) => self.pulse.received(&buf.filled()[before..]),
+            Poll::Pending => self.pulse.reads(cx.waker()),
         }
+        polled
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        match &mut *self.lock() {
-            Some(stream) => Pin::new(stream).poll_write(cx, bytes),
-            None => Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into())),
+        let Some(stream) = &mut *self.lock() else { return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into())) };
+        self.pulse.check()?;
+        let polled = Pin::new(stream).poll_write(cx, bytes);
+        match &polled {
+            Poll::Ready(sent) => self.pulse.sent(&bytes[..*sent.as_ref().unwrap_or(&0)]),
+            Poll::Pending => self.pulse.writes(cx.waker()),
         }
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -406,6 +428,9 @@ impl Wire {
     fn lost(&mut self, e: std::io::Error) -> Fault {
         if let Some(said) = self.failed.take() {
             return Fault::Broken(answer::said("the server ended the connection", &said));
+        }
+        if let Some(stalled) = watch::stalled(&e) {
+            return Fault::Broken(stalled);
         }
         let closed = Error::new(Kind::Database, "the server closed the connection unexpectedly")
             .hint("see the server's log: it was restarted, ran out of memory, or a proxy cut the connection");

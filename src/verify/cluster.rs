@@ -7,7 +7,7 @@
 use crate::{
     error::{Error, Kind, Result, io},
     postgres::{
-        conninfo::{SslMode, Target},
+        conninfo::{STALL, SslMode, Target},
         extension::special,
         quote::{literal, quote},
         tools::Tools,
@@ -192,6 +192,7 @@ impl Cluster {
             channel_binding: None,
             options: None,
             connect_timeout: Some(READY_WITHIN.as_secs()),
+            stall: STALL,
             pooler_flag: false,
         }
     }

@@ -13,7 +13,7 @@ mod uri;
 mod wrong;
 
 pub(crate) use target::unreachable_hint;
-pub use target::{SslMode, Target, quoted};
+pub use target::{STALL, SslMode, Target, quoted};
 
 use crate::error::Result;
 use wrong::{URL, usage};

@@ -100,7 +100,9 @@ pub(super) fn sift(raw: Vec<(String, String)>, uri: bool, notices: &mut Vec<Stri
             n if ORM.contains(&n) => dropped.push(name),
             _ => {
                 // A badly quoted password continues as if it were the next parameter's name: not to be shown then.
-                let tame = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+                let tame = !value.contains('@')
+                    && name.len() <= 40
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
                 return Err(if tame && !behind_password {
                     usage(format!("the database URL has an unknown parameter `{name}`"))
                         .hint(format!("leave `{name}` out"))

@@ -3,7 +3,7 @@
 use super::{
     params::Params,
     passfile::from_password_file,
-    target::{SslMode, Target},
+    target::{STALL, SslMode, Target},
     wrong::{ENCODE, URL, usage},
 };
 use crate::{error::Result, secret::Secret};
@@ -114,6 +114,7 @@ impl Resolver<'_> {
             channel_binding,
             options: self.take("options"),
             connect_timeout,
+            stall: STALL,
             pooler_flag,
         })
     }

@@ -51,9 +51,14 @@ pub struct Target {
     pub options: Option<String>,
     /// `connect_timeout` in seconds.
     pub connect_timeout: Option<u64>,
+    /// How long a server that owes an answer may send no byte before it is asked over another connection whether it still works.
+    pub stall: Duration,
     /// The string said `pgbouncer=true`: a transaction pooler stands before the server.
     pub pooler_flag: bool,
 }
+
+/// How long nothing may come where something is owed.
+pub const STALL: Duration = Duration::from_secs(60);
 
 impl Target {
     /// The connection string without the password: `postgresql://user@host:port/db`.
@@ -66,6 +71,12 @@ impl Target {
             utf8_percent_encode(&self.host, BARE).to_string()
         };
         format!("postgresql://{user}@{host}:{}/{db}", self.port)
+    }
+
+    /// The same, given up when it has been silent for so long.
+    #[must_use]
+    pub fn with_stall(self, stall: Duration) -> Target {
+        Target { stall, ..self }
     }
 
     /// The same server and user, another database.

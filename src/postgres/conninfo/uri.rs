@@ -101,7 +101,8 @@ pub(super) fn parse(rest: &str) -> Result<Vec<(String, String)>> {
     push("port", decode(port)?);
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     let path = path.strip_prefix('/').unwrap_or(path);
-    if userinfo.is_none() && path.contains('@') {
+    // Most likely the host stands behind it, and what was read as one is a piece of the password.
+    if path.contains('@') {
         return Err(usage("the database URL holds an @ behind the host").hint(ENCODE));
     }
     push("dbname", decode(path.trim_end_matches('/'))?);

@@ -1,4 +1,6 @@
 //! Speaking to a server.
 
+mod secrets;
 mod tls;
+mod watch;
 mod wire;

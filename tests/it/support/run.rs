@@ -299,6 +299,7 @@ impl CommandLines {
 /// A configuration for `savepoint::backup::run` in this process: into a folder, two jobs, everything proven.
 pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary: &Path) -> BackupConfig {
     let source = Target {
+        stall: savepoint::postgres::conninfo::STALL,
         pooler_flag: false,
         host: server.dir.display().to_string(),
         hostaddr: None,
