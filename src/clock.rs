@@ -1,6 +1,10 @@
-//! Moments as manifests, proof records and pages write them.
+//! Moments as manifests, proof records and pages write them, and how long is waited.
 
+use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// How long nothing may come where something is owed, unless `stall-timeout` says otherwise.
+pub const STALL: Duration = Duration::from_secs(60);
 
 /// Now, RFC 3339, UTC, whole seconds.
 pub fn now() -> String {

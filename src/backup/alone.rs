@@ -26,7 +26,7 @@ use crate::{
     progress::{Event, Phase, Progress},
     vault::{
         Address, Folder,
-        manifest::{File, LargeObjectChunk, Table, TakenBy},
+        manifest::{File, LargeObjectChunk, Source, Table, TakenBy},
     },
 };
 use std::{
@@ -72,7 +72,7 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Option<Session>) -> Resul
     pg_dump::check_against(&toc, &plan).map_err(changed)?;
 
     let address = Address::new(&source.database, config.kind, taken_at);
-    let folder = Folder::new(ground.store.clone(), &address.folder);
+    let folder = Folder::new(ground.store.clone(), &address.folder).telling(progress.clone());
     ground.traces.stores_into(&address.folder);
     let (fresh, frames) = mpsc::channel(1);
     drop(fresh);
@@ -110,7 +110,7 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Option<Session>) -> Resul
     let files = Vec::new();
     Ok(Taken {
         taken_at,
-        source,
+        source: Source { database_bytes: seen.database_bytes, ..source },
         address,
         folder,
         compression,

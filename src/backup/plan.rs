@@ -52,6 +52,8 @@ pub(super) struct Seen {
     /// All large objects, where they are taken.
     pub large_objects: Vec<Range>,
     pub sequence_names: HashMap<RawName, (String, String)>,
+    /// On the server's disk.
+    pub database_bytes: u64,
 }
 
 impl Planned {
@@ -94,10 +96,11 @@ impl Planned {
         let compression = config.compression.for_major(source.major);
         source.snapshot = id;
         let seen = Seen::ask(&session, config).await?;
+        source.database_bytes = seen.database_bytes;
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
         phase.end();
         let address = Address::new(&source.database, config.kind, taken_at);
-        let folder = Folder::new(ground.store.clone(), &address.folder);
+        let folder = Folder::new(ground.store.clone(), &address.folder).telling(progress.clone());
         let planned = Planned {
             taken_at,
             source,
@@ -120,15 +123,16 @@ impl Planned {
 impl Seen {
     pub async fn ask(session: &Session, config: &BackupConfig) -> Result<Seen> {
         let matviews = snapshot::with_role_path(session, catalog::matviews(session, &config.filter)).await?;
-        let (roles, large_objects, sequence_names) = tokio::try_join!(
+        let (roles, large_objects, sequence_names, database_bytes) = tokio::try_join!(
             catalog::roles(session),
             async {
                 // pg_dump alone decides whether it takes them; we only know by which options it does.
                 if config.filter.takes_large_objects() { large_objects::ranges(session).await } else { Ok(Vec::new()) }
             },
-            catalog::sequence_names(session)
+            catalog::sequence_names(session),
+            catalog::database_bytes(session)
         )?;
-        Ok(Seen { matviews, roles, large_objects, sequence_names })
+        Ok(Seen { matviews, roles, large_objects, sequence_names, database_bytes })
     }
 }
 

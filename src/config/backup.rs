@@ -43,7 +43,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     }
     let config = BackupConfig {
         source,
-        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, &mut notices)?,
+        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, stall, &mut notices)?,
         kind: take::kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         max_rate: given(raw.take.max_rate.as_ref()).map(take::rate).transpose()?,
         compression: take::compression(&raw.take.compression)?,

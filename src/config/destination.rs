@@ -7,7 +7,7 @@ use crate::{
     value::{given, usage},
     vault::VerifyLevel,
 };
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// The AWS SDK heeds these variables; whoever copies a printed command into another shell may not have them.
 pub(super) fn with_endpoint(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<String>) -> DestinationArgs {
@@ -22,6 +22,7 @@ pub(super) fn destination(
     raw: &DestinationArgs,
     base: &Path,
     verify: VerifyLevel,
+    stall: Duration,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
     let Some(text) = given(raw.destination.as_ref()) else {
@@ -39,7 +40,7 @@ pub(super) fn destination(
     ];
     let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let read_back = verify != VerifyLevel::None;
-    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back })?;
+    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back, stall })?;
     notices.extend(said);
     Ok(place)
 }

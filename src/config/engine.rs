@@ -3,9 +3,9 @@
 use super::read::{Env, duration, number};
 use crate::{
     cli::EngineArgs,
+    clock::STALL,
     engine::{Engine, pg_bin_dirs},
     error::Result,
-    postgres::conninfo::STALL,
     value::given,
 };
 use std::{

@@ -9,14 +9,14 @@ use super::{
     selection::kind,
     validated::{Output, Validated},
 };
-use crate::{cli::PruneArgs, error::Result, prune::PruneConfig, value::given, vault::VerifyLevel};
+use crate::{cli::PruneArgs, clock::STALL, error::Result, prune::PruneConfig, value::given, vault::VerifyLevel};
 
 /// Validates the options of a pruning.
 pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
     let base = base(&raw.output, env);
     let mut notices = Vec::new();
     let config = PruneConfig {
-        destination: destination(&raw.destination, &base, VerifyLevel::None, &mut notices)?,
+        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, &mut notices)?,
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,
         retention: retention(&raw.policy)?,

@@ -25,14 +25,15 @@ use crate::{
 pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfig>> {
     let (env, base) = (&present(env), base(&raw.output, env));
     let mut notices = Vec::new();
-    let target = target(&raw.target, env, &mut notices)?.with_stall(stall(&raw.engine)?);
+    let stall = stall(&raw.engine)?;
+    let target = target(&raw.target, env, &mut notices)?.with_stall(stall);
     let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     let (place, part) = (place(&raw.target, &target)?, part(&raw.part)?);
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
     let config = RestoreConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
         pick,
         target,
         place,

@@ -6,13 +6,14 @@ use super::{
 };
 use crate::{
     cli::{DatabaseArgs, DestinationArgs, OfKindArgs, PickArgs},
+    clock::STALL,
     error::Result,
     postgres::conninfo,
     store::Destination,
     value::{given, usage},
     vault::{BackupKind, Pick, VerifyLevel, Which, is_id},
 };
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 pub(super) fn kind(raw: &OfKindArgs) -> Result<Option<BackupKind>> {
     let Some(text) = given(raw.kind.as_ref()) else { return Ok(None) };
@@ -80,13 +81,14 @@ pub(super) fn place_or(
     pick: &Pick,
     raw: &DestinationArgs,
     base: &Path,
+    stall: Duration,
     notices: &mut Vec<String>,
 ) -> Result<Option<Destination>> {
     if matches!(pick.which, Which::File(_)) && root.is_none() && given(raw.destination.as_ref()).is_none() {
         return Ok(None);
     }
     let raw = DestinationArgs { destination: root.or_else(|| raw.destination.clone()), ..raw.clone() };
-    destination(&raw, base, VerifyLevel::None, notices).map(Some)
+    destination(&raw, base, VerifyLevel::None, stall, notices).map(Some)
 }
 
 pub(super) fn stored_in(
@@ -101,5 +103,5 @@ pub(super) fn stored_in(
     if matches!(pick.which, Which::File(_)) {
         return Err(no_file());
     }
-    place_or(root, pick, raw, base, notices)?.ok_or_else(no_file)
+    place_or(root, pick, raw, base, STALL, notices)?.ok_or_else(no_file)
 }

@@ -276,7 +276,7 @@ async fn prove(
 ) -> Result<(Proof, Vec<Checked>)> {
     let restores = tools.is_some();
     let prover = Prover {
-        folder: Folder::new(store.clone(), &stored.folder),
+        folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()),
         tools: tools.unwrap_or_default(),
         level: config.level,
         scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),

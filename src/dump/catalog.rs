@@ -217,7 +217,7 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
     Ok(sizes)
 }
 
-/// Facts about the server and the database. `host` and `snapshot` are filled in by the caller.
+/// Facts about the server and the database. `host`, `snapshot` and `database_bytes` are filled in by the caller.
 pub async fn source(client: &Client) -> Result<Source> {
     let major: u32 = {
         let rows = query(
@@ -245,7 +245,7 @@ pub async fn source(client: &Client) -> Result<Source> {
                 pg_catalog.current_setting('server_version') AS version,
                 pg_catalog.getdatabaseencoding()::pg_catalog.text AS encoding,
                 {provider} AS provider, d.datcollate::pg_catalog.text AS collate, d.datctype::pg_catalog.text AS ctype, {locale} AS locale,
-                pg_catalog.current_setting('lc_monetary') AS lc_monetary, pg_catalog.pg_database_size(d.oid) AS bytes,
+                pg_catalog.current_setting('lc_monetary') AS lc_monetary,
                 (SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles WHERE oid = 10) AS bootstrap,
                 pg_catalog.pg_is_in_recovery() AS standby,
                 -- Shown to some roles only.
@@ -268,12 +268,21 @@ pub async fn source(client: &Client) -> Result<Source> {
         ctype: get(row, "ctype")?,
         locale: get(row, "locale")?,
         lc_monetary: get(row, "lc_monetary")?,
-        database_bytes: get::<i64>(row, "bytes")?.max(0) as u64,
+        database_bytes: 0,
         snapshot: String::new(),
         bootstrap_role: get::<Option<String>>(row, "bootstrap")?.unwrap_or_else(|| "postgres".into()),
         standby: get(row, "standby")?,
         preloaded: libraries(get::<Option<&str>>(row, "preloaded")?.unwrap_or_default()),
     })
+}
+
+/// Bytes of the database on the server's disk. The server looks at every file of it.
+pub async fn database_bytes(client: &Client) -> Result<u64> {
+    let sql = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes";
+    let rows = query(client, "the size of the database", sql).await?;
+    let row =
+        rows.first().ok_or_else(|| Error::new(Kind::Database, "the server does not tell the size of the database"))?;
+    Ok(get::<i64>(row, "bytes")?.max(0) as u64)
 }
 
 /// Installed extensions but plpgsql, which every database has.

@@ -6,6 +6,7 @@ use super::{
     question::Question,
 };
 use crate::{
+    dump::catalog,
     error::{Error, Kind, Result},
     scratch::{self, Scratch},
 };
@@ -22,10 +23,15 @@ impl Question for Room {
     }
 
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
-        let database = facts.source.get()?.database_bytes;
+        let copy = match facts.built_in() {
+            false => 0,
+            true => match catalog::database_bytes(facts.session()?).await {
+                Ok(bytes) => bytes,
+                Err(e) => return Ok(vec![Answer::failed(&e)]),
+            },
+        };
         // pg_dump's part is small, unless it is alone.
-        let own = if facts.built_in() && facts.direct()?.alone { database / 2 } else { 0 };
-        let copy = if facts.built_in() { database } else { 0 };
+        let own = if facts.direct()?.alone { copy / 2 } else { 0 };
         Ok(vec![match disk(facts.scratch.get()?, copy, own) {
             Ok(line) => Answer::ok(line),
             Err(e) => Answer::failed(&e),

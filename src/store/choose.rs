@@ -5,7 +5,10 @@ use super::{
     place::{Backend, Destination, Given},
     s3,
 };
-use crate::error::{Error, Result};
+use crate::{
+    clock::STALL,
+    error::{Error, Result},
+};
 use std::path::Path;
 
 /// Every backend. A new one is a file and a line.
@@ -36,7 +39,7 @@ impl Destination {
     /// # Errors
     /// [`crate::error::Kind::Usage`] when no backend takes it.
     pub fn parse(address: &str) -> Result<Self> {
-        let given = Given { address: address.trim(), options: &[], base: Path::new(""), read_back: true };
+        let given = Given { address: address.trim(), options: &[], base: Path::new(""), read_back: true, stall: STALL };
         destination(&given).map(|(place, _)| place)
     }
 }

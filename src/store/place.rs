@@ -11,6 +11,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// A place for backups, of whatever backend.
@@ -93,6 +94,8 @@ pub struct Given<'a> {
     pub base: &'a Path,
     /// Whether what is stored is read back at once, to be proven.
     pub read_back: bool,
+    /// How long a transfer may stand still.
+    pub stall: Duration,
 }
 
 impl<'a> Given<'a> {

@@ -7,11 +7,12 @@
 use super::manifest::File;
 use crate::{
     error::{self, Result},
+    progress::{Event, Progress},
     store::{Reader, Store},
 };
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{fmt, ops::Range, path::Path, sync::Arc};
 use tokio::io::AsyncReadExt;
 
 /// Size of the parts in which local files are sent, in stored bytes.
@@ -44,16 +45,36 @@ impl Coat for Bare {
 }
 
 /// A backup's folder in a destination.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Folder {
     store: Arc<dyn Store>,
     prefix: String,
+    told: Option<Arc<dyn Progress>>,
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Folder({})", self.uri(""))
+    }
 }
 
 impl Folder {
     /// The folder `<database>/<YYYY>/<MM>/<DD>/<id>/`, with a slash at its end, of a store.
     pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>) -> Folder {
-        Folder { store, prefix: prefix.into() }
+        Folder { store, prefix: prefix.into(), told: None }
+    }
+
+    /// The same; what is odd about reading it is told.
+    #[must_use]
+    pub fn telling(self, progress: Arc<dyn Progress>) -> Folder {
+        Folder { told: Some(progress), ..self }
+    }
+
+    /// Tells what is odd and no error.
+    pub fn tell(&self, line: &str) {
+        if let Some(progress) = &self.told {
+            progress.event(Event::Warning(line));
+        }
     }
 
     /// The store that it lies in.

@@ -29,8 +29,51 @@ fn check_size(file: &File, size: u64) -> Result<()> {
     if size == file.size { Ok(()) } else { Err(differs(file, format!("{size} bytes, {} were stored", file.size))) }
 }
 
+/// A reading that differs is repeated once: a fault on the way is none of what is stored.
+#[derive(Default)]
+struct Twice(Option<Error>);
+
+impl Twice {
+    /// What a reading came to; `None`: it has to be read once more.
+    fn judge<T>(&mut self, folder: &Folder, read: Result<T>) -> Option<Result<T>> {
+        match (read, self.0.take()) {
+            (Err(e), None) if e.kind() == Kind::Archive => {
+                self.0 = Some(e);
+                None
+            }
+            (Err(e), Some(_)) if e.kind() == Kind::Archive => Some(Err(at_rest(&e))),
+            (read, Some(first)) => {
+                if read.is_ok() {
+                    on_the_way(folder, &first);
+                }
+                Some(read)
+            }
+            (read, None) => Some(read),
+        }
+    }
+}
+
+/// It differed twice.
+fn at_rest(e: &Error) -> Error {
+    Error::new(Kind::Archive, format!("{}, read twice", e.message())).hint(DAMAGED)
+}
+
+/// It differed once.
+fn on_the_way(folder: &Folder, first: &Error) {
+    folder.tell(&format!("{}; read once more they are: a fault on the way, not of the backup", first.message()));
+}
+
 /// Reads a whole file and checks its size and SHA-256; with `to`, also writes it there.
 pub async fn whole(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()> {
+    let mut twice = Twice::default();
+    loop {
+        if let Some(read) = twice.judge(folder, whole_once(folder, file, to).await) {
+            return read;
+        }
+    }
+}
+
+async fn whole_once(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()> {
     let mut reader = folder.open(&file.path, None).await?;
     check_size(file, reader.size)?;
     let named = |path: &Path| format!("cannot write {}", path.display());
@@ -55,6 +98,15 @@ pub async fn whole(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()
 
 /// Reads a whole small file into memory and checks its size and SHA-256.
 pub async fn small(folder: &Folder, file: &File) -> Result<Bytes> {
+    let mut twice = Twice::default();
+    loop {
+        if let Some(read) = twice.judge(folder, small_once(folder, file).await) {
+            return read;
+        }
+    }
+}
+
+async fn small_once(folder: &Folder, file: &File) -> Result<Bytes> {
     let reader = folder.open(&file.path, None).await?;
     check_size(file, reader.size)?;
     let bytes = reader.bytes().await?;
@@ -67,7 +119,7 @@ fn check_sha(file: &File, sha: &[u8]) -> Result<()> {
     if hex::encode(sha) == file.sha256 {
         return Ok(());
     }
-    Err(differs(file, "its SHA-256 is not that of what was stored"))
+    Err(differs(file, "its bytes are not what was stored"))
 }
 
 /// Packs that were read last. Tables that lie in one of them come one after the other.
@@ -152,6 +204,8 @@ const HUGE_FRAME: u64 = 8 << 20;
 
 /// Frames that follow each other in a file, read in one request.
 pub struct Frames<'a> {
+    /// Where a frame is read once more.
+    folder: Option<&'a Folder>,
     file: &'a File,
     frames: std::slice::Iter<'a, Frame>,
     reader: Reader,
@@ -171,14 +225,14 @@ pub struct Piece {
 
 impl<'a> Frames<'a> {
     /// Begins to read. `frames` must not be empty and must follow each other.
-    pub async fn open(folder: &Folder, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
-        Self::of(request(folder, file, frames).await?, file, frames)
+    pub async fn open(folder: &'a Folder, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
+        Self::of(request(folder, file, frames).await?, Some(folder), file, frames)
     }
 
     /// The same from what [`request`] got.
-    pub fn of(reader: Reader, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
+    pub fn of(reader: Reader, folder: Option<&'a Folder>, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
         check_size(file, reader.size)?;
-        Ok(Self { file, frames: frames.iter(), reader, buffer: BytesMut::new(), open: None })
+        Ok(Self { folder, file, frames: frames.iter(), reader, buffer: BytesMut::new(), open: None })
     }
 
     /// The next bytes. A frame is checked before its last bytes are handed out; a huge one comes in pieces, any other whole.
@@ -195,8 +249,40 @@ impl<'a> Frames<'a> {
             self.read(frame).await?;
         }
         let bytes = self.buffer.split_to(frame.length as usize).freeze();
-        check_frame(self.file, frame, &Sha256::digest(&bytes))?;
+        let bytes = match check_frame(self.file, frame, &Sha256::digest(&bytes)) {
+            Ok(()) => bytes,
+            Err(e) => Self::again(self.folder, self.file, frame, &e).await?,
+        };
         Ok(Some(Piece { bytes, ends: true }))
+    }
+
+    /// Reads a frame once more that differed.
+    async fn again(folder: Option<&Folder>, file: &File, frame: &Frame, first: &Error) -> Result<Bytes> {
+        let Some(folder) = folder else { return Err(at_rest(first)) };
+        let reader = request(folder, file, std::slice::from_ref(frame)).await?;
+        let bytes = reader.bytes().await?;
+        check_frame(file, frame, &Sha256::digest(&bytes)).map_err(|e| at_rest(&e))?;
+        on_the_way(folder, first);
+        Ok(bytes)
+    }
+
+    /// The same of one whose bytes were handed out: it can only be told which of the two it was.
+    async fn huge_again(folder: Option<&Folder>, file: &File, frame: &Frame, first: Error) -> Error {
+        let Some(folder) = folder else { return at_rest(&first) };
+        let read = async {
+            let mut reader = request(folder, file, std::slice::from_ref(frame)).await?;
+            let mut sha = Sha256::new();
+            while let Some(bytes) = reader.stream.try_next().await? {
+                sha.update(&bytes);
+            }
+            Ok::<_, Error>(check_frame(file, frame, &sha.finalize()))
+        };
+        match read.await {
+            Ok(Ok(())) => Error::new(Kind::Store, format!("{}; read once more they are: a fault on the way", first.message()))
+                .hint("the backup is not damaged: run it again, and look for a bad network card, memory or proxy if it happens again"),
+            Ok(Err(e)) => at_rest(&e),
+            Err(e) => e,
+        }
     }
 
     async fn huge(&mut self, frame: &'a Frame, done: u64, mut sha: Sha256) -> Result<Piece> {
@@ -208,7 +294,9 @@ impl<'a> Frames<'a> {
         sha.update(&bytes);
         let ends = done + take == frame.length;
         if ends {
-            check_frame(self.file, frame, &sha.finalize())?;
+            if let Err(e) = check_frame(self.file, frame, &sha.finalize()) {
+                return Err(Self::huge_again(self.folder, self.file, frame, e).await);
+            }
         } else {
             self.open = Some((frame, done + take, sha));
         }
@@ -272,7 +360,8 @@ mod tests {
             }
             let key = format!("f{flipped:?}/");
             store.put(&format!("{key}t"), Bytes::from(stored)).await.expect("is stored");
-            let mut reader = Frames::open(&Folder::new(store.clone(), key), &file, &frames).await.expect("opens");
+            let folder = Folder::new(store.clone(), key);
+            let mut reader = Frames::open(&folder, &file, &frames).await.expect("opens");
             let (mut read, mut ended, mut most) = (Vec::new(), 0, 0);
             let outcome = loop {
                 match reader.next().await {

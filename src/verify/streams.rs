@@ -258,8 +258,10 @@ impl Restore {
         let label = format!("table {}.{}", table.schema, table.name);
         // A pack says nothing of its members.
         let compression = Compression::of_file(table.file.as_deref().unwrap_or_default());
+        // Of a pack, all was checked as a whole.
+        let unpacked = table.packed.is_none().then_some(&self.folder);
         let mut frames = match read {
-            Some(read) => Frames::of(read?, file, &group.frames)?,
+            Some(read) => Frames::of(read?, unpacked, file, &group.frames)?,
             None => Frames::open(&self.folder, file, &group.frames).await?,
         };
         let failed = |e| session.explain(&format!("{label}: cannot be restored"), e);
@@ -370,7 +372,8 @@ mod tests {
                 };
                 store.put(&file.path, stored.into()).await.expect("is stored");
                 let frames = [Frame { offset: 0, length, sha256 }];
-                let mut reader = Frames::open(&Folder::new(store.clone(), ""), &file, &frames).await.expect("opens");
+                let folder = Folder::new(store.clone(), "");
+                let mut reader = Frames::open(&folder, &file, &frames).await.expect("opens");
                 let checked = check_terminator(&mut reader, &file, compression).await;
                 assert_eq!(checked.is_ok(), n == 0, "{text:?} {compression}: {checked:?}");
                 let again = check_terminator(&mut reader, &file, compression).await;

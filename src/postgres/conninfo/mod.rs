@@ -12,8 +12,9 @@ mod target;
 mod uri;
 mod wrong;
 
+pub use crate::clock::STALL;
 pub(crate) use target::unreachable_hint;
-pub use target::{STALL, SslMode, Target, quoted};
+pub use target::{SslMode, Target, quoted};
 
 use crate::error::Result;
 use wrong::{URL, usage};

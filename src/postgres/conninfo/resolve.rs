@@ -3,10 +3,10 @@
 use super::{
     params::Params,
     passfile::from_password_file,
-    target::{STALL, SslMode, Target},
+    target::{SslMode, Target},
     wrong::{ENCODE, URL, usage},
 };
-use crate::{error::Result, secret::Secret};
+use crate::{clock::STALL, error::Result, secret::Secret};
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},

@@ -57,9 +57,6 @@ pub struct Target {
     pub pooler_flag: bool,
 }
 
-/// How long nothing may come where something is owed.
-pub const STALL: Duration = Duration::from_secs(60);
-
 impl Target {
     /// The connection string without the password: `postgresql://user@host:port/db`.
     pub fn redacted(&self) -> String {

@@ -33,8 +33,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a request is sent before its failure counts.
 pub(super) const ATTEMPTS: u32 = 5;
 
-/// How long a transfer may stand still before it is given up.
-const STALL: Duration = Duration::from_secs(20);
+/// A try may stand still for this part of what all of them may: there is time for all but the last, and for the pauses between them.
+const STALL_PARTS: u32 = ATTEMPTS - 1;
 
 /// A bucket and the clients that speak to it.
 pub(super) struct Bucket {
@@ -101,7 +101,7 @@ impl Bucket {
                 StalledStreamProtectionConfig::enabled()
                     .upload_enabled(true)
                     .download_enabled(true)
-                    .grace_period(STALL)
+                    .grace_period(options.stall() / STALL_PARTS)
                     .build(),
             );
         if let Some(endpoint) = &options.endpoint {

@@ -1,10 +1,13 @@
 //! What can be said of a bucket: its address and options, and how they are checked.
 
 use crate::{
+    clock::STALL,
     error::Result,
     store::place::Given,
     value::{choice, flag, usage},
 };
+
+use std::time::Duration;
 
 /// How the address of a bucket begins.
 pub(super) const SCHEME: &str = "s3://";
@@ -33,6 +36,8 @@ pub struct S3Options {
     pub kms_key_id: Option<String>,
     /// Which checksums are sent.
     pub checksums: S3Checksums,
+    /// How long a transfer may stand still, all tries together; a minute when absent.
+    pub stall: Option<Duration>,
 }
 
 /// Which checksums are sent with S3 requests.
@@ -48,6 +53,10 @@ pub enum S3Checksums {
 }
 
 impl S3Options {
+    pub(super) fn stall(&self) -> Duration {
+        self.stall.unwrap_or(STALL)
+    }
+
     /// Checks an address and its options.
     pub(super) fn check(given: &Given<'_>) -> Result<Self> {
         let (bucket, prefix) = bucket_and_prefix(given)?;
@@ -65,6 +74,7 @@ impl S3Options {
             sse,
             kms_key_id,
             checksums: choice("s3-checksums", given.option("s3-checksums").unwrap_or_default())?,
+            stall: Some(given.stall),
         })
     }
 }

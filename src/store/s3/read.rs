@@ -118,12 +118,23 @@ struct Download {
 }
 
 impl Download {
+    /// The next bytes. How long the caller takes in between does not count.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        let (stall, uri) = (self.bucket.options.stall(), self.bucket.uri(&self.key));
+        let chunk = tokio::time::timeout(stall, self.chunk()).await;
+        let chunk = chunk.map_err(|_| {
+            Error::new(Kind::Store, format!("cannot read {uri}: no byte came for {stall:?}"))
+                .hint("the store hangs or the network is cut: run it again, or raise --stall-timeout for a store that is only slow")
+        })??;
+        Ok(chunk.map(|chunk| (chunk, self)))
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let failure = match self.body.try_next().await {
                 Ok(Some(chunk)) => {
                     self.left.start += chunk.len() as u64;
-                    return Ok(Some((chunk, self)));
+                    return Ok(Some(chunk));
                 }
                 Ok(None) if self.left.start >= self.left.end => return Ok(None),
                 Ok(None) => Failure::transport("the connection ended before the object did"),

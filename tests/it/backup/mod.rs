@@ -8,3 +8,4 @@ mod few;
 mod locks;
 mod many;
 mod options;
+mod silence;

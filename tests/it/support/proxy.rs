@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::{
@@ -88,6 +88,81 @@ impl Proxy {
     /// Closes all connections, and each new one at once.
     pub fn cut_all(&self) {
         self.cut.send_replace(true);
+    }
+}
+
+/// A network that swallows everything, on connections that are there and on new ones, once so many bytes went up or came down.
+#[derive(Debug)]
+pub struct BlackHole {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    closed: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl BlackHole {
+    /// Starts to listen.
+    pub async fn start(upstream: u16, up: u64, down: u64) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let closed = Arc::new(AtomicBool::new(false));
+        let (is_closed, sums) = (closed.clone(), [up, down].map(|most| Arc::new(Sum { most, so_far: 0.into() })));
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (closed, [up, down]) = (is_closed.clone(), sums.clone());
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
+                    let (from_client, to_client) = client.into_split();
+                    let (from_server, to_server) = server.into_split();
+                    tokio::try_join!(
+                        swallow(from_client, to_server, &up, &closed),
+                        swallow(from_server, to_client, &down, &closed)
+                    )
+                });
+            }
+        });
+        Ok(Self { port, closed, task: task.abort_handle() })
+    }
+
+    /// Whether it swallows by now.
+    pub fn swallows(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for BlackHole {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Sum {
+    most: u64,
+    so_far: AtomicU64,
+}
+
+async fn swallow(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    sum: &Sum,
+    closed: &AtomicBool,
+) -> Result {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = from.read(&mut buffer).await?;
+        if sum.so_far.fetch_add(n as u64, Ordering::SeqCst) + n as u64 > sum.most {
+            closed.store(true, Ordering::SeqCst);
+        }
+        if closed.load(Ordering::SeqCst) {
+            // Not even that somebody hung up comes through.
+            std::future::pending::<()>().await;
+        }
+        if n == 0 {
+            to.shutdown().await?;
+            return Ok(());
+        }
+        to.write_all(&buffer[..n]).await?;
     }
 }
 
