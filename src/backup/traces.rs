@@ -21,7 +21,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
-const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP: Duration = Duration::from_secs(25);
 const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 /// How often at most, and how long after one another, the destination is looked at for what a broken off request left.
 const LAST_LOOKS: u32 = 4;

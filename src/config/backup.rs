@@ -65,6 +65,7 @@ pub(super) mod tests {
     use crate::{
         archive::compression::CompressionChoice,
         cli::{self, Command},
+        clock::STALL,
         error::Kind,
         store::{Destination, s3::S3Options},
         vault::BackupKind,
@@ -101,7 +102,8 @@ pub(super) mod tests {
         assert!(p.config.filter.is_everything());
         assert!(p.notify.is_empty() && p.config.verify_url.is_none() && p.config.engine.scratch_dir.is_none());
         assert_eq!(p.output, Output::default());
-        let expected = S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), ..S3Options::default() };
+        let expected =
+            S3Options { bucket: "bucket".into(), prefix: "pre/fix".into(), stall: Some(STALL), ..S3Options::default() };
         assert_eq!(format!("{:?}", p.config.destination), format!("{:?}", Destination::s3(expected)));
     }
 

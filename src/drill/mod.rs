@@ -45,7 +45,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 /// How long cleaning up may take, and behind a signal (the runner kills after about 10 s).
-const CLEAN_UP: Duration = Duration::from_secs(60);
+const CLEAN_UP: Duration = Duration::from_secs(25);
 const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 
 /// What must be removed when a drill ends, however it ends.

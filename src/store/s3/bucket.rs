@@ -96,7 +96,7 @@ impl Bucket {
             .region(region)
             .force_path_style(options.path_style.unwrap_or(custom))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(timeouts(0))
+            .timeout_config(timeouts(options.stall(), 0))
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled()
                     .upload_enabled(true)
@@ -168,9 +168,10 @@ impl Bucket {
     }
 }
 
-/// The limits of a request with a body of `bytes`: 32 KiB/s is the slowest line that we still wait for.
-pub(super) fn timeouts(bytes: usize) -> TimeoutConfig {
-    let attempt = Duration::from_secs(15 + bytes as u64 / (32 * 1024));
+/// The limits of a request with a body of `bytes`: 32 KiB/s is the slowest line that we still wait for, and a server may think as long as
+/// a try may stand still.
+pub(super) fn timeouts(stall: Duration, bytes: usize) -> TimeoutConfig {
+    let attempt = stall / STALL_PARTS + Duration::from_secs(bytes as u64 / (32 * 1024));
     limits(attempt, attempt * 3)
 }
 

@@ -139,7 +139,9 @@ impl Upload for S3Upload {
                     .upload_id(&self.id)
                     .part_number(number.cast_signed())
                     .body(ByteStream::from(body.clone()));
-                part.customize().config_override(Builder::new().timeout_config(timeouts(body.len()))).send()
+                part.customize()
+                    .config_override(Builder::new().timeout_config(timeouts(self.bucket.options.stall(), body.len())))
+                    .send()
             })
             .await
             .map_err(|f| bucket.error(Op::PutPart(number), &self.key, f))?;

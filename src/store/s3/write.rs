@@ -54,7 +54,7 @@ impl Bucket {
     /// Stores an object by one request. With `only_new`, `Ok(false)` when it exists already.
     async fn put_once(&self, full_key: &str, body: &Bytes, only_new: bool) -> Result<(), Failure> {
         self.call(|client, _| {
-            let mut config = Builder::new().timeout_config(timeouts(body.len()));
+            let mut config = Builder::new().timeout_config(timeouts(self.options.stall(), body.len()));
             if only_new {
                 // A retry inside the SDK could meet the object that its own first try stored, and call it someone else's.
                 config = config.retry_config(RetryConfig::disabled());
