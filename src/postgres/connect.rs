@@ -111,10 +111,15 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<Session>
     let pid = pid.map_err(|_| Error::new(Kind::Database, format!("{what}: no answer within {limit:?}")))?;
     let pid = pid.map_err(|e| session.explain(&what, e))?.and_then(|pid| pid.parse().ok());
     let pid = pid.ok_or_else(|| Error::new(Kind::Database, format!("{what}: it has no process")))?;
+    look_after(&session, target, pid);
+    Ok(session)
+}
+
+/// From here on somebody looks after a session; nothing is under way on it. `pid`: of the server's process behind it.
+pub(super) fn look_after(session: &Session, target: &Target, pid: i32) {
     let pulse = session.slot.lock().unwrap_or_else(PoisonError::into_inner).pulse();
     let asked = target.clone();
     watch::watch(&pulse, target.stall, target.redacted(), Box::new(move || Box::pin(look(asked.clone(), pid))));
-    Ok(session)
 }
 
 /// Asks the server about a session, over another connection.
@@ -150,7 +155,7 @@ async fn look(target: Target, pid: i32) -> Said {
 }
 
 /// The same without anybody who looks after it.
-async fn unwatched(target: &Target, application_name: &str) -> Result<Session> {
+pub(super) async fn unwatched(target: &Target, application_name: &str) -> Result<Session> {
     let what = format!("connecting to {}", target.redacted());
     let mut config = Config::new();
     config

@@ -26,27 +26,27 @@ pub struct Direct {
 /// Opens a session and looks whether it keeps its server process; `None` where a pooler lends it one.
 ///
 /// Two sessions are opened, and what each asks waits for what the other asked: a question under way would hold its
-/// process, as a transaction does, and look like a session of its own.
+/// process, as a transaction does, and look like a session of its own. So nobody looks after them before it is known.
 pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>> {
     let first = async {
-        let session = connect::connect(target, application).await?;
+        let session = connect::unwatched(target, application).await?;
         let process = idle_process(&session).await?;
         Ok((session, process))
     };
-    let (first, second) = tokio::join!(first, connect::connect(target, application));
+    let (first, second) = tokio::join!(first, connect::unwatched(target, application));
     let ((session, before), second) = match (first, second) {
         // A limit of one: whichever came first.
         (Err(e), Err(other)) if is_full(&e) && is_full(&other) => {
             // Or neither, as each counted the other.
             tokio::time::sleep(Duration::from_millis(300)).await;
-            let session = connect::connect(target, application).await?;
+            let session = connect::unwatched(target, application).await?;
             let process = idle_process(&session).await?;
-            return Ok(alone((session, process)));
+            return Ok(alone(target, session, process));
         }
-        (Ok(first), Err(e)) if is_full(&e) => return Ok(alone(first)),
+        (Ok(first), Err(e)) if is_full(&e) => return Ok(alone(target, first.0, first.1)),
         (Err(e), Ok(second)) if is_full(&e) => {
             let process = idle_process(&second).await?;
-            return Ok(alone((second, process)));
+            return Ok(alone(target, second, process));
         }
         (first, second) => (first?, second?),
     };
@@ -58,7 +58,10 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
         Ok((after == Some(before) && held != before).then_some(held))
     };
     match tokio::time::timeout(Duration::from_secs(20), look).await {
-        Ok(passing) => Ok(passing?.map(|passing| Direct { session, passing, alone: false })),
+        Ok(passing) => Ok(passing?.map(|passing| {
+            connect::look_after(&session, target, before);
+            Direct { session, passing, alone: false }
+        })),
         // A pool of one process: the first session waits for the second.
         Err(_) => Ok(None),
     }
@@ -70,8 +73,11 @@ pub(crate) fn is_full(e: &Error) -> bool {
 }
 
 /// The only session that there is room for. It shares no snapshot, so a pooler that lends it one process does no harm.
-fn alone((session, process): (Session, Option<i32>)) -> Option<Direct> {
-    process.map(|_| Direct { session, passing: 0, alone: true })
+fn alone(target: &Target, session: Session, process: Option<i32>) -> Option<Direct> {
+    process.map(|process| {
+        connect::look_after(&session, target, process);
+        Direct { session, passing: 0, alone: true }
+    })
 }
 
 /// Fails where a transaction pooler stands before the server.
