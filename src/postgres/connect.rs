@@ -60,8 +60,16 @@ impl Drop for Session {
 impl Session {
     /// The process id of the server process behind this connection.
     pub async fn backend_pid(&self) -> Result<i32> {
-        let row = self.client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
-        row.and_then(|r| r.try_get(0)).map_err(|e| self.explain("reading the backend's process id", e))
+        self.backend_pid_behind("").await
+    }
+
+    /// The same, in one round trip behind other statements. By the simple protocol: a prepared statement may be unknown to the next
+    /// process of a pooler.
+    pub(super) async fn backend_pid_behind(&self, begin: &str) -> Result<i32> {
+        let pid = self.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
+        let pid = pid.map_err(|e| self.explain("cannot ask for the server process", e))?;
+        pid.and_then(|p| p.parse().ok())
+            .ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
     }
 
     /// The first column of the first row, by the simple protocol: nothing is prepared on the server.
@@ -107,10 +115,9 @@ pub async fn connect(target: &Target, application_name: &str) -> Result<Session>
     let session = unwatched(target, application_name).await?;
     let what = format!("connecting to {}", target.redacted());
     let limit = target.timeout();
-    let pid = tokio::time::timeout(limit, session.simple_value("SELECT pg_catalog.pg_backend_pid()")).await;
+    let pid = tokio::time::timeout(limit, session.backend_pid()).await;
     let pid = pid.map_err(|_| Error::new(Kind::Database, format!("{what}: no answer within {limit:?}")))?;
-    let pid = pid.map_err(|e| session.explain(&what, e))?.and_then(|pid| pid.parse().ok());
-    let pid = pid.ok_or_else(|| Error::new(Kind::Database, format!("{what}: it has no process")))?;
+    let pid = pid.map_err(|e| e.context(&what))?;
     look_after(&session, target, pid);
     Ok(session)
 }

@@ -7,10 +7,7 @@ use super::{
     connect::{self, Session},
     conninfo::Target,
 };
-use crate::{
-    error::{Error, Kind, Result},
-    postgres::answer,
-};
+use crate::error::{Error, Kind, Result};
 use std::time::Duration;
 
 /// A session that has a server process to itself. Nothing has been set in it yet.
@@ -53,7 +50,7 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
     let Some(before) = before else { return Ok(None) };
     let look = async {
         // The process that one session has just left is given to the next one that begins a transaction.
-        let held = server_process(&second, "BEGIN; ").await?;
+        let held = second.backend_pid_behind("BEGIN; ").await?;
         let after = idle_process(&session).await?;
         Ok((after == Some(before) && held != before).then_some(held))
     };
@@ -97,13 +94,6 @@ pub fn refusal() -> Error {
 /// The process behind a session outside of a transaction; `None` when it changes from one statement to the next, as behind
 /// a pooler that lends its processes in turn.
 async fn idle_process(session: &Session) -> Result<Option<i32>> {
-    let (one, two) = (server_process(session, "").await?, server_process(session, "").await?);
+    let (one, two) = (session.backend_pid().await?, session.backend_pid().await?);
     Ok((one == two).then_some(one))
-}
-
-/// The process behind a session, by the simple protocol: a prepared statement may be unknown to the next process.
-async fn server_process(session: &Session, begin: &str) -> Result<i32> {
-    let pid = session.simple_value(&format!("{begin}SELECT pg_catalog.pg_backend_pid()")).await;
-    let pid = pid.map_err(|e| answer::error("cannot ask for the server process", e))?;
-    pid.and_then(|p| p.parse().ok()).ok_or_else(|| Error::new(Kind::Database, "the server does not name its process"))
 }

@@ -83,7 +83,7 @@ mod tests {
     fn the_outermost_lists_have_a_line_per_value() {
         let value =
             json!({"a": [{"b": [1, {"c": 2}], "d": {}}, [], "x\n"], "e": {"f": [1, 2], "g": 3}, "h": [], "i": null});
-        let text = String::from_utf8(to_vec(&value).unwrap()).unwrap();
+        let text = String::from_utf8(to_vec(&value).expect("is JSON")).expect("is UTF-8");
         insta::assert_snapshot!(text, @r#"
         {
           "a": [
@@ -99,6 +99,6 @@ mod tests {
           "i": null
         }
         "#);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("is JSON"), value);
     }
 }
