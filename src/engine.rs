@@ -1,6 +1,7 @@
 //! What a backup, a proof or a restore works with on this machine.
 
-use std::path::PathBuf;
+use crate::clock::STALL;
+use std::{path::PathBuf, time::Duration};
 
 /// What the work is done with.
 #[derive(Clone, Debug)]
@@ -11,12 +12,14 @@ pub struct Engine {
     pub pg_bin_dirs: Vec<PathBuf>,
     /// Where temporary files and the throwaway server lie; default: the system's temporary folder.
     pub scratch_dir: Option<PathBuf>,
+    /// How long the throwaway server may be silent where it owes an answer.
+    pub stall: Duration,
 }
 
 impl Default for Engine {
     /// Four connections, and the programs that Debian's packages install; nothing of it comes from the environment.
     fn default() -> Self {
-        Engine { jobs: 4, pg_bin_dirs: pg_bin_dirs(std::iter::empty(), None), scratch_dir: None }
+        Engine { jobs: 4, pg_bin_dirs: pg_bin_dirs(std::iter::empty(), None), scratch_dir: None, stall: STALL }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use savepoint::{
-//!     CancellationToken, Destination, Pick, Result, Target, backup, backup::BackupConfig, progress::Silent, report::Outcome, restore,
+//!     Cancel, Destination, Pick, Result, Target, backup, backup::BackupConfig, progress::Silent, report::Outcome, restore,
 //!     restore::{Place, RestoreConfig},
 //! };
 //! use std::sync::Arc;
@@ -17,13 +17,13 @@
 //!
 //! // Stored and, by a throwaway restore, proven. It needs pg_dump and the server's programs of the source's major.
 //! let config = BackupConfig::new(source.clone(), destination.clone());
-//! let report = backup::run(&config, Arc::new(Silent), CancellationToken::new()).await;
+//! let report = backup::run(&config, Arc::new(Silent), Cancel::new()).await;
 //! assert_eq!(report.outcome, Outcome::Proven, "{:?}", report.failure);
 //!
 //! // Into a new database beside the one that is there.
 //! let pick = Pick::latest_of("app");
 //! let restore = RestoreConfig { place: Place::New("app_restored".into()), ..RestoreConfig::new(pick, destination, source) };
-//! let page = restore::run(&restore, Arc::new(Silent), CancellationToken::new()).await;
+//! let page = restore::run(&restore, Arc::new(Silent), Cancel::new()).await;
 //! assert_eq!(page.exit_code, 0, "{:?}", page.failure);
 //! # Ok(())
 //! # }
@@ -33,6 +33,7 @@
 //! told by what it returns, and it cleans up behind itself, also when its token is cancelled.
 
 pub mod backup;
+pub mod cancel;
 pub mod drill;
 pub mod engine;
 pub mod error;
@@ -47,10 +48,10 @@ mod value;
 pub mod vault;
 
 pub use archive::compression::{Compression, CompressionChoice};
+pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use postgres::conninfo::Target;
 pub use store::Destination;
-pub use tokio_util::sync::CancellationToken;
 pub use vault::Pick;
 
 // The command line and what the tests and benchmarks look into; no promise goes with it.

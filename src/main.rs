@@ -1,5 +1,6 @@
 //! The command line: parse, run, render the error, exit code.
 
+use savepoint::cancel::Cancel;
 use savepoint::{app, cli, init};
 use std::{
     ffi::OsString,
@@ -7,7 +8,6 @@ use std::{
     process::ExitCode,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(cancel: CancellationToken) -> ExitCode {
+async fn run(cancel: Cancel) -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let env = |name: &str| std::env::var(name).ok();
     match cli::parse(argv.clone(), &env) {
@@ -48,9 +48,9 @@ async fn run(cancel: CancellationToken) -> ExitCode {
 }
 
 /// A token that INT and TERM cancel.
-fn interrupts() -> io::Result<CancellationToken> {
+fn interrupts() -> io::Result<Cancel> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let cancel = CancellationToken::new();
+    let cancel = Cancel::new();
     let token = cancel.clone();
     tokio::spawn(async move {
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }

@@ -11,6 +11,7 @@ mod tell;
 mod verb;
 mod verify;
 
+use crate::cancel::Cancel;
 use crate::{
     action,
     cli::{self, ActionArgs, Command},
@@ -19,7 +20,6 @@ use crate::{
 };
 use std::{ffi::OsString, io::Write};
 use tell::{Stage, print};
-use tokio_util::sync::CancellationToken;
 use verb::{Env, Verb, monitor};
 
 /// Every verb: its name, its variant of [`Command`], and what it does. A new one is a file here and a line.
@@ -34,7 +34,7 @@ macro_rules! verbs {
             }
         }
 
-        async fn dispatch(command: Command, env: Env<'_>, cancel: CancellationToken) -> u8 {
+        async fn dispatch(command: Command, env: Env<'_>, cancel: Cancel) -> u8 {
             match command {
                 $(Command::$variant(raw) => {
                     let stage = Stage {
@@ -65,7 +65,7 @@ verbs! {
 
 /// Runs a parsed command and returns the process's exit code. Everything that people or the runner read is printed here;
 /// under `action` on standard output alone, so that masks stand in front of all else.
-pub async fn run(command: Command, env: Env<'_>, cancel: CancellationToken) -> u8 {
+pub async fn run(command: Command, env: Env<'_>, cancel: Cancel) -> u8 {
     let Command::Action(raw) = command else { return dispatch(command, env, cancel).await };
     print(&action::masks(&raw, env));
     match of_action(&raw) {

@@ -2,6 +2,7 @@
 //! module that writes to standard output.
 
 use super::verb::{Env, Verb, Work};
+use crate::cancel::Cancel;
 use crate::{
     action,
     cli::OutputArgs,
@@ -23,7 +24,6 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use tokio_util::sync::CancellationToken;
 
 /// What all verbs need of the surroundings.
 pub(super) struct Stage<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
     /// Where the monitor is told of wrong options.
     pub monitor: Option<Secret>,
     pub env: Env<'a>,
-    pub cancel: CancellationToken,
+    pub cancel: Cancel,
 }
 
 impl Stage<'_> {
@@ -46,6 +46,9 @@ impl Stage<'_> {
 
     async fn work<V: Verb>(&self, raw: &V::Raw) -> Result<u8> {
         let Validated { config, notify: channels, output, notices } = V::config(raw, self.env)?;
+        if let Some(limit) = output.timeout {
+            self.cancel.within(limit);
+        }
         let console = self.open(output, &V::targets(&config), &notices);
         let mut work = Work { progress: console.clone(), cancel: self.cancel.clone(), channels };
         if V::notify(raw).is_some() && !output.dry_run {
@@ -72,7 +75,7 @@ impl Stage<'_> {
         if let (Report::Backup(report), Some(workspace)) = (&mut *report, self.workspace()) {
             report.relative_to(&workspace);
         }
-        let told = work.channels.end(&Told { report, context, dry_run }, self.cancel.is_cancelled()).await;
+        let told = work.channels.end(&Told { report, context, dry_run }, self.cancel.is_urgent()).await;
         report.warn(told);
         report.warn(self.write_outputs(&report.outputs()));
     }

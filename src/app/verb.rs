@@ -1,9 +1,10 @@
 //! What a verb is: how its options are read, and what it does with them.
 
+use crate::cancel::Cancel;
 use crate::{
     cli::{NotifyArgs, OutputArgs},
     config::{self, Validated},
-    error::{Error, Kind, Result},
+    error::Result,
     notify::Channels,
     postgres::conninfo::Target,
     progress::Progress,
@@ -11,7 +12,6 @@ use crate::{
     secret::Secret,
 };
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// How a variable of the environment is looked up.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -21,7 +21,7 @@ pub(super) struct Work {
     /// Who is told while it works.
     pub progress: Arc<dyn Progress>,
     /// Cancelled by a signal.
-    pub cancel: CancellationToken,
+    pub cancel: Cancel,
     /// Those who are told of its end.
     pub channels: Channels,
 }
@@ -65,20 +65,12 @@ pub(super) fn monitor(notify: &NotifyArgs, dry_run: &str) -> Option<Secret> {
     url.filter(|_| !config::flag("dry-run", dry_run).unwrap_or(false))
 }
 
-/// The error of a run that a signal broke off.
-pub(super) fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "interrupted by a signal")
-}
-
 /// What comes of the work, unless a signal comes first: for work that changes nothing.
 ///
 /// # Errors
 /// [`Kind::Interrupted`].
-pub(super) async fn unless_interrupted<T>(
-    cancel: &CancellationToken,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    tokio::select! { worked = work => worked, () = cancel.cancelled() => Err(interrupted()) }
+pub(super) async fn unless_interrupted<T>(cancel: &Cancel, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! { worked = work => worked, () = cancel.cancelled() => Err(cancel.error()) }
 }
 
 /// A page about the destination, also when it could not be read.

@@ -25,6 +25,7 @@ mod traces;
 pub use config::BackupConfig;
 pub use preview::preview;
 
+use crate::cancel::Cancel;
 use crate::{
     clock::now,
     dump::snapshot::Looked,
@@ -40,7 +41,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
 use traces::Traces;
 
 /// How long a dump is begun anew because a migration came between our locks and pg_dump's.
@@ -50,12 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LET_PASS: Duration = Duration::from_millis(500);
 
 /// Takes a backup, stores it and proves it. Never panics and always reports; cleans up behind itself, also when cancelled.
-pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> BackupReport {
+pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> BackupReport {
     let (started_at, begun) = (now(), Instant::now());
     let (recorder, traces) = (Recorder::new(progress.clone()), Traces::default());
     let worked = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(traces.interrupted()),
+        () = cancel.cancelled() => Err(traces.broken_off(&cancel)),
         worked = work(config, recorder.clone(), traces.clone(), begun) => worked,
     };
     let came_to = traces.clean_up(worked.is_err(), &cancel, &*recorder).await;

@@ -5,6 +5,7 @@ use super::{
     recorder::{self, Kept},
     traces,
 };
+use crate::cancel::Cancel;
 use crate::{
     error::Error,
     progress::{Phase, Progress},
@@ -13,7 +14,6 @@ use crate::{
     vault::Proof,
 };
 use std::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// A run that has ended and is cleaned up.
 pub(super) struct Ended {
@@ -34,7 +34,7 @@ impl Ended {
         config: &BackupConfig,
         begun: Instant,
         progress: &dyn Progress,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> BackupReport {
         let (failure, outcome) = (self.failure(config), self.outcome());
         let pruned = self.prune(config, outcome, progress, cancel).await;
@@ -92,7 +92,7 @@ impl Ended {
         config: &BackupConfig,
         outcome: Outcome,
         progress: &dyn Progress,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Option<Pruned> {
         let retention = config.prune.as_ref()?;
         let warnings = &mut self.kept.warnings;

@@ -3,6 +3,7 @@
 //! Before the commit point (the manifest) everything that was stored goes; behind it the backup stays. The throwaway server, its folder and
 //! all tasks end in any case.
 
+use crate::cancel::Cancel;
 use crate::{
     dump::sink::Sink,
     error::{Error, Kind, Result},
@@ -18,11 +19,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
-/// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
+/// How long cleaning up behind a failure may take.
 const CLEAN_UP: Duration = Duration::from_secs(25);
-const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 /// How often at most, and how long after one another, the destination is looked at for what a broken off request left.
 const LAST_LOOKS: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(400);
@@ -111,9 +111,9 @@ impl Traces {
         Held(self.clone(), self.with(|t| t.server.take()))
     }
 
-    /// The error of a run that a signal broke off.
-    pub fn interrupted(&self) -> Error {
-        let error = Error::new(Kind::Interrupted, "interrupted by a signal");
+    /// The error of a run that was broken off.
+    pub fn broken_off(&self, cancel: &Cancel) -> Error {
+        let error = cancel.error();
         match self.with(|t| t.result.committed.is_some()) {
             true => error.hint("the backup is stored, but not proven"),
             false => error.hint("nothing half-done is left: run it again"),
@@ -136,8 +136,9 @@ impl Traces {
 
     /// Removes the throwaway server, this run's folder and, when it failed before its commit point, everything that it stored. Returns
     /// what it came to.
-    pub async fn clean_up(&self, failed: bool, cancel: &CancellationToken, progress: &dyn Progress) -> CameTo {
-        let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
+    pub async fn clean_up(&self, failed: bool, cancel: &Cancel, progress: &dyn Progress) -> CameTo {
+        let limit = cancel.clean_up(CLEAN_UP);
+        let end = tokio::time::Instant::now() + limit;
         // Tasks that were broken off end at their next breath; until then they may hold the server or store another object.
         let ended = self.tracker();
         ended.close();
@@ -160,7 +161,7 @@ impl Traces {
                 None => Vec::new(),
             }
         };
-        match tokio::time::timeout(limit, async { tokio::join!(server, stored) }).await {
+        match tokio::time::timeout_at(end, async { tokio::join!(server, stored) }).await {
             Ok((server, stored)) => server.iter().chain(&stored).for_each(|line| progress.event(Event::Warning(line))),
             Err(_) => progress.event(Event::Warning(
                 "cleaning up took too long: unfinished objects of this run may be left in the destination; without a manifest they are \
@@ -194,10 +195,12 @@ impl Drop for Held {
 /// Aborts the uploads and removes the objects of a backup that was not committed; returns a line for each that is left.
 async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> Vec<String> {
     let mut left = Vec::new();
-    for sink in sinks {
-        if let Err(e) = sink.abort().await {
-            left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
-        }
+    let aborted = futures_util::future::join_all(sinks.iter().map(async |sink| (sink, sink.abort().await))).await;
+    for (sink, e) in aborted.into_iter().filter_map(|(sink, aborted)| Some((sink, aborted.err()?))) {
+        left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
+    }
+    if !left.is_empty() {
+        return left;
     }
     // A request that was broken off may still be carried out by the server, behind the first look.
     for look in 1..=LAST_LOOKS {

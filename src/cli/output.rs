@@ -16,6 +16,9 @@ pub struct OutputArgs {
     /// Say more while working
     #[arg(long, short = 'v', flag())]
     pub verbose: String,
+    /// How long all of it may take, with cleaning up and telling; without it, as long as it takes. Example: 2h
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
 
     /// Set by `parse`: this is the action, and relative folders begin at the workflow's workspace.
     #[arg(skip)]

@@ -22,6 +22,7 @@ pub(super) fn engine(raw: &EngineArgs, base: &Path, env: Env<'_>) -> Result<Engi
             env("PATH"),
         ),
         scratch_dir: given(raw.scratch_dir.as_ref()).map(|d| base.join(d)),
+        stall: stall(raw)?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! How the result is shown.
 
-use super::validated::Output;
+use super::{read::duration, validated::Output};
 use crate::{
     cli::{DryRunArgs, OutputArgs},
     error::Result,
@@ -13,6 +13,7 @@ pub(super) fn output(raw: &OutputArgs) -> Result<Output> {
         json: flag("json", &raw.json)?,
         quiet: flag("quiet", &raw.quiet)?,
         verbose: flag("verbose", &raw.verbose)?,
+        timeout: duration("timeout", raw.timeout.as_ref())?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the options of a verb say, checked.
 
 use crate::notify::Channels;
+use std::time::Duration;
 
 /// How the result is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Output {
     pub quiet: bool,
     /// Show details.
     pub verbose: bool,
+    /// How long all of it may take.
+    pub timeout: Option<Duration>,
 }
 
 /// What the options of a verb say, validated.

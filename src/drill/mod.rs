@@ -7,6 +7,7 @@ mod page;
 
 pub use config::VerifyConfig;
 
+use crate::cancel::Cancel;
 use crate::{
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
@@ -42,11 +43,9 @@ use std::{
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 
-/// How long cleaning up may take, and behind a signal (the runner kills after about 10 s).
+/// How long cleaning up may take.
 const CLEAN_UP: Duration = Duration::from_secs(25);
-const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 
 /// What must be removed when a drill ends, however it ends.
 #[derive(Default)]
@@ -78,15 +77,15 @@ impl Bench {
 }
 
 /// Drills, reports, and cleans up behind itself, also when cancelled.
-pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Page {
+pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let begun = Instant::now();
     let mut bench = Bench { phase: "preflight", ..Bench::default() };
     let worked = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted by a signal").hint("nothing is left of it: run it again")),
+        () = cancel.cancelled() => Err(cancel.error().hint("nothing is left of it: run it again")),
         worked = work(config, &mut bench, &progress) => worked,
     };
-    let left = bench.clear(if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP }).await;
+    let left = bench.clear(cancel.clean_up(CLEAN_UP)).await;
     let mut page = match worked {
         Ok(drilled) => page(config, drilled),
         Err(e) => {
@@ -173,9 +172,7 @@ async fn prepare(
     }
     let server = match &config.verify_url {
         Some(url) => Server::at(url, source).await?,
-        None => {
-            Server::built_in(tools, &scratch.path().join("throwaway"), source, extensions, config.engine.jobs).await?
-        }
+        None => Server::built_in(tools, &scratch.path().join("throwaway"), source, extensions, &config.engine).await?,
     };
     let server = bench.server.insert(server);
     let missing = preflight::missing_extensions(server, extensions).await?;

@@ -92,7 +92,11 @@ pub async fn reading_wire(target: &Target, major: u32, encoding: &str, id: &str)
 async fn import(session: &Session, id: &str) -> Result<()> {
     let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
     session.batch_execute(&begin).await.map_err(|e| {
-        let error = answer::error("cannot join the snapshot", e);
+        let closed = e.is_closed();
+        let error = session.explain("cannot join the snapshot", e);
+        if closed {
+            return error;
+        }
         match error.hint_text() {
             Some(_) => error,
             None => error.hint("every connection must reach the same server: name one host, not a balanced address or a pool of replicas"),

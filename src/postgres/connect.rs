@@ -5,6 +5,7 @@ use crate::{
     postgres::{
         answer,
         conninfo::{SslMode, Target, unreachable_hint},
+        quote::literal,
         tls,
         watch::{self, Said, Stalled},
         wire::{Slot, Tap, TapConnect, Wire},
@@ -131,11 +132,30 @@ pub(super) fn look_after(session: &Session, target: &Target, pid: i32) {
 
 /// Asks the server about a session, over another connection.
 async fn look(target: Target, pid: i32) -> Said {
+    look_at(&target, &format!("pid = {pid}")).await
+}
+
+/// Asks the server about all sessions of this name: what the busiest of them does.
+pub(super) async fn look_by_name(target: &Target, application_name: &str) -> Said {
+    // A pooler may add something to it.
+    let named = |name: &str| format!("pg_catalog.strpos(application_name, {}) > 0", literal(name));
+    match look_at(target, &named(application_name)).await {
+        // One that does not hand names on shows none of ours: what it serves cannot be found, and it answers.
+        Said::Gone if matches!(look_at(target, &named(SIGN_OF_LIFE)).await, Said::Gone) => Said::Works,
+        said => said,
+    }
+}
+
+/// The name of a session that looks.
+const SIGN_OF_LIFE: &str = "savepoint sign of life";
+
+async fn look_at(target: &Target, which: &str) -> Said {
     let asked = async {
-        let session = unwatched(&target, "savepoint sign of life").await?;
+        let session = unwatched(target, SIGN_OF_LIFE).await?;
         let sql = format!(
             "SELECT state, wait_event_type, wait_event, extract(epoch FROM pg_catalog.clock_timestamp() - state_change) \
-             FROM pg_catalog.pg_stat_activity WHERE pid = {pid}"
+             FROM pg_catalog.pg_stat_activity WHERE {which} \
+             ORDER BY state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' DESC NULLS LAST, state = 'active' DESC NULLS LAST LIMIT 1"
         );
         let rows = session.simple_query(&sql).await.map_err(|e| session.explain("a sign of life", e))?;
         let row = rows

@@ -1,5 +1,6 @@
 //! Talking to PostgreSQL: connection strings, connections, and the programs that come with a server.
 
+mod alive;
 pub mod answer;
 pub mod connect;
 pub mod conninfo;

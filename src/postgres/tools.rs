@@ -1,5 +1,6 @@
 //! pg_dump, pg_restore, initdb and postgres of one major version, and running them without leaking anything.
 
+use super::{alive::Program, conninfo::Target};
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
@@ -127,6 +128,8 @@ pub struct Run {
     dir: Option<PathBuf>,
     stdout: Stdout,
     on_line: Option<OnLine>,
+    /// Where it connects to, and the name of its sessions.
+    connects: Option<(Target, String)>,
 }
 
 /// How a program ended and what it wrote.
@@ -156,6 +159,7 @@ impl Run {
             dir: None,
             stdout: Stdout::default(),
             on_line: None,
+            connects: None,
         }
     }
 
@@ -177,10 +181,15 @@ impl Run {
         self
     }
 
-    /// Connects to this server and database by the environment, and masks its password in every line.
-    pub fn target(self, target: &super::conninfo::Target) -> Self {
-        let mut run = self.env(target.child_env());
+    /// Connects to this server and database by the environment, and masks its password in every line. Where it stands still although the
+    /// server does not work for it, it is given up.
+    pub fn target(self, target: &Target) -> Self {
+        // Known to the server by a name of its own, which says whose it is.
+        let id = &uuid::Uuid::new_v4().simple().to_string()[..8];
+        let application_name = format!("{} of savepoint {id}", self.name());
+        let mut run = self.env(target.child_env()).env([("PGAPPNAME".to_owned(), application_name.clone().into())]);
         run.secrets.extend(target.password.clone());
+        run.connects = Some((target.clone(), application_name));
         run
     }
 
@@ -245,8 +254,13 @@ impl Run {
             }
             std::io::Result::Ok(bytes)
         };
-        let (stdout, lines, status) =
-            tokio::join!(read_out, read_lines(err, &self.secrets, self.on_line.as_ref()), child.wait());
+        let pid = child.id();
+        let ended =
+            async { tokio::join!(read_out, read_lines(err, &self.secrets, self.on_line.as_ref()), child.wait()) };
+        let (stdout, lines, status) = tokio::select! {
+            ended = ended => ended,
+            dead = self.is_dead(pid, None) => return Err(dead),
+        };
         let output = (|| std::io::Result::Ok(Output { status: status?, stdout: stdout?, stderr_lines: lines? }))();
         output.map_err(self.unwatched())
     }
@@ -262,6 +276,7 @@ impl Run {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let out = out.ok_or_else(|| std::io::Error::other("it has no stdout")).and_then(ChildStdout::into_owned_fd);
         let out = out.map_err(self.unwatched())?;
+        let (pid, pipe) = (child.id(), out.try_clone().ok());
         let reading = async {
             let (read, enough) = reader(out).await;
             let ended = match enough {
@@ -271,9 +286,19 @@ impl Run {
             };
             (read, ended.and(child.wait().await))
         };
-        let ((read, status), lines) = tokio::join!(reading, read_lines(err, &self.secrets, self.on_line.as_ref()));
+        let ended = async { tokio::join!(reading, read_lines(err, &self.secrets, self.on_line.as_ref())) };
+        let ((read, status), lines) = tokio::select! {
+            ended = ended => ended,
+            dead = self.is_dead(pid, pipe) => return Err(dead),
+        };
         let output = (|| std::io::Result::Ok(Output { status: status?, stdout: Vec::new(), stderr_lines: lines? }))();
         Ok((output.map_err(self.unwatched())?, read))
+    }
+
+    /// Returns when it is waited for in vain.
+    async fn is_dead(&self, pid: Option<u32>, pipe: Option<OwnedFd>) -> Error {
+        let Some(pid) = pid else { return std::future::pending().await };
+        Program { name: &self.name(), pid, connects: self.connects.as_ref(), pipe }.is_dead().await
     }
 
     fn command(&self) -> Command {

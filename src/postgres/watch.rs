@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_secs(5);
 const LATENCY: f64 = 1.0;
 
 /// How often in a row a server that says nothing of the session (it has no room for another one, say) is waited for.
-const SILENT_LOOKS: u32 = 10;
+pub(super) const SILENT_LOOKS: u32 = 10;
 
 /// ReadyForQuery and Sync, whole (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 const READY: [u8; 5] = [b'Z', 0, 0, 0, 5];
@@ -242,14 +242,16 @@ impl fmt::Display for Why {
     }
 }
 
+/// Cures of a connection that is swallowed, and of a server that is silent altogether.
+pub(super) const SWALLOWED: &str = "something between here and the server (a NAT gateway, a VPN, a proxy) drops the connection without a word: look there";
+pub(super) const CUT: &str = "the server hangs or the network is cut; if it is only slow, raise --stall-timeout";
+
 impl Why {
     fn hint(&self) -> &'static str {
         match self {
-            Why::Swallowed | Why::Gone => {
-                "something between here and the server (a NAT gateway, a VPN, a proxy) drops the connection without a word: look there"
-            }
+            Why::Swallowed | Why::Gone => SWALLOWED,
             Why::Untold => "raise --stall-timeout, or give the role room for one connection more",
-            Why::Unreachable(_) => "the server hangs or the network is cut; if it is only slow, raise --stall-timeout",
+            Why::Unreachable(_) => CUT,
         }
     }
 }

@@ -26,14 +26,14 @@ impl Question for Start {
             return Ok(Vec::new());
         }
         let folder = facts.scratch.get()?.path().join("throwaway");
-        let (url, jobs) = (facts.config.verify_url.clone(), facts.config.engine.jobs);
+        let (url, engine) = (facts.config.verify_url.clone(), facts.config.engine.clone());
         let (tools, source) = (facts.tools.get()?.clone(), facts.source.get()?.clone());
         let extensions = facts.extensions.get()?.as_ref()?.clone();
         let wanted = extensions.clone();
         let server = async move {
             match &url {
                 Some(url) => Server::at(url, &source).await,
-                None => Server::built_in(&tools, &folder, &source, &extensions, jobs).await,
+                None => Server::built_in(&tools, &folder, &source, &extensions, &engine).await,
             }
         };
         facts.server.learn(Starting::begin(server, wanted));

@@ -1,6 +1,7 @@
 //! Does what a survey says: a backup's manifest goes first, so that a run that is broken off leaves no half backup.
 
 use super::survey::Survey;
+use crate::cancel::Cancel;
 use crate::{
     error::{Error, Kind},
     progress::{Event, Progress},
@@ -9,7 +10,6 @@ use crate::{
     vault::Stored,
 };
 use std::{collections::BTreeSet, sync::Arc};
-use tokio_util::sync::CancellationToken;
 
 /// Backups whose manifests, and then whose other objects, are deleted together.
 const TOGETHER: usize = 250;
@@ -30,12 +30,7 @@ pub struct Done {
 }
 
 /// Does what a survey says.
-pub async fn execute(
-    store: &Arc<dyn Store>,
-    survey: &Survey,
-    progress: &dyn Progress,
-    cancel: &CancellationToken,
-) -> Done {
+pub async fn execute(store: &Arc<dyn Store>, survey: &Survey, progress: &dyn Progress, cancel: &Cancel) -> Done {
     let mut done = Done::default();
     let mut going: Vec<&Stored> = survey.plan.removed().filter_map(|c| survey.stored.get(&c.folder())).collect();
     // The oldest first: they are missed least, should the run be broken off.
@@ -43,7 +38,7 @@ pub async fn execute(
     let stop = |done: &mut Done| {
         if cancel.is_cancelled() && done.failures.is_empty() {
             let cure = "run it again: what is half-deleted is no backup any more, and is swept";
-            done.failures.push(Error::new(Kind::Interrupted, "interrupted by a signal").hint(cure));
+            done.failures.push(cancel.error().hint(cure));
         }
         cancel.is_cancelled()
     };

@@ -27,9 +27,9 @@ use crate::{
     vault::{BackupKind, Manifest},
 };
 
+use crate::cancel::Cancel;
 use std::sync::Arc;
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 
 /// Everything a pruning needs to know.
 #[derive(Clone, Debug)]
@@ -47,14 +47,14 @@ pub struct PruneConfig {
 }
 
 /// Prunes. A plan that is refused, and a dry run, touch nothing.
-pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Page {
+pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let now = OffsetDateTime::now_utc();
     let scope = Scope { database: config.database.as_deref(), kind: config.kind };
     let looked = async {
         let store = store::open(&config.destination).await?;
         let survey = tokio::select! {
             survey = survey(&store, scope, &config.retention, now) => survey?,
-            () = cancel.cancelled() => return Err(Error::new(Kind::Interrupted, "interrupted by a signal")),
+            () = cancel.cancelled() => return Err(cancel.error()),
         };
         Ok((store, survey))
     };
@@ -81,7 +81,7 @@ pub async fn behind(
     retention: &Retention,
     own: &Manifest,
     progress: &dyn Progress,
-    cancel: &CancellationToken,
+    cancel: &Cancel,
 ) -> Result<Pruned> {
     let store = store::open(destination).await?;
     let scope = Scope { database: Some(&own.source.database), kind: Some(own.kind) };

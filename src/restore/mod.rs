@@ -21,6 +21,7 @@ mod what;
 
 pub use config::{Owners, Place, RestoreConfig};
 
+use crate::cancel::Cancel;
 use crate::{
     error::{Error, Kind, Result},
     preflight,
@@ -30,11 +31,10 @@ use crate::{
 };
 use run::{Archive, Run};
 use std::{sync::Arc, time::Instant};
-use tokio_util::sync::CancellationToken;
 use traces::{Recorder, Shared, clean_up, with};
 
 /// Restores, and tells of it. Cleans up behind itself, also when cancelled: then the target is as it was.
-pub async fn run(config: &RestoreConfig, progress: Arc<dyn Progress>, cancel: CancellationToken) -> Page {
+pub async fn run(config: &RestoreConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let begun = Instant::now();
     let recorder = Recorder::new(progress);
     let traces: Shared = Arc::default();
@@ -42,7 +42,7 @@ pub async fn run(config: &RestoreConfig, progress: Arc<dyn Progress>, cancel: Ca
     let worked = tokio::select! {
         biased;
         () = cancel.cancelled() => {
-            Err(Error::new(Kind::Interrupted, "interrupted by a signal").hint("the target is as it was: run it again"))
+            Err(cancel.error().hint("the target is as it was: run it again"))
         }
         worked = run.work() => worked,
     };

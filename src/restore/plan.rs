@@ -477,7 +477,7 @@ mod tests {
             database_properties: false,
             force_unproven: false,
             dry_run: false,
-            engine: Engine { jobs: 4, pg_bin_dirs: vec![], scratch_dir: None },
+            engine: Engine { pg_bin_dirs: vec![], ..Engine::default() },
             context: RunContext::default(),
         }
     }

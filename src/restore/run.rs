@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use tokio_util::sync::CancellationToken;
+use crate::cancel::Cancel;
 
 /// What is restored.
 pub(super) enum Archive {
@@ -57,5 +57,5 @@ pub(super) struct Run<'a> {
     pub progress: Arc<Recorder>,
     pub traces: Shared,
     pub begun: Instant,
-    pub cancel: CancellationToken,
+    pub cancel: Cancel,
 }

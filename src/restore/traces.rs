@@ -13,11 +13,11 @@ use std::{
     time::Duration,
 };
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use crate::cancel::Cancel;
+use tokio_util::task::TaskTracker;
 
-/// How long cleaning up behind a failure may take, and behind a signal (the runner kills after about 10 s).
+/// How long cleaning up behind a failure may take.
 const CLEAN_UP: Duration = Duration::from_secs(120);
-const CLEAN_UP_INTERRUPTED: Duration = Duration::from_secs(6);
 
 /// Hands events on, and keeps what the page needs of them.
 pub(super) struct Recorder {
@@ -80,8 +80,8 @@ pub(super) fn with<T>(traces: &Shared, f: impl FnOnce(&mut Traces) -> T) -> T {
 }
 
 /// Undoes what a failed run did to the target, and removes this run's folder.
-pub(super) async fn clean_up(traces: &Shared, failed: bool, cancel: &CancellationToken, progress: &dyn Progress) {
-    let limit = if cancel.is_cancelled() { CLEAN_UP_INTERRUPTED } else { CLEAN_UP };
+pub(super) async fn clean_up(traces: &Shared, failed: bool, cancel: &Cancel, progress: &dyn Progress) {
+    let limit = cancel.clean_up(CLEAN_UP);
     if tokio::time::timeout(limit, undo(traces, failed, progress)).await.is_err() {
         progress.event(Event::Warning(
             "cleaning up took too long: a database may be left that the next restore names as unfinished",

@@ -2,6 +2,7 @@
 
 use super::cluster::{self, Cluster, ClusterOptions};
 use crate::{
+    engine::Engine,
     error::{Error, Kind, Result},
     postgres::{
         answer,
@@ -41,7 +42,7 @@ impl Server {
         folder: &Path,
         source: &Source,
         extensions: &[Extension],
-        jobs: usize,
+        engine: &Engine,
     ) -> Result<Server> {
         let cluster = Cluster::create(ClusterOptions {
             tools,
@@ -52,11 +53,11 @@ impl Server {
             extensions,
             libraries: &source.preloaded,
             database: DATABASE,
-            jobs,
+            jobs: engine.jobs,
             memory: None,
         })
         .await?;
-        let maintenance = cluster.target("postgres");
+        let maintenance = cluster.target("postgres").with_stall(engine.stall);
         Self::connected(Some(cluster), maintenance).await
     }
 

@@ -10,6 +10,7 @@ use crate::support::{
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
+use savepoint::cancel::Cancel;
 use savepoint::{
     progress::Silent,
     prune::{
@@ -41,7 +42,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::OnceCell,
 };
-use tokio_util::sync::CancellationToken;
 
 const MAJOR: u32 = 17;
 
@@ -178,7 +178,7 @@ async fn survey(store: &Arc<dyn Store>, retention: Retention, later: Duration) -
 }
 
 async fn execute(store: &Arc<dyn Store>, survey: &Survey) -> Done {
-    prune::execute(store, survey, &Silent, &CancellationToken::new()).await
+    prune::execute(store, survey, &Silent, &Cancel::new()).await
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const ATTEMPTS: u32 = 5;
 
 /// A try may stand still for this part of what all of them may: there is time for all but the last, and for the pauses between them.
-const STALL_PARTS: u32 = ATTEMPTS - 1;
+pub(super) const STALL_PARTS: u32 = ATTEMPTS - 1;
 
 /// A bucket and the clients that speak to it.
 pub(super) struct Bucket {

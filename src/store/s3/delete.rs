@@ -45,13 +45,12 @@ impl Bucket {
         let Some(delete) = delete.filter(|_| !self.no_batches.load(Ordering::Relaxed)) else {
             return self.each_deleted(keys).await;
         };
-        let answer = self
-            .call(|client, _| {
-                let request = client.delete_objects().bucket(&self.options.bucket).delete(delete.clone());
-                let config = Builder::new().timeout_config(limits(Duration::from_secs(120), Duration::from_secs(300)));
-                request.customize().config_override(config).send()
-            })
-            .await;
+        let deleting = self.call(|client, _| {
+            let request = client.delete_objects().bucket(&self.options.bucket).delete(delete.clone());
+            let config = Builder::new().timeout_config(limits(Duration::from_secs(120), Duration::from_secs(300)));
+            request.customize().config_override(config).send()
+        });
+        let answer = self.answered(&self.full_key(""), deleting).await;
         let left: Vec<String> = match answer {
             Ok(answer) => {
                 let skip = self.full_key("").len();

@@ -3,7 +3,7 @@
 use super::options::{S3Checksums, S3Options};
 use crate::error::{Error, Kind};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What was asked of S3.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,15 @@ impl Failure {
     /// A connection that broke in the middle of an answer.
     pub(super) fn transport(message: &str) -> Self {
         Failure { message: message.to_owned(), ..Failure::default() }
+    }
+
+    /// Nothing moved for so long.
+    pub(super) fn stalled(stall: Duration) -> Self {
+        Failure {
+            message: format!("nothing moved for {stall:?} (--stall-timeout)"),
+            timeout: true,
+            ..Failure::default()
+        }
     }
 
     pub(super) fn is_transient(&self) -> bool {

@@ -4,6 +4,7 @@ mod bucket;
 mod delete;
 mod failure;
 mod list;
+mod moving;
 mod options;
 mod read;
 mod upload;

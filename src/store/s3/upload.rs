@@ -3,6 +3,7 @@
 use super::{
     bucket::{Bucket, limits, timeouts},
     failure::Op,
+    moving::InPieces,
     write::content_type,
 };
 use crate::{
@@ -130,8 +131,8 @@ impl Upload for S3Upload {
     async fn put_part(&self, number: u32, offset: u64, body: Bytes) -> Result<()> {
         let bucket = &self.bucket;
         Parts::<PartTag>::check_number(&bucket.uri(&self.key), number)?;
-        let part = bucket
-            .call(|client, _| {
+        let send = async |pieces: InPieces| {
+            let sending = bucket.call(|client, _| {
                 let part = client
                     .upload_part()
                     .bucket(&bucket.options.bucket)
@@ -141,10 +142,12 @@ impl Upload for S3Upload {
                     .body(ByteStream::from(body.clone()));
                 part.customize()
                     .config_override(Builder::new().timeout_config(timeouts(self.bucket.options.stall(), body.len())))
+                    .interceptor(pieces.clone())
                     .send()
-            })
-            .await
-            .map_err(|f| bucket.error(Op::PutPart(number), &self.key, f))?;
+            });
+            sending.await
+        };
+        let part = bucket.moving(&body, send).await.map_err(|f| bucket.error(Op::PutPart(number), &self.key, f))?;
         let tag = PartTag { etag: part.e_tag, crc32: part.checksum_crc32 };
         self.parts().0.insert(number, (offset, body.len() as u64, tag));
         Ok(())
@@ -153,19 +156,18 @@ impl Upload for S3Upload {
     async fn complete(&self) -> Result<()> {
         let bucket = &self.bucket;
         let total = self.parts().total(&bucket.uri(&self.key))?;
-        let completed = bucket
-            .call(|client, checked| {
-                let complete = client
-                    .complete_multipart_upload()
-                    .bucket(&bucket.options.bucket)
-                    .key(&self.full)
-                    .upload_id(&self.id)
-                    .multipart_upload(self.completed_parts(checked));
-                // The server may have to join thousands of parts before it answers.
-                let config = Builder::new().timeout_config(limits(Duration::from_secs(120), Duration::from_secs(300)));
-                complete.customize().config_override(config).send()
-            })
-            .await;
+        let completing = bucket.call(|client, checked| {
+            let complete = client
+                .complete_multipart_upload()
+                .bucket(&bucket.options.bucket)
+                .key(&self.full)
+                .upload_id(&self.id)
+                .multipart_upload(self.completed_parts(checked));
+            // The server may have to join thousands of parts before it answers.
+            let config = Builder::new().timeout_config(limits(Duration::from_secs(120), Duration::from_secs(300)));
+            complete.customize().config_override(config).send()
+        });
+        let completed = bucket.answered(&self.full, completing).await;
         if let Err(failure) = completed {
             // The answer to a completion that worked may have been lost.
             let unsure = failure.is_transient() || failure.code.as_deref() == Some("NoSuchUpload");

@@ -3,6 +3,7 @@
 use super::{
     bucket::{ATTEMPTS, Bucket, timeouts},
     failure::{Failure, Op},
+    moving::InPieces,
 };
 use crate::error::{Error, Kind, Result};
 use aws_config::retry::RetryConfig;
@@ -53,6 +54,11 @@ impl Bucket {
 
     /// Stores an object by one request. With `only_new`, `Ok(false)` when it exists already.
     async fn put_once(&self, full_key: &str, body: &Bytes, only_new: bool) -> Result<(), Failure> {
+        let send = async |pieces: InPieces| self.put_at_once(full_key, body, only_new, pieces).await;
+        self.moving(body, send).await
+    }
+
+    async fn put_at_once(&self, full_key: &str, body: &Bytes, only_new: bool, pieces: InPieces) -> Result<(), Failure> {
         self.call(|client, _| {
             let mut config = Builder::new().timeout_config(timeouts(self.options.stall(), body.len()));
             if only_new {
@@ -69,7 +75,7 @@ impl Bucket {
                 .set_server_side_encryption(self.sse())
                 .set_ssekms_key_id(self.options.kms_key_id.clone())
                 .set_if_none_match(only_new.then(|| "*".to_owned()));
-            put.customize().config_override(config).send()
+            put.customize().config_override(config).interceptor(pieces.clone()).send()
         })
         .await
         .map(drop)

@@ -8,6 +8,7 @@ use crate::support::{
     s3, scratch,
 };
 use anyhow::ensure;
+use savepoint::cancel::Cancel;
 use savepoint::{
     progress::{Event, Progress},
     report::Outcome,
@@ -16,7 +17,6 @@ use std::{
     num::NonZeroU64,
     sync::{Arc, Mutex},
 };
-use tokio_util::sync::CancellationToken;
 
 const MAJOR: u32 = 17;
 
@@ -58,7 +58,7 @@ async fn a_table_is_restored_while_it_is_read() -> Result {
     let mut config = in_process(server, "it_early", store.path(), temporary.path());
     config.max_rate = NonZeroU64::new(RATE);
     let counts = Arc::new(Counts::default());
-    let report = savepoint::backup::run(&config, counts.clone(), CancellationToken::new()).await;
+    let report = savepoint::backup::run(&config, counts.clone(), Cancel::new()).await;
     ensure!(report.outcome == Outcome::Proven, "{report:#?}");
     let (read, restored, early) = *counts.0.lock().unwrap();
     ensure!(restored == read, "{restored} bytes were restored, {read} read");

@@ -10,6 +10,7 @@ use crate::support::{
 };
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
+use savepoint::cancel::Cancel;
 use savepoint::{
     progress::{Event, Phase, Progress},
     report::{BackupReport, Outcome},
@@ -18,7 +19,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
 };
-use tokio_util::sync::CancellationToken;
 
 const MAJOR: u32 = 17;
 
@@ -133,7 +133,7 @@ async fn meddled(db: &str, sql: &'static str) -> Result<BackupReport> {
     let config = in_process(server, db, store.path(), temporary.path());
     let meddler =
         Arc::new(Meddler { bin: server.bin.clone(), sql, conninfo: Mutex::new(None), done: Mutex::new(None) });
-    let report = savepoint::backup::run(&config, meddler.clone(), CancellationToken::new()).await;
+    let report = savepoint::backup::run(&config, meddler.clone(), Cancel::new()).await;
     let done = meddler.done.lock().unwrap().take();
     done.with_context(|| format!("the comparison never began: {report:#?}"))??;
     nothing_left(temporary.path())?;

@@ -7,6 +7,7 @@ use crate::support::{
     scratch,
 };
 use anyhow::{Context, ensure};
+use savepoint::cancel::Cancel;
 use savepoint::{
     progress::{Event, Phase, Progress},
     report::Outcome,
@@ -19,7 +20,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio_util::sync::CancellationToken;
 
 /// Begins an ALTER on a table that is not read yet, once rows of another one flow and pg_dump has its locks.
 struct Migration {
@@ -52,14 +52,13 @@ impl Migration {
         // It was started before any row flowed. Whoever waits here holds a thread up, so what comes next may not tell that it has ended.
         let begun = Instant::now();
         let is_gone = || {
-            let sql =
-                "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = 'it_alter'";
+            let sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'pg_dump %' AND datname = 'it_alter'";
             begun.elapsed() > Duration::from_secs(4)
                 && self.psql(sql).output().is_ok_and(|o| o.stdout.starts_with(b"t"))
         };
         self.wait_for(
             "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
-             WHERE relation = 'late'::regclass AND granted AND application_name = 'pg_dump'",
+             WHERE relation = 'late'::regclass AND granted AND application_name LIKE 'pg_dump %'",
             || self.restoring.load(Ordering::Relaxed) || is_gone(),
         )?;
         let alter = self.psql("ALTER TABLE late ADD COLUMN more int").spawn()?;
@@ -100,7 +99,7 @@ async fn a_waiting_alter_stops_nobody() -> Result {
     // One worker, the largest table first: `late` comes behind it, in one statement with two others.
     config.engine.jobs = 1;
     let migration = Arc::new(Migration { server, db, began: Mutex::new(None), restoring: AtomicBool::new(false) });
-    let run = savepoint::backup::run(&config, migration.clone(), CancellationToken::new());
+    let run = savepoint::backup::run(&config, migration.clone(), Cancel::new());
     let report = tokio::time::timeout(Duration::from_secs(120), run).await.context("the backup waits for the ALTER")?;
     ensure!(report.outcome == Outcome::Proven, "{report:#?}");
     let manifest = &report.backup.context("no backup")?.manifest;
@@ -176,7 +175,7 @@ async fn where_locks_are_scarce_each_table_is_locked_once_and_no_change_is_misse
             }
         };
         let between = Arc::new(Between { act, acted: AtomicBool::new(false), lines: Mutex::default() });
-        let report = savepoint::backup::run(&config, between.clone(), CancellationToken::new()).await;
+        let report = savepoint::backup::run(&config, between.clone(), Cancel::new()).await;
         ensure!(between.acted.load(Ordering::Relaxed), "{change}: locks were not scarce\n{report:#?}");
         ensure!(report.outcome == Outcome::Proven, "{change}: {report:#?}");
         let manifest = &report.backup.context("no backup")?.manifest;

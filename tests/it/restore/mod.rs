@@ -712,6 +712,7 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
             jobs: 2,
             pg_bin_dirs: vec![server.bin.clone()],
             scratch_dir: Some(temporary.path().to_owned()),
+            ..Engine::default()
         },
         ..RestoreConfig::new(Pick::latest(), Destination::folder(store.path().to_owned()), target)
     };
@@ -720,7 +721,7 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
         conninfo: server.socket("it_unequal_new"),
         done: Mutex::new(false),
     });
-    let page = savepoint::restore::run(&config, meddler.clone(), tokio_util::sync::CancellationToken::new()).await;
+    let page = savepoint::restore::run(&config, meddler.clone(), savepoint::cancel::Cancel::new()).await;
     ensure!(*meddler.done.lock().unwrap(), "the row was not deleted: {page:#?}");
     ensure!(page.exit_code == 3, "{page:#?}");
     let outputs = page.outputs.clone();

@@ -315,6 +315,11 @@ pub fn in_process(server: &super::pg::Server, db: &str, store: &Path, temporary:
         options: None,
         connect_timeout: None,
     };
-    let engine = Engine { jobs: 2, pg_bin_dirs: vec![server.bin.clone()], scratch_dir: Some(temporary.to_owned()) };
+    let engine = Engine {
+        jobs: 2,
+        pg_bin_dirs: vec![server.bin.clone()],
+        scratch_dir: Some(temporary.to_owned()),
+        ..Engine::default()
+    };
     BackupConfig { engine, ..BackupConfig::new(source, Destination::folder(store.to_owned())) }
 }

@@ -7,6 +7,7 @@ use crate::support::{
     scratch,
 };
 use anyhow::{Context, ensure};
+use savepoint::cancel::Cancel;
 use savepoint::{
     backup, drill,
     drill::VerifyConfig,
@@ -22,7 +23,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio_util::sync::CancellationToken;
 
 const MAJOR: u32 = 17;
 
@@ -59,11 +59,11 @@ impl Verbs {
 
     async fn verify(&self, level: VerifyLevel) -> Page {
         let config = VerifyConfig { level, ..self.verify.clone() };
-        drill::run(&config, Arc::new(Silent), CancellationToken::new()).await
+        drill::run(&config, Arc::new(Silent), Cancel::new()).await
     }
 
     async fn restore(&self) -> Page {
-        restore::run(&self.restore, Arc::new(Silent), CancellationToken::new()).await
+        restore::run(&self.restore, Arc::new(Silent), Cancel::new()).await
     }
 }
 
@@ -164,12 +164,8 @@ async fn an_older_backup_under_a_newer_name_is_never_chosen() -> Result {
     let temporary = scratch()?;
     server.psql(db, "INSERT INTO t VALUES (3, 'c')").await?;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let report = backup::run(
-        &in_process(server, db, store.path(), temporary.path()),
-        Arc::new(Silent),
-        CancellationToken::new(),
-    )
-    .await;
+    let report =
+        backup::run(&in_process(server, db, store.path(), temporary.path()), Arc::new(Silent), Cancel::new()).await;
     let newer = find(store.path(), &report.backup.context("no backup")?.manifest.id)?;
     fs::remove_dir_all(&newer)?;
     copy(&older, &newer)?;
