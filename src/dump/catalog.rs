@@ -3,14 +3,17 @@
 use super::pattern;
 use crate::{
     error::{Error, Kind, Result},
-    postgres::{answer, connect::Raw},
+    postgres::{
+        answer,
+        connect::{Raw, Session},
+    },
     vault::{
         Filter,
         manifest::{Extension, Matview, Role, Source},
     },
 };
 use std::collections::HashMap;
-use tokio_postgres::{Client, Row, types::Type};
+use tokio_postgres::{Row, types::Type};
 
 /// A table, partitioned table or leaf, as the catalog shows it.
 #[derive(Clone, Debug)]
@@ -91,9 +94,9 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: &str) ->
 }
 
 /// Runs a catalog query.
-async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
+async fn query(session: &Session, what: &str, sql: &str) -> Result<Vec<Row>> {
     // In one round trip, where preparing it would take another.
-    client.query_typed(sql, &[]).await.map_err(|e| answer::error(&format!("cannot read {what}"), e))
+    session.query_typed(sql, &[]).await.map_err(|e| session.explain(&format!("cannot read {what}"), e))
 }
 
 /// The names in a list of libraries, which may stand in double quotes.
@@ -103,7 +106,7 @@ fn libraries(list: &str) -> Vec<String> {
 
 /// Every ordinary and partitioned table outside the system schemas, and those that an extension put there. Takes no lock and calls nothing that does.
 /// A table that goes away meanwhile counts as readable: who locks it next sees that it is gone.
-pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>> {
+pub async fn relations(session: &Session, filter: &Filter) -> Result<Vec<Relation>> {
     let (taken, rows_taken) = pattern::conditions(filter)?;
     let encoding = "pg_catalog.getdatabaseencoding()";
     let name = "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)";
@@ -145,7 +148,7 @@ pub async fn relations(client: &Client, filter: &Filter) -> Result<Vec<Relation>
     );
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut found = Vec::new();
-    for row in query(client, "the list of tables", &sql).await? {
+    for row in query(session, "the list of tables", &sql).await? {
         let (schema, name, sql_name, list, columns) =
             (raw(&row, 0)?, raw(&row, 1)?, raw(&row, 2)?, raw(&row, 4)?, raw(&row, 6)?);
         let utf8 = [&sql_name, &list].iter().all(|b| std::str::from_utf8(b).is_ok());
@@ -196,7 +199,7 @@ pub struct Size {
 
 /// Sizes of these tables by OID. Opens each table, so it would wait behind an exclusive lock: call it with the tables
 /// locked.
-pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>> {
+pub async fn sizes(session: &Session, tables: &[u32]) -> Result<HashMap<u32, Size>> {
     // pg_table_size looks at ten files of each table.
     let sql = "SELECT c.oid, coalesce(pg_catalog.pg_relation_size(c.oid), 0)
                         + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0) AS bytes,
@@ -204,9 +207,9 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
                         / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS pages,
                       c.reltuples::pg_catalog.int8 AS estimate
                  FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
-    let rows = client.query_typed(sql, &[(&tables, Type::OID_ARRAY)]).await;
+    let rows = session.query_typed(sql, &[(&tables, Type::OID_ARRAY)]).await;
     let mut sizes = HashMap::new();
-    for row in rows.map_err(|e| answer::error("cannot read the sizes of the tables", e))? {
+    for row in rows.map_err(|e| session.explain("cannot read the sizes of the tables", e))? {
         let size = Size {
             bytes: get::<i64>(&row, "bytes")?.max(0) as u64,
             pages: get::<i64>(&row, "pages")?.clamp(0, i64::from(u32::MAX)) as u32,
@@ -218,10 +221,10 @@ pub async fn sizes(client: &Client, tables: &[u32]) -> Result<HashMap<u32, Size>
 }
 
 /// Facts about the server and the database. `host`, `snapshot` and `database_bytes` are filled in by the caller.
-pub async fn source(client: &Client) -> Result<Source> {
+pub async fn source(session: &Session) -> Result<Source> {
     let major: u32 = {
         let rows = query(
-            client,
+            session,
             "the server's version",
             "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
         )
@@ -252,7 +255,7 @@ pub async fn source(client: &Client) -> Result<Source> {
                 (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries') AS preloaded
            FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     );
-    let rows = query(client, "facts about the database", &sql).await?;
+    let rows = query(session, "facts about the database", &sql).await?;
     let row =
         rows.first().ok_or_else(|| Error::new(Kind::Database, "the server does not list the current database"))?;
     Ok(Source {
@@ -277,27 +280,27 @@ pub async fn source(client: &Client) -> Result<Source> {
 }
 
 /// Bytes of the database on the server's disk. The server looks at every file of it.
-pub async fn database_bytes(client: &Client) -> Result<u64> {
+pub async fn database_bytes(session: &Session) -> Result<u64> {
     let sql = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes";
-    let rows = query(client, "the size of the database", sql).await?;
+    let rows = query(session, "the size of the database", sql).await?;
     let row =
         rows.first().ok_or_else(|| Error::new(Kind::Database, "the server does not tell the size of the database"))?;
     Ok(get::<i64>(row, "bytes")?.max(0) as u64)
 }
 
 /// Installed extensions but plpgsql, which every database has.
-pub async fn extensions(client: &Client) -> Result<Vec<Extension>> {
+pub async fn extensions(session: &Session) -> Result<Vec<Extension>> {
     let sql = "SELECT e.extname::pg_catalog.text AS name, e.extversion AS version, n.nspname::pg_catalog.text AS schema
                  FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
                 WHERE e.extname <> 'plpgsql' ORDER BY 1";
-    let rows = query(client, "the extensions", sql).await?;
+    let rows = query(session, "the extensions", sql).await?;
     rows.iter()
         .map(|r| Ok(Extension { name: get(r, "name")?, version: get(r, "version")?, schema: get(r, "schema")? }))
         .collect()
 }
 
 /// Materialized views outside the system schemas, with the filter's answer in `.0`.
-pub async fn matviews(client: &Client, filter: &Filter) -> Result<Vec<Matview>> {
+pub async fn matviews(session: &Session, filter: &Filter) -> Result<Vec<Matview>> {
     let (taken, rows_taken) = pattern::conditions(filter)?;
     let sql = format!(
         "SELECT n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name, c.relispopulated AND {rows_taken} AS populated
@@ -306,7 +309,7 @@ pub async fn matviews(client: &Client, filter: &Filter) -> Result<Vec<Matview>> 
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                                AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
     );
-    let rows = query(client, "the materialized views", &sql).await?;
+    let rows = query(session, "the materialized views", &sql).await?;
     let text = |r: &Row, column| Ok::<_, Error>(String::from_utf8_lossy(&raw(r, column)?).into_owned());
     rows.iter()
         .map(|r| Ok(Matview { schema: text(r, 0)?, name: text(r, 1)?, populated: get(r, "populated")? }))
@@ -317,13 +320,13 @@ pub async fn matviews(client: &Client, filter: &Filter) -> Result<Vec<Matview>> 
 pub type RawName = (Vec<u8>, Vec<u8>);
 
 /// Sequences by their names in the database's encoding, with the same as text. Those whose names are no UTF-8 are left out.
-pub async fn sequence_names(client: &Client) -> Result<HashMap<RawName, (String, String)>> {
+pub async fn sequence_names(session: &Session) -> Result<HashMap<RawName, (String, String)>> {
     let sql = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
                       pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()),
                       pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding())
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S'";
     let mut names = HashMap::new();
-    for row in query(client, "the sequences", sql).await? {
+    for row in query(session, "the sequences", sql).await? {
         if let (Ok(schema), Ok(name)) = (String::from_utf8(raw(&row, 0)?), String::from_utf8(raw(&row, 1)?)) {
             names.insert((raw(&row, 2)?, raw(&row, 3)?), (schema, name));
         }
@@ -332,10 +335,10 @@ pub async fn sequence_names(client: &Client) -> Result<HashMap<RawName, (String,
 }
 
 /// All roles but the predefined ones.
-pub async fn roles(client: &Client) -> Result<Vec<Role>> {
+pub async fn roles(session: &Session) -> Result<Vec<Role>> {
     let sql = "SELECT rolname::pg_catalog.text AS name, rolsuper AS superuser FROM pg_catalog.pg_roles
                 WHERE rolname !~ '^pg_' ORDER BY 1";
-    let rows = query(client, "the roles", sql).await?;
+    let rows = query(session, "the roles", sql).await?;
     rows.iter().map(|r| Ok(Role { name: get(r, "name")?, superuser: get(r, "superuser")? })).collect()
 }
 
@@ -351,12 +354,12 @@ pub struct LargeObjectMeta {
 }
 
 /// Every large object.
-pub async fn large_objects(client: &Client) -> Result<Vec<LargeObjectMeta>> {
+pub async fn large_objects(session: &Session) -> Result<Vec<LargeObjectMeta>> {
     let sql = "SELECT m.oid, pg_catalog.pg_get_userbyid(m.lomowner)::pg_catalog.text AS owner,
                       CASE WHEN m.lomacl IS NOT NULL THEN
                         ARRAY(SELECT a::pg_catalog.text FROM pg_catalog.unnest(m.lomacl) a ORDER BY 1) END AS acl
                  FROM pg_catalog.pg_largeobject_metadata m ORDER BY m.oid";
-    let rows = query(client, "the large objects", sql).await?;
+    let rows = query(session, "the large objects", sql).await?;
     rows.iter()
         .map(|r| Ok(LargeObjectMeta { oid: get(r, "oid")?, owner: get(r, "owner")?, acl: get(r, "acl")? }))
         .collect()

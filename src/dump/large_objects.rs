@@ -10,12 +10,11 @@ use crate::{
         pack::{self, Part},
     },
     error::{Error, Kind, Result},
-    postgres::answer,
+    postgres::connect::Session,
     vault::manifest::{Frame, LargeObjectChunk},
 };
 use futures_util::{TryStreamExt, pin_mut};
 use std::sync::Arc;
-use tokio_postgres::Client;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Objects and bytes of a range at most; sizes are known on average only.
@@ -40,7 +39,7 @@ pub struct Range {
 ///
 /// # Errors
 /// When the catalog cannot be read.
-pub async fn ranges(client: &Client) -> Result<Vec<Range>> {
+pub async fn ranges(session: &Session) -> Result<Vec<Range>> {
     let sql = format!(
         "SELECT pg_catalog.min(oid), pg_catalog.max(oid), pg_catalog.count(*)
            FROM (SELECT oid, (pg_catalog.row_number() OVER (ORDER BY oid) - 1) / (
@@ -49,7 +48,7 @@ pub async fn ranges(client: &Client) -> Result<Vec<Range>> {
                           FROM pg_catalog.pg_largeobject_metadata) AS n
                    FROM pg_catalog.pg_largeobject_metadata) AS o GROUP BY n ORDER BY n"
     );
-    let rows = client.query(&sql, &[]).await.map_err(|e| answer::error("cannot list the large objects", e))?;
+    let rows = session.query(&sql, &[]).await.map_err(|e| session.explain("cannot list the large objects", e))?;
     let range =
         |row: &tokio_postgres::Row| Range { first: row.get(0), last: row.get(1), objects: row.get::<_, i64>(2) as u64 };
     Ok(rows.iter().map(range).collect())
@@ -234,10 +233,10 @@ pub fn is_full(sum: &Sum) -> bool {
 ///
 /// # Errors
 /// When the catalog cannot be read.
-pub async fn owners(client: &Client, mut each: impl FnMut(u32, &str, Option<&str>)) -> Result<()> {
+pub async fn owners(session: &Session, mut each: impl FnMut(u32, &str, Option<&str>)) -> Result<()> {
     let sql = format!("SELECT m.oid, {OWNER}, {PRIVILEGES} FROM pg_catalog.pg_largeobject_metadata m ORDER BY m.oid");
-    let failed = |e| answer::error("cannot list the large objects", e);
-    let rows = client.query_raw::<_, &str, _>(&sql, []).await.map_err(failed)?;
+    let failed = |e| session.explain("cannot list the large objects", e);
+    let rows = session.query_raw::<_, &str, _>(&sql, []).await.map_err(failed)?;
     pin_mut!(rows);
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         each(row.get(0), row.get(1), row.get(2));

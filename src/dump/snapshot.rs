@@ -7,7 +7,6 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     postgres::{
-        answer,
         connect::{self, Session},
         conninfo::Target,
         wire::Wire,
@@ -78,7 +77,7 @@ pub async fn prepare(session: &Session, major: u32, encoding: &str) -> Result<()
         // The server refuses to send bytes that are no UTF-8 to a UTF8 client; as SQL_ASCII they pass unchanged.
         settings.push_str("SET client_encoding TO 'SQL_ASCII';\n");
     }
-    session.batch_execute(&settings).await.map_err(|e| answer::error("cannot prepare the session", e))
+    session.batch_execute(&settings).await.map_err(|e| session.explain("cannot prepare the session", e))
 }
 
 /// A connection that reads rows in the exported snapshot.
@@ -119,7 +118,7 @@ async fn lock(session: &Session, relations: &[&Relation]) -> Result<(), tokio_po
 /// send all of its statements when it is first polled: what it sends later finds an empty search_path.
 pub async fn with_role_path<T>(session: &Session, work: impl Future<Output = Result<T>>) -> Result<T> {
     let set = |sql| async move {
-        session.batch_execute(sql).await.map_err(|e| answer::error("cannot set the search_path", e))
+        session.batch_execute(sql).await.map_err(|e| session.explain("cannot set the search_path", e))
     };
     let reset = set("RESET search_path");
     let restored = set("SELECT pg_catalog.set_config('search_path', '', false)");
@@ -183,7 +182,7 @@ pub async fn take(
 }
 
 async fn run(session: &Session, sql: &str) -> Result<()> {
-    session.batch_execute(sql).await.map_err(|e| answer::error("cannot take a snapshot", e))
+    session.batch_execute(sql).await.map_err(|e| session.explain("cannot take a snapshot", e))
 }
 
 /// What an attempt at a snapshot came to.
@@ -199,7 +198,7 @@ enum Attempt {
 /// Exports the transaction's snapshot; its name, and the time.
 async fn exported(session: &Session) -> Result<(String, OffsetDateTime)> {
     let id = session.simple_value("SELECT pg_catalog.pg_export_snapshot()").await;
-    let id = id.map_err(|e| answer::error("cannot export a snapshot", e))?;
+    let id = id.map_err(|e| session.explain("cannot export a snapshot", e))?;
     let taken_at = OffsetDateTime::now_utc();
     let id = id.ok_or_else(|| Error::new(Kind::Database, "the server exported no snapshot"))?;
     Ok((id, taken_at))
@@ -240,7 +239,7 @@ async fn blockers(session: &Session, wanted: &[&Relation]) -> Result<Vec<String>
                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1) \
                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
                ORDER BY l.granted DESC, a.xact_start LIMIT 3";
-    let failed = |e| answer::error("cannot ask who holds the lock", e);
+    let failed = |e| session.explain("cannot ask who holds the lock", e);
     let rows = session.query(sql, &[&oids]).await.map_err(failed)?;
     let line = |row: &tokio_postgres::Row| {
         let text = |n| row.try_get::<_, Option<String>>(n).map(Option::unwrap_or_default);
@@ -272,10 +271,10 @@ async fn again(
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
     if e.code().is_some_and(|code| gone.contains(code)) {
-        return Ok(Attempt::Again(answer::error("a table went away", e).one_line()));
+        return Ok(Attempt::Again(session.explain("a table went away", e).one_line()));
     }
     let waited = e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
-    let error = answer::error("cannot lock the tables", e);
+    let error = session.explain("cannot lock the tables", e);
     match error.kind() {
         Kind::LocksFull => Ok(Attempt::Full),
         _ if waited => {

@@ -19,7 +19,7 @@ pub fn path(name: &str) -> PathBuf {
 }
 
 /// Compares a file with what it should be, or writes it.
-fn same(name: &str, expected: &str) -> Result {
+pub fn same(name: &str, expected: &str) -> Result {
     let path = path(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, expected)?;

@@ -12,6 +12,7 @@ mod examples;
 mod format;
 mod init;
 mod inventory;
+mod matrix;
 mod notify;
 mod postgres;
 mod preflight;

@@ -36,6 +36,9 @@ pub(super) const ATTEMPTS: u32 = 5;
 /// A try may stand still for this part of what all of them may: there is time for all but the last, and for the pauses between them.
 pub(super) const STALL_PARTS: u32 = ATTEMPTS - 1;
 
+/// What the SDK may pause between its tries, all together: 1, 2, 4 and 8 s at most.
+const PAUSES: Duration = Duration::from_secs(15);
+
 /// A bucket and the clients that speak to it.
 pub(super) struct Bucket {
     pub(super) options: S3Options,
@@ -172,7 +175,7 @@ impl Bucket {
 /// a try may stand still.
 pub(super) fn timeouts(stall: Duration, bytes: usize) -> TimeoutConfig {
     let attempt = stall / STALL_PARTS + Duration::from_secs(bytes as u64 / (32 * 1024));
-    limits(attempt, attempt * 3)
+    limits(attempt, attempt * 3 + PAUSES)
 }
 
 pub(super) fn limits(attempt: Duration, all: Duration) -> TimeoutConfig {

@@ -8,7 +8,10 @@ use super::{
     failure::Failure,
 };
 use aws_sdk_s3::{
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextMut},
+    config::{
+        ConfigBag, Intercept, RuntimeComponents,
+        interceptors::{BeforeTransmitInterceptorContextMut, FinalizerInterceptorContextRef},
+    },
     error::BoxError,
     primitives::SdkBody,
 };
@@ -24,6 +27,9 @@ use std::{
 /// Bytes that a connection takes at once: small beside what a slow line carries in the time that a body may stand still.
 const PIECE: usize = 64 << 10;
 
+/// How often it is looked at whether a pause has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// How far a body has come, over all tries of the SDK.
 #[derive(Clone, Debug)]
 pub(super) struct Pace(Arc<Mutex<Step>>);
@@ -31,33 +37,48 @@ pub(super) struct Pace(Arc<Mutex<Step>>);
 #[derive(Debug)]
 struct Step {
     moved: Instant,
+    turn: Turn,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The connection takes the body.
+    Sends,
     /// All of it was taken: the answer is due.
-    sent: bool,
+    Awaits,
+    /// The SDK's, which pauses before another try.
+    Ours,
 }
 
 impl Pace {
     fn new() -> Self {
-        Pace(Arc::new(Mutex::new(Step { moved: Instant::now(), sent: false })))
+        Pace(Arc::new(Mutex::new(Step { moved: Instant::now(), turn: Turn::Ours })))
     }
 
     fn step(&self) -> MutexGuard<'_, Step> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn moves(&self, sent: bool) {
-        *self.step() = Step { moved: Instant::now(), sent };
+    fn moves(&self, turn: Turn) {
+        *self.step() = Step { moved: Instant::now(), turn };
     }
 
     /// Returns when nothing has moved for too long; what is in the connection's own buffers has `stall` to arrive and to be answered.
     async fn stands_still(&self, stall: Duration) -> bool {
         loop {
-            let (still, sent) = {
+            let (still, turn) = {
                 let step = self.step();
-                (step.moved.elapsed(), step.sent)
+                (step.moved.elapsed(), step.turn)
             };
-            let limit = if sent { stall } else { stall / STALL_PARTS };
+            let limit = match turn {
+                Turn::Sends => stall / STALL_PARTS,
+                Turn::Awaits => stall,
+                // Bounded by the request's own limit.
+                Turn::Ours => still + LOOK,
+            };
             match limit.checked_sub(still) {
-                None | Some(Duration::ZERO) => return sent,
+                None | Some(Duration::ZERO) => return turn == Turn::Awaits,
                 Some(left) => tokio::time::sleep(left).await,
             }
         }
@@ -82,12 +103,22 @@ impl Intercept for InPieces {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.pace.moves(false);
+        self.pace.moves(Turn::Sends);
         let request = context.request_mut();
         // Else the SDK made another one of it, which it hands over in pieces itself.
         if request.body().bytes().is_some_and(|bytes| bytes == self.body) {
             *request.body_mut() = SdkBody::from_body_1_x(Pieces { left: self.body.clone(), pace: self.pace.clone() });
         }
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        _: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.pace.moves(Turn::Ours);
         Ok(())
     }
 }
@@ -107,7 +138,7 @@ impl http_body::Body for Pieces {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         let next = self.left.len().min(PIECE);
         let piece = self.left.split_to(next);
-        self.pace.moves(self.left.is_empty());
+        self.pace.moves(if self.left.is_empty() { Turn::Awaits } else { Turn::Sends });
         Poll::Ready((!piece.is_empty()).then(|| Ok(http_body::Frame::data(piece))))
     }
 

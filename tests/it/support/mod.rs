@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod compare;
+pub mod faulty;
 pub mod pg;
 pub mod proxy;
 pub mod run;

@@ -68,6 +68,14 @@ impl Savepoint {
         self
     }
 
+    /// Without the first option of this name, and its value.
+    pub fn without(mut self, option: &str) -> Self {
+        if let Some(at) = self.args.iter().position(|a| a == option) {
+            self.args.drain(at..(at + 2).min(self.args.len()));
+        }
+        self
+    }
+
     /// Runs it by another program, such as `unshare --pid --fork`.
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&w| w.to_owned()).collect();

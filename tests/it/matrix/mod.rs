@@ -1,0 +1,205 @@
+//! The fault matrix: what may go wrong around a backup, each for real; its exit code, what it says, and what is left.
+//! `docs/troubleshooting.md` is made of the same rows. `MATRIX_ROUNDS=3` runs each three times, `MATRIX_ONLY=word` some of them.
+
+mod own;
+mod source;
+mod store;
+
+use crate::{
+    docs,
+    support::{
+        Result,
+        pg::{self, Server},
+        run::{Ended, Savepoint},
+        s3, scratch,
+    },
+};
+use anyhow::{Context, ensure};
+use futures_util::{StreamExt, stream};
+use std::{
+    fs,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+const MAJOR: u32 = 17;
+
+/// How long a connection may be silent in these runs, and how long a run may take: nothing waits without an end.
+const STALL: &str = "3s";
+const END: Duration = Duration::from_secs(90);
+
+/// What lies in the destination behind the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// No object.
+    Nothing,
+    /// A backup without a proof that passed.
+    Unproven,
+    /// A backup and its proof.
+    Proven,
+    /// Objects without a manifest, which are told: they could not be removed.
+    Told,
+}
+
+impl Left {
+    fn words(self) -> &'static str {
+        match self {
+            Left::Nothing => "nothing",
+            Left::Unproven => "the backup, unproven",
+            Left::Proven => "the backup, proven",
+            Left::Told => "objects without a manifest, which are no backup; the warning names them",
+        }
+    }
+}
+
+/// What is run, and where.
+struct Case {
+    server: &'static Server,
+    /// A database of a small table and one of its own for each row.
+    db: String,
+    /// A bucket of its own.
+    bucket: String,
+    s3: &'static s3::S3,
+}
+
+type Run<'a> = Pin<Box<dyn Future<Output = Result<Ended>> + Send + 'a>>;
+
+/// A fault, and what comes of it.
+struct Row {
+    fault: &'static str,
+    /// When it happens.
+    phase: &'static str,
+    code: i32,
+    /// Words of the message, and of its cure.
+    says: &'static str,
+    cure: &'static str,
+    left: Left,
+    run: Box<dyn for<'a> Fn(&'a Case) -> Run<'a> + Send + Sync>,
+}
+
+fn parts() -> [(&'static str, Vec<Row>); 3] {
+    [("The database", source::rows()), ("The store", store::rows()), ("This machine and its surroundings", own::rows())]
+}
+
+impl Case {
+    async fn make(name: &str) -> Result<Self> {
+        let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
+        let db = format!("matrix_{name}");
+        server.create_db(&db, "").await?;
+        server.psql(&db, "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS v FROM generate_series(1, 1000) g").await?;
+        Ok(Case { server, db, bucket: s3.bucket().await?, s3 })
+    }
+
+    /// A backup into the bucket, by way of `endpoint`.
+    fn backup(&self, url: &str, endpoint: &str) -> Result<Savepoint> {
+        let run = Savepoint::backup(url, &self.server.bin)?.to_s3(endpoint, &self.bucket, "p");
+        Ok(run.args(["--stall-timeout", STALL]))
+    }
+
+    /// The usual one.
+    fn usual(&self) -> Result<Savepoint> {
+        self.backup(&self.server.url(&self.db), &self.s3.endpoint)
+    }
+
+    /// What lies there now.
+    async fn left(&self) -> Result<Left> {
+        let keys: Vec<String> = self.s3.list(&self.bucket).await?.into_iter().map(|o| o.key).collect();
+        let uploads = self.s3.uploads(&self.bucket).await?;
+        if !keys.iter().any(|k| k.ends_with("/manifest.json")) {
+            return Ok(if keys.is_empty() && uploads.is_empty() { Left::Nothing } else { Left::Told });
+        }
+        ensure!(uploads.is_empty(), "{uploads:?}");
+        for key in keys.iter().filter(|k| k.contains("/proofs/")) {
+            let proof: serde_json::Value = serde_json::from_slice(&self.s3.get(&self.bucket, key).await?)?;
+            if proof["passed"] == true {
+                return Ok(Left::Proven);
+            }
+        }
+        Ok(Left::Unproven)
+    }
+}
+
+async fn check(name: &str, row: &Row) -> Result {
+    let case = Case::make(name).await?;
+    let begun = Instant::now();
+    let ended = (row.run)(&case).await?;
+    let (output, took) = (ended.output(), begun.elapsed());
+    ensure!(took < END, "it took {took:?}\n{output}");
+    ensure!(ended.code == Some(row.code), "exit code {:?} in place of {}\n{output}", ended.code, row.code);
+    // Long values are folded.
+    let flat = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(flat.contains(row.says), "it does not say {:?}\n{output}", row.says);
+    ensure!(flat.contains(row.cure), "it does not name the cure {:?}\n{output}", row.cure);
+    ended.left_nothing().with_context(|| output.clone())?;
+    let left = case.left().await?;
+    ensure!(left == row.left, "left: {left:?} in place of {:?}\n{output}", row.left);
+    case.server.drop_db(&case.db).await
+}
+
+#[tokio::test]
+async fn every_fault_ends_as_written() -> Result {
+    let rounds: usize = std::env::var("MATRIX_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(1);
+    let only = std::env::var("MATRIX_ONLY").unwrap_or_default();
+    let mut all = Vec::new();
+    let parts = parts();
+    for (part, rows) in &parts {
+        for (number, row) in rows.iter().enumerate() {
+            let title = format!("{part}: {}, {}", row.fault, row.phase);
+            if title.contains(&only) {
+                all.push((format!("{}_{number}", part.len()), title, row));
+            }
+        }
+    }
+    let begun = Instant::now();
+    let runs = all.iter().flat_map(|row| (0..rounds).map(move |round| (round, row)));
+    let failures: Vec<String> = stream::iter(runs)
+        .map(async |(round, (name, title, row))| {
+            check(&format!("{name}_{round}"), row).await.err().map(|e| format!("=== {title}\n{e:#}"))
+        })
+        .buffer_unordered(4)
+        .filter_map(async |failure| failure)
+        .collect()
+        .await;
+    let (rows, took) = (all.len(), begun.elapsed());
+    eprintln!("fault matrix: {rows} rows, {rounds} rounds, {} failed, {took:.0?}", failures.len());
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn troubleshooting_is_made_of_the_matrix() -> Result {
+    let mut text = String::from(
+        "# Troubleshooting\n\nWhat may go wrong around a backup, and what comes of it. Each row is a test that makes the fault for real\n\
+         (`tests/it/matrix`), and this page is made of them. Exit codes: 1 failed, 2 wrong usage, 3 stored but its proof failed, 4 proven but a\n\
+         later step failed. Nothing waits for longer than `stall-timeout` (60 s) without a byte or a sign of life, and `timeout` bounds a whole run.\n",
+    );
+    for (part, rows) in parts() {
+        text += &format!(
+            "\n## {part}\n\n| fault | when | exit code | it says | cure | what is left in the destination |\n|---|---|---|---|---|---|\n"
+        );
+        for row in rows {
+            let code = |t: &str| if t.is_empty() { String::new() } else { format!("`{}`", t.replace('|', "\\|")) };
+            text += &format!(
+                "| {} | {} | {} | {} | {} | {} |\n",
+                row.fault,
+                row.phase,
+                row.code,
+                code(row.says),
+                code(row.cure),
+                row.left.words()
+            );
+        }
+    }
+    docs::same("docs/troubleshooting.md", &text)
+}
+
+/// A folder for what a run reads or writes besides.
+fn folder() -> Result<tempfile::TempDir> {
+    scratch()
+}
+
+fn write(path: &Path, text: &str) -> Result {
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
