@@ -119,11 +119,7 @@ pub fn rows() -> Vec<Row> {
     ];
     for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
         let fault: &'static str = if name == "TERM" { "it is ended by TERM" } else { "it is ended by INT" };
-        for (phase, words, left) in [
-            ("preflight", "preflight begins", Left::Nothing),
-            ("plan", "plan begins", Left::Nothing),
-            ("dump", "dump begins", Left::Nothing),
-        ] {
+        for (phase, words, left) in [("plan", "plan begins", Left::Nothing), ("dump", "dump begins", Left::Nothing)] {
             rows.push(row(fault, phase, (1, left), "interrupted by a signal", "run it again", move |case| {
                 Box::pin(signalled(case, signal, words))
             }));
