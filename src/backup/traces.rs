@@ -199,9 +199,6 @@ async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> 
     for (sink, e) in aborted.into_iter().filter_map(|(sink, aborted)| Some((sink, aborted.err()?))) {
         left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
     }
-    if !left.is_empty() {
-        return left;
-    }
     // A request that was broken off may still be carried out by the server, behind the first look.
     for look in 1..=LAST_LOOKS {
         let more = remove_listed(store, folder, &mut left).await;
