@@ -1,5 +1,5 @@
-# demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump (ARGS: --quick, --sets, …; see scripts/bench.sh); lint: all that is no test.
-.PHONY: demo test bench lint
+# demo: a whole backup on this machine; test: everything (TESTS: arguments for cargo test); bench: side by side with pg_dump (ARGS: --quick, --sets, …; see scripts/bench.sh); lint: all that is no test; fuzz: odd bytes for whatever reads bytes (ARGS: seconds and targets; see scripts/fuzz.sh).
+.PHONY: demo test bench lint fuzz
 STACK = $(or $(SAVEPOINT_TEST_STACK),target/test-stack)
 
 # What a bare Debian or Ubuntu lacks is installed when we are root, and named when we are not.
@@ -30,3 +30,7 @@ bench:
 lint:
 	@$(call NEEDS,cc:build-essential python3:python3 pip3:python3-pip)
 	@scripts/lint.sh
+
+fuzz:
+	@$(call NEEDS,c++:build-essential)
+	@scripts/fuzz.sh $(ARGS)

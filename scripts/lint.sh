@@ -74,6 +74,7 @@ check_schema() { # check_schema SCHEMA FILE…
 
 if [ "$what" = all ]; then
   run cargo fmt --check
+  run cargo fmt --check --manifest-path fuzz/Cargo.toml
   run cargo clippy --locked --all-targets -- -D warnings
   # The comments of options are also their help text, where an address in angle brackets would look odd.
   RUSTDOCFLAGS='-D warnings -A rustdoc::bare-urls' run cargo doc --locked --no-deps --quiet

@@ -23,6 +23,51 @@ impl Default for Engine {
     }
 }
 
+/// How the built-in throwaway server is kept in while it runs what a dump says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Run none where this machine has no cage for it.
+    pub require_sandbox: bool,
+    /// How much it may use up.
+    pub limits: Limits,
+}
+
+/// How much a throwaway server may use up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Time on the processors, of all its processes.
+    pub cpu: Limit<Duration>,
+    /// Bytes of memory.
+    pub memory: Limit<u64>,
+    /// Bytes in its folder.
+    pub disk: Limit<u64>,
+    /// Time from its start.
+    pub time: Limit<Duration>,
+}
+
+/// One limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit<T> {
+    /// None for a backup of ours, the usual one for a file of anybody's.
+    #[default]
+    Usual,
+    /// None.
+    Off,
+    /// This one.
+    At(T),
+}
+
+impl<T: Copy> Limit<T> {
+    /// What holds where `usual` is the usual one.
+    pub fn or(&self, usual: Option<T>) -> Option<T> {
+        match self {
+            Limit::Usual => usual,
+            Limit::Off => None,
+            Limit::At(limit) => Some(*limit),
+        }
+    }
+}
+
 /// As named, then `PATH`, then Debian's `/usr/lib/postgresql/<major>/bin` in order of the major.
 pub(crate) fn pg_bin_dirs(named: impl Iterator<Item = PathBuf>, path: Option<String>) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = named.collect();

@@ -47,10 +47,10 @@ impl Fingerprint {
         Some(true)
     }
 
-    /// Adds what another piece of the same table holds.
+    /// Adds what another piece of the same table holds. A damaged manifest may claim any number of rows.
     pub fn merge(&mut self, other: Fingerprint) {
-        self.rows += other.rows;
-        self.bytes += other.bytes;
+        self.rows = self.rows.saturating_add(other.rows);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.sum = self.sum.wrapping_add(other.sum);
     }
 

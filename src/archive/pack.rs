@@ -64,7 +64,7 @@ pub fn header(name: &str, size: u64) -> Result<[u8; BLOCK as usize]> {
 
 /// What stands behind the bytes of a member of this size.
 pub fn padding(size: u64) -> &'static [u8] {
-    &END[..(size.next_multiple_of(BLOCK) - size) as usize]
+    &END[..((BLOCK - size % BLOCK) % BLOCK) as usize]
 }
 
 /// A pack that is made in memory.
@@ -324,6 +324,23 @@ mod tests {
         }
         for no in ["pack-.tar", "pack-1.tar.zst", "t1.dat", "pack-1x.tar", "1.tar", "pack-blobs-.tar"] {
             assert!(!is_pack(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_member_may_claim_any_size() {
+        for size in [u64::MAX, u64::MAX - 511, u64::MAX - 512] {
+            let mut reader = PackReader::default();
+            let mut claimed = None;
+            let fed = reader.feed(&header("t1.dat", size).expect("is a plain name"), |part| {
+                if let Part::Begins(_, size) = part {
+                    claimed = Some(size);
+                }
+                Ok(())
+            });
+            fed.expect("is a pack so far");
+            assert_eq!(claimed, Some(size));
+            assert!(reader.feed(b"x", |_| Ok(())).is_ok() && reader.end().is_err());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     archive::compression::CompressionChoice,
-    engine::Engine,
+    engine::{Engine, Guard},
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
     prune::retention::Retention,
@@ -30,6 +30,8 @@ pub struct BackupConfig {
     pub verify: VerifyLevel,
     /// A server for the throwaway database in place of the built-in one.
     pub verify_url: Option<Target>,
+    /// How the built-in server is kept in.
+    pub guard: Guard,
     /// Connections that read rows, programs, and the folder for the throwaway server and pg_dump's own files.
     pub engine: Engine,
     /// Store a hash of the source's host name in place of the name.
@@ -54,6 +56,7 @@ impl BackupConfig {
             filter: Filter::default(),
             verify: VerifyLevel::Content,
             verify_url: None,
+            guard: Guard::default(),
             engine: Engine::default(),
             redact_host: false,
             anomaly: Anomaly::default(),

@@ -29,6 +29,11 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
             }
         }
     };
+    // Whatever the server's end looked like from here.
+    let found = match passed(ground) {
+        Some(passed) => Err(passed),
+        None => found,
+    };
     // A proof that could not be finished is a failed proof, with its reason.
     let (mut found, broken) = match found {
         Ok(found) => (found, None),
@@ -50,6 +55,11 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
         None => Ok(()),
     }
+}
+
+/// The limit that the throwaway server has passed.
+fn passed(ground: &Ground<'_>) -> Option<Error> {
+    ground.traces.hold_server().server().ok()?.passed()
 }
 
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {

@@ -11,7 +11,7 @@ use super::{
     policy::PolicyArgs,
     post::PostArgs,
     proof::{LevelArgs, ServerArgs},
-    selection::{AgeArgs, DatabaseArgs, PickArgs, WithArgs},
+    selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
     target::TargetArgs,
@@ -57,6 +57,8 @@ pub struct ActionArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub pick: PickArgs,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     #[command(flatten)]
     pub database: DatabaseArgs,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! How much is proven, and where.
 
-use super::text::secret;
+use super::text::{Flag as _, secret};
 use crate::secret::Secret;
 use clap::Args;
 
@@ -21,4 +21,11 @@ pub struct ServerArgs {
     /// postgresql://postgres:password@postgis/postgres
     #[arg(long, value_name = "URL", value_parser = secret)]
     pub verify_url: Option<Secret>,
+    /// Refuse to start the built-in server where this machine cannot lock it in (Landlock and seccomp)
+    #[arg(long, flag())]
+    pub require_sandbox: String,
+    /// What the built-in server may use up: cpu=DURATION, memory=SIZE, disk=SIZE, time=DURATION, or none; a file of anybody's has
+    /// limits without it. Example: time=2h,memory=4GiB,disk=20GiB
+    #[arg(long, value_name = "LIMITS")]
+    pub drill_limits: Option<String>,
 }

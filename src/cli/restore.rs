@@ -8,7 +8,7 @@ use super::{
     output::{DryRunArgs, OutputArgs},
     part::PartArgs,
     proof::LevelArgs,
-    selection::{DatabaseArgs, OfKindArgs, PickArgs},
+    selection::{DatabaseArgs, OfKindArgs, PickArgs, TrustArgs},
     target::TargetArgs,
 };
 use clap::Args;
@@ -31,6 +31,8 @@ pub struct RestoreArgs {
     pub which: Option<String>,
     #[command(flatten)]
     pub pick: PickArgs,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     #[command(flatten)]
     pub of_kind: OfKindArgs,
     #[command(flatten)]
@@ -59,6 +61,7 @@ impl From<&ActionArgs> for RestoreArgs {
         RestoreArgs {
             which: None,
             pick: inputs.pick,
+            trust: inputs.trust,
             of_kind: inputs.kind.into(),
             database: inputs.database,
             part: inputs.part,

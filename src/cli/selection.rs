@@ -1,6 +1,6 @@
 //! Which stored backups are meant.
 
-use super::take::KindArgs;
+use super::{take::KindArgs, text::Flag as _};
 use crate::secret::Secret;
 use clap::Args;
 
@@ -44,6 +44,15 @@ pub struct PickArgs {
     /// Only backups taken before this moment, in UTC. Example: 2026-11-22T03:00
     #[arg(long, value_name = "TIME")]
     pub before: Option<String>,
+}
+
+/// Whether a file is trusted.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct TrustArgs {
+    /// Restore a file also when it runs programs, touches the server's files or loads code
+    #[arg(long, flag())]
+    pub trust_file: String,
 }
 
 /// The other side of a comparison.

@@ -8,7 +8,7 @@ use super::{
     notify::NotifyArgs,
     output::OutputArgs,
     proof::{LevelArgs, ServerArgs},
-    selection::{DatabaseArgs, OfKindArgs, PickArgs},
+    selection::{DatabaseArgs, OfKindArgs, PickArgs, TrustArgs},
 };
 use clap::Args;
 
@@ -28,6 +28,8 @@ pub struct VerifyArgs {
     pub which: Option<String>,
     #[command(flatten)]
     pub pick: PickArgs,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     #[command(flatten)]
     pub of_kind: OfKindArgs,
     #[command(flatten)]
@@ -54,6 +56,7 @@ impl From<&ActionArgs> for VerifyArgs {
         VerifyArgs {
             which: None,
             pick: inputs.pick,
+            trust: inputs.trust,
             of_kind: inputs.kind.into(),
             database: inputs.database,
             drill: inputs.drill,

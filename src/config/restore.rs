@@ -47,6 +47,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         verify: choice("verify", &raw.level.verify)?,
         force_unproven: flag("force-unproven", &raw.target.force_unproven)?,
         dry_run: dry_run(&raw.dry)?,
+        trust_file: flag("trust-file", &raw.trust.trust_file)?,
         engine: engine(&raw.engine, &base, env)?,
         context: context(env),
     };

@@ -1,5 +1,6 @@
 //! How and why a backup is taken.
 
+use super::read::bytes;
 use crate::{
     archive::compression::{Compression, CompressionChoice, DEFAULT_GZIP_LEVEL, DEFAULT_ZSTD_LEVEL},
     error::Result,
@@ -26,25 +27,15 @@ pub(super) fn kind(text: Option<&str>, event: Option<&str>) -> Result<BackupKind
 
 /// Bytes per second: a whole number and a unit, decimal (`k`, `MB`) or binary (`MiB`). Below 1 kB the unit was forgotten.
 pub(super) fn rate(text: &str) -> Result<NonZeroU64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (count, unit) = text.split_at(digits);
-    let unit = unit.trim().to_ascii_lowercase();
-    let factor = match unit.strip_suffix("/s").unwrap_or(&unit) {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1_000),
-        "m" | "mb" => Some(1_000_000),
-        "g" | "gb" => Some(1_000_000_000),
-        "kib" => Some(1 << 10),
-        "mib" => Some(1 << 20),
-        "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = count.parse::<u64>().ok().zip(factor).and_then(|(count, factor)| count.checked_mul(factor));
-    bytes.filter(|bytes| *bytes >= 1_000).and_then(NonZeroU64::new).ok_or_else(|| {
-        usage(format!("option max-rate: {text:?} is not a number of bytes per second from 1kB on")).hint(
-            "write a whole number and its unit, such as max-rate 20MB (or 20MiB, 500k); leave it out for no limit",
-        )
-    })
+    let lower = text.to_ascii_lowercase();
+    bytes(lower.strip_suffix("/s").unwrap_or(&lower))
+        .filter(|bytes| *bytes >= 1_000)
+        .and_then(NonZeroU64::new)
+        .ok_or_else(|| {
+            usage(format!("option max-rate: {text:?} is not a number of bytes per second from 1kB on")).hint(
+                "write a whole number and its unit, such as max-rate 20MB (or 20MiB, 500k); leave it out for no limit",
+            )
+        })
 }
 
 pub(super) fn compression(text: &str) -> Result<CompressionChoice> {

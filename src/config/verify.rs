@@ -5,7 +5,7 @@ use super::{
     engine::{engine, stall},
     notify::notify,
     output::output,
-    proof::verify_url,
+    proof::{guard, verify_url},
     read::{Env, base, duration, present},
     selection::{pick, place_or},
     validated::Validated,
@@ -14,7 +14,7 @@ use crate::{
     cli::VerifyArgs,
     drill::VerifyConfig,
     error::Result,
-    value::{choice, usage},
+    value::{choice, flag, usage},
     vault::VerifyLevel,
 };
 
@@ -37,6 +37,8 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
         check_sql,
         max_rto: duration("max-rto", raw.drill.max_rto.as_ref())?,
         max_age: duration("max-age", raw.drill.max_age.as_ref())?,
+        guard: guard(&raw.server, &mut notices)?,
+        trust_file: flag("trust-file", &raw.trust.trust_file)?,
         engine: engine(&raw.engine, &base, env)?,
     };
     Ok(Validated { config, notify: notify(&raw.notify)?, output: output(&raw.output)?, notices })

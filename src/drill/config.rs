@@ -1,7 +1,7 @@
 //! What a restore drill needs to know.
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Guard},
     postgres::conninfo::Target,
     store::Destination,
     vault::{Pick, VerifyLevel},
@@ -19,12 +19,16 @@ pub struct VerifyConfig {
     pub level: VerifyLevel,
     /// A server in place of the built-in one.
     pub verify_url: Option<Target>,
+    /// How the built-in server is kept in.
+    pub guard: Guard,
     /// The team's own assertions.
     pub check_sql: Option<PathBuf>,
     /// The longest that a restore may take.
     pub max_rto: Option<Duration>,
     /// The oldest that the backup may be.
     pub max_age: Option<Duration>,
+    /// Restore a file also when it reaches out of the database and nothing keeps it in.
+    pub trust_file: bool,
     /// Connections, programs, folder.
     pub engine: Engine,
 }
@@ -37,9 +41,11 @@ impl VerifyConfig {
             destination: Some(destination),
             level: VerifyLevel::Content,
             verify_url: None,
+            guard: Guard::default(),
             check_sql: None,
             max_rto: None,
             max_age: None,
+            trust_file: false,
             engine: Engine::default(),
         }
     }

@@ -31,7 +31,7 @@ use crate::{
         proof,
         read::manifest,
     },
-    verify::{Prover, restore::of_the_archive, server::Server},
+    verify::{Prover, limits::Guarded, restore::of_the_archive, server::Server},
 };
 use checks::{Check, Checked};
 use page::{Drilled, page};
@@ -69,6 +69,14 @@ impl Bench {
         // The server works in this folder, so it goes last.
         left.extend(self.scratch.take().and_then(|s| s.remove().err()).map(|e| e.one_line()));
         left
+    }
+
+    /// What came of it; where the server was ended because it passed a limit, that.
+    fn judged<T>(&self, worked: Result<T>) -> Result<T> {
+        match self.server.as_ref().and_then(Server::passed) {
+            Some(passed) => Err(passed),
+            None => worked,
+        }
     }
 
     fn server(&mut self) -> Result<&mut Server> {
@@ -110,7 +118,8 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
         progress.event(Event::Notice(&line));
     }
     if let Which::File(path) = &config.pick.which {
-        return Ok(vec![file(config, path, &checks, bench, progress).await?]);
+        let drilled = file(config, path, &checks, bench, progress).await;
+        return Ok(vec![bench.judged(drilled)?]);
     }
     let Some(destination) = &config.destination else {
         return Err(Error::new(Kind::Usage, "option destination: not set").hint("name the place that backups lie in"));
@@ -134,6 +143,7 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
         }
         let age = youngest.get(&one.database).map(|at| (OffsetDateTime::now_utc() - *at).as_seconds_f64().max(0.0));
         let drilled = stored(config, &store, one, &checks, bench, progress).await;
+        let drilled = bench.judged(drilled);
         let mut drilled = match drilled {
             Err(e) if !many => return Err(e),
             Err(e) => {
@@ -162,6 +172,7 @@ async fn prepare(
     source: &Source,
     (copy, local): (u64, u64),
     extensions: &[Extension],
+    guarded: Guarded,
 ) -> Result<()> {
     let scratch = bench.scratch.insert(Scratch::create(config.engine.scratch_dir.as_deref())?);
     let built_in = config.level.restores() && config.verify_url.is_none();
@@ -172,7 +183,10 @@ async fn prepare(
     }
     let server = match &config.verify_url {
         Some(url) => Server::at(url, source).await?,
-        None => Server::built_in(tools, &scratch.path().join("throwaway"), source, extensions, &config.engine).await?,
+        None => {
+            let folder = scratch.path().join("throwaway");
+            Server::built_in(tools, &folder, source, extensions, &config.engine, guarded).await?
+        }
     };
     let server = bench.server.insert(server);
     let missing = preflight::missing_extensions(server, extensions).await?;
@@ -207,7 +221,8 @@ async fn stored(
     if let Some(tools) = &tools {
         let whole = manifest.options.filter.is_everything();
         let copy = if whole { manifest.source.database_bytes } else { 2 * manifest.totals.bytes };
-        prepare(config, bench, tools, &manifest.source, (copy, own_bytes(&manifest)), &manifest.extensions).await?;
+        let (bytes, guarded) = ((copy, own_bytes(&manifest)), Guarded::of_ours(&config.guard));
+        prepare(config, bench, tools, &manifest.source, bytes, &manifest.extensions, guarded).await?;
     }
     progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
     let proof = prove(config, store, stored, &manifest, tools, checks, bench, progress);
@@ -335,7 +350,18 @@ async fn file(
     let extension = |name: &String| Extension { name: name.clone(), version: String::new(), schema: String::new() };
     let extensions: Vec<Extension> = dump.extensions.iter().map(extension).collect();
     // Rows take more room in a table than as text; indexes come on top.
-    prepare(config, bench, &tools, &source, (2 * dump.bytes, 0), &extensions).await?;
+    let guarded = Guarded::of_anybodys(&config.guard);
+    prepare(config, bench, &tools, &source, (2 * dump.bytes, 0), &extensions, guarded).await?;
+    let server = bench.server()?;
+    if !server.is_caged() {
+        let place = format!(", and {}", server.uncaged().unwrap_or_else(|| "verify-url is a real server".into()));
+        dump.trusted(config.trust_file, &place)?;
+    }
+    drilled.warnings.extend(server.uncaged());
+    if !dump.reaches.is_empty() {
+        let first = dump.reaches.first().map(String::as_str).unwrap_or_default();
+        drilled.warnings.push(format!("it reaches out of the database, {} in all: {first}", dump.reaches.len()));
+    }
     progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
 
     let copy = Copy::make(config, &dump, &tools, &source, bench, progress).await?;

@@ -1,6 +1,6 @@
 //! What the data of one table must look like, whatever it is packed in.
 
-use super::sql;
+use super::{reach::INSERTS, sql};
 use crate::archive::toc::Entry;
 use std::io::{BufRead, Read};
 
@@ -25,6 +25,16 @@ impl Holds {
     }
 }
 
+/// What an entry's data was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Data {
+    /// So many rows.
+    Rows(u64),
+    /// INSERT statements, as far as they are kept: a byte more than [`INSERTS`] where there are too many.
+    Inserts(Vec<u8>),
+    Bytes,
+}
+
 /// Takes the data of one table and knows in the end whether it was whole. An archive that ends too early, or with its end mark in the
 /// middle, restores without an error, so nobody else asks.
 pub(super) struct Content {
@@ -35,17 +45,20 @@ pub(super) struct Content {
     /// What came behind the end mark.
     after: Option<Vec<u8>>,
     last: Vec<u8>,
+    inserts: Vec<u8>,
 }
 
 impl Content {
     pub fn new(holds: Holds) -> Self {
-        Content { holds, rows: 0, line: Vec::new(), after: None, last: Vec::new() }
+        Content { holds, rows: 0, line: Vec::new(), after: None, last: Vec::new(), inserts: Vec::new() }
     }
 
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
         match self.holds {
             Holds::Bytes => return Ok(()),
             Holds::Inserts => {
+                let room = (INSERTS + 1).saturating_sub(self.inserts.len());
+                self.inserts.extend(bytes.iter().take(room));
                 self.last.extend(&bytes[bytes.len().saturating_sub(3)..]);
                 self.last.drain(..self.last.len().saturating_sub(3));
                 return Ok(());
@@ -76,14 +89,14 @@ impl Content {
         Ok(())
     }
 
-    /// Rows, when they can be counted.
-    pub fn finish(self) -> Result<Option<u64>, String> {
+    /// What it was.
+    pub fn finish(self) -> Result<Data, String> {
         match (self.holds, &self.after) {
-            (Holds::Bytes, _) => Ok(None),
-            (Holds::Inserts, _) if self.last.ends_with(b"\n\n") => Ok(None),
+            (Holds::Bytes, _) => Ok(Data::Bytes),
+            (Holds::Inserts, _) if self.last.ends_with(b"\n\n") => Ok(Data::Inserts(self.inserts)),
             (Holds::Inserts, _) => Err("it does not end as the INSERT statements of a table do".into()),
             // As pg_dump ends it, and so do we.
-            (Holds::Rows, Some(after)) if after == b"\n\n" => Ok(Some(self.rows)),
+            (Holds::Rows, Some(after)) if after == b"\n\n" => Ok(Data::Rows(self.rows)),
             (Holds::Rows, Some(_)) => Err("it ends within COPY's end mark".into()),
             (Holds::Rows, None) => Err(format!("it ends behind row {} without COPY's end mark", self.rows)),
         }
@@ -91,7 +104,7 @@ impl Content {
 }
 
 /// Reads data to its end.
-pub(super) fn check(mut from: impl Read, holds: Holds, read: &mut u64) -> Result<Option<u64>, Fault> {
+pub(super) fn check(mut from: impl Read, holds: Holds, read: &mut u64) -> Result<Data, Fault> {
     let mut content = Content::new(holds);
     let mut buffer = vec![0; 128 << 10];
     loop {

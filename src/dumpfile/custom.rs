@@ -1,7 +1,7 @@
 //! The custom format, block by block. Together a block's chunks are one compressed stream.
 
 use super::{
-    content::{self, Fault, Holds},
+    content::{self, Data, Fault, Holds},
     damage::{cut, damaged},
     folder,
     found::{Found, Packing},
@@ -110,14 +110,14 @@ fn toc_again(path: &Path, toc: &Toc, toc_end: u64, begin: u64) -> io::Result<boo
     Ok(Toc::parse_custom(&mut from).is_ok_and(|(again, _)| again == *toc) && from.is_empty())
 }
 
-fn one(input: &mut Input, packing: Packing, holds: Holds, bytes: &mut u64) -> Result<Option<u64>, Fault> {
+fn one(input: &mut Input, packing: Packing, holds: Holds, bytes: &mut u64) -> Result<Data, Fault> {
     let mut chunks = BufReader::new(Chunks::of(input));
     if packing == Packing::Gzip {
         return content::check(Zlib::new(&mut chunks), holds, bytes);
     }
     // An empty large object may have no stream at all.
     if holds == Holds::Bytes && chunks.fill_buf().map_err(Fault::Read)?.is_empty() {
-        return Ok(None);
+        return Ok(Data::Bytes);
     }
     content::check(stream::unpack(packing, &mut chunks).map_err(Fault::Read)?, holds, bytes)
 }

@@ -1,6 +1,6 @@
 //! What is known of a dump once it is read, and the words for one that is not whole.
 
-use super::sql;
+use super::{content::Data, reach::Reach, sql};
 use crate::archive::toc::{Entry, Toc};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -108,6 +108,9 @@ pub struct DumpFile {
     pub bytes: u64,
     /// The statement that creates the database, where the dump holds it: encoding and locale.
     pub create_database: Option<String>,
+    /// What in it reaches out of the database: runs programs, touches the server's files, loads code, or cannot be told. A line each, none
+    /// for what pg_dump writes of an ordinary database.
+    pub reaches: Vec<String>,
 }
 
 /// How a dump is restored.
@@ -145,6 +148,7 @@ pub(super) struct Found {
     /// Packings without a checksum that hold data of it.
     pub(super) weak: BTreeSet<Packing>,
     pub(super) warnings: Vec<String>,
+    pub(super) reach: Reach,
 }
 
 impl Found {
@@ -165,6 +169,7 @@ impl Found {
             tables: toc.tables().len() as u64,
             ..Found::default()
         };
+        found.reach.of_toc(toc);
         for entry in &toc.entries {
             found.roles.extend(text(&entry.owner).filter(|o| !o.is_empty()));
             let Some(defn) = entry.defn.as_deref().filter(|d| !d.is_empty()) else { continue };
@@ -185,7 +190,15 @@ impl Found {
         found
     }
 
-    pub(super) fn data_of(&mut self, entry: &Entry, rows: Option<u64>) {
+    pub(super) fn data_of(&mut self, entry: &Entry, data: Data) {
+        let rows = match data {
+            Data::Rows(rows) => Some(rows),
+            Data::Inserts(text) => {
+                self.reach.inserts(entry, &text);
+                None
+            }
+            Data::Bytes => None,
+        };
         if entry.kind() != "TABLE DATA" {
             return;
         }
@@ -226,6 +239,7 @@ impl Found {
             rows: self.rows,
             bytes: self.bytes,
             create_database: self.create_database,
+            reaches: self.reach.lines(),
         }
     }
 }

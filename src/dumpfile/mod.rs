@@ -11,6 +11,7 @@ mod damage;
 mod folder;
 mod found;
 mod plain;
+mod reach;
 pub mod sql;
 mod stream;
 
@@ -201,6 +202,20 @@ fn foreign(path: &Path, head: &[u8]) -> Result<()> {
 }
 
 impl DumpFile {
+    /// Whether it may be restored where nothing keeps it in.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] with the first line of what reaches out of the database.
+    pub fn trusted(&self, trusted: bool, place: &str) -> Result<()> {
+        let Some(first) = self.reaches.first().filter(|_| !trusted) else { return Ok(()) };
+        let more =
+            if self.reaches.len() > 1 { format!(" (and {} more)", self.reaches.len() - 1) } else { String::new() };
+        let what = format!("{}: it reaches out of the database{place}: {first}{more}", self.path.display());
+        Err(Error::new(Kind::Refused, what).hint(
+            "look at these lines of it; --trust-file restores it all the same, and savepoint verify FILE tries it in a locked server",
+        ))
+    }
+
     /// Whether the pg_restore of these tools reads such an archive.
     ///
     /// # Errors

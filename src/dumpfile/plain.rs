@@ -86,6 +86,7 @@ impl Seen<'_> {
                     .hint("only what pg_dump wrote can be checked for being whole; run other scripts by psql"));
             }
             Piece::Copy(statement) => {
+                self.found.reach.statement(&format!("line {line}"), &statement);
                 let name =
                     sql::copied_table(&statement).unwrap_or_else(|| String::from_utf8_lossy(&statement).into_owned());
                 self.found.bytes += statement.len() as u64;
@@ -102,7 +103,14 @@ impl Seen<'_> {
             Piece::EndOfRows => self.table = None,
             Piece::Statement(statement) => {
                 self.found.bytes += statement.len() as u64;
+                let place = format!("line {line}");
+                if !of_the_database(&statement) {
+                    self.found.reach.statement(&place, &statement);
+                }
                 about(&statement, &mut self.found);
+                if let Some(encoding) = client_encoding(&statement) {
+                    self.found.reach.encoding(&place, &encoding);
+                }
             }
         }
         Ok(())
@@ -136,7 +144,10 @@ impl Seen<'_> {
         let words: Vec<&[u8]> = text.splitn(2, |b| *b == b' ').collect();
         match words.as_slice() {
             [b"restrict", _] | [b"unrestrict", _] | [] => {}
-            [b"encoding", name] => self.found.encoding = Some(String::from_utf8_lossy(name).into_owned()),
+            [b"encoding", name] => {
+                self.found.reach.encoding(&format!("line {line}"), &String::from_utf8_lossy(name));
+                self.found.encoding = Some(String::from_utf8_lossy(name).into_owned());
+            }
             [b"connect", name] => {
                 let name = String::from_utf8_lossy(name).trim_start_matches("-reuse-previous=on ").to_owned();
                 let name = name.strip_prefix("\"dbname='").map_or(name.as_str(), |n| n.trim_end_matches("'\""));
@@ -329,7 +340,8 @@ impl Running {
         self.keep(statement);
         let ran = match std::str::from_utf8(statement) {
             Ok(text) if text.is_ascii() || self.encoding.eq_ignore_ascii_case("UTF8") => {
-                self.session.batch_execute(text).await
+                // One statement, also where the server's own lexer would find two in it.
+                self.session.query_typed(text, &[]).await.map(|_| ())
             }
             _ => {
                 let text = self.converted(statement);

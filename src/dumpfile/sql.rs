@@ -98,6 +98,11 @@ impl<R: BufRead> Script<R> {
         }
     }
 
+    /// Reads where backslashes escape in plain texts, or do not.
+    pub(super) fn escaping(from: R, escapes: bool) -> Self {
+        Script { backslashes_escape: escapes, ..Script::new(from) }
+    }
+
     /// The line that the last statement began in, or that was read last.
     pub fn line(&self) -> u64 {
         if self.begun > 0 { self.begun } else { self.number }

@@ -28,7 +28,7 @@ const MOST_MESSAGE: usize = 16 << 20;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A stream to the server, encrypted or not.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
@@ -207,7 +207,7 @@ fn broken(what: impl Into<String>) -> Fault {
 
 impl Wire {
     /// Takes over a stream on which the server waits for a query.
-    pub(super) fn new(io: Box<dyn Io>) -> Self {
+    pub fn new(io: Box<dyn Io>) -> Self {
         Self {
             io,
             buffer: vec![0; BUFFER_BYTES],
@@ -347,7 +347,7 @@ impl Wire {
         let tag = String::from_utf8_lossy(&self.buffer[tag]);
         let sent = tag.trim_end_matches('\0').strip_prefix("COPY ").and_then(|n| n.parse::<u64>().ok());
         match sent {
-            Some(sent) if sent + u64::from(self.binary) != rows => {
+            Some(sent) if sent.checked_add(u64::from(self.binary)) != Some(rows) => {
                 Err(broken(format!("the server sent {sent} rows, {rows} were read")))
             }
             _ => Ok(()),
@@ -601,6 +601,10 @@ mod tests {
             let Err(Fault::Broken(e)) = ended else { panic!("{what}: {ended:?}") };
             assert!(e.message().contains("rows, ") && e.message().ends_with("were read"), "{e}");
         }
+        let tag = message(b'C', format!("COPY {}\0", u64::MAX).as_bytes());
+        let binary = [message(b'H', &[1, 0, 0]), message(b'c', b""), tag, through()].concat();
+        let (_, ended) = run(read(binary, vec![1000]));
+        assert!(matches!(ended, Err(Fault::Broken(_))), "more rows than a number holds: {ended:?}");
         let h = message(b'H', &[0, 0, 0]);
         for (what, stream) in [
             ("a row outside of a COPY", [message(b'd', b"1\n"), through()].concat()),

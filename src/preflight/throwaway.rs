@@ -7,7 +7,7 @@ use super::{
     question::Question,
     starting::Starting,
 };
-use crate::verify::server::Server;
+use crate::verify::{limits::Guarded, server::Server};
 use async_trait::async_trait;
 
 const NAME: &str = "throwaway";
@@ -27,13 +27,14 @@ impl Question for Start {
         }
         let folder = facts.scratch.get()?.path().join("throwaway");
         let (url, engine) = (facts.config.verify_url.clone(), facts.config.engine.clone());
+        let guard = facts.config.guard.clone();
         let (tools, source) = (facts.tools.get()?.clone(), facts.source.get()?.clone());
         let extensions = facts.extensions.get()?.as_ref()?.clone();
         let wanted = extensions.clone();
         let server = async move {
             match &url {
                 Some(url) => Server::at(url, &source).await,
-                None => Server::built_in(&tools, &folder, &source, &extensions, &engine).await,
+                None => Server::built_in(&tools, &folder, &source, &extensions, &engine, Guarded::of_ours(&guard)).await,
             }
         };
         facts.server.learn(Starting::begin(server, wanted));
@@ -65,7 +66,8 @@ pub(super) async fn came_up(starting: &mut Starting) -> (Vec<(&'static str, Answ
         Err(e) => return (vec![(NAME, Answer::failed(&e))], Vec::new()),
     };
     let described = server.describe();
-    let up = Answer::ok(format!("PostgreSQL {} ({}) is up", described.version, described.kind));
+    let cage = server.uncaged().map(|why| format!(", {why}")).unwrap_or_default();
+    let up = Answer::ok(format!("PostgreSQL {} ({}) is up{cage}", described.version, described.kind));
     let missing = missing.iter().map(|(name, why)| ("extensions", lacks(name, why)));
     let answers = std::iter::once((NAME, up)).chain(missing).collect();
     (answers, server.stop().await)

@@ -37,6 +37,8 @@ pub struct RestoreConfig {
     pub force_unproven: bool,
     /// Stop after the plan.
     pub dry_run: bool,
+    /// Restore a file also when it reaches out of the database and nothing keeps it in.
+    pub trust_file: bool,
     /// Connections, programs, folder.
     pub engine: Engine,
     /// Where the run comes from.
@@ -61,6 +63,7 @@ impl RestoreConfig {
             verify: VerifyLevel::Content,
             force_unproven: false,
             dry_run: false,
+            trust_file: false,
             engine: Engine::default(),
             context: RunContext::default(),
         }

@@ -80,7 +80,7 @@ impl Run<'_> {
         }
         let tables = tables.into_iter().map(|(name, _)| name).collect();
         let ground = Ground { target, maintenance, facts, what, plan, tools, tables, notices, unproven, settings };
-        self.say(&ground, &proof);
+        self.say(&ground, &proof, archive);
         Ok((ground, stored))
     }
 
@@ -128,7 +128,7 @@ impl Run<'_> {
     }
 
     /// Says the plan.
-    fn say(&self, ground: &Ground, proof: &str) {
+    fn say(&self, ground: &Ground, proof: &str, archive: &Archive) {
         let facts = self.facts(ground, proof);
         let mut text = "plan:\n".to_owned();
         for (name, value) in &facts {
@@ -136,6 +136,9 @@ impl Run<'_> {
         }
         for (n, step) in ground.plan.steps.iter().enumerate() {
             text.push_str(&format!("  {}. {step}\n", n + 1));
+        }
+        for line in archive.reaches() {
+            text.push_str(&format!("  reaches out of the database: {line}\n"));
         }
         // Outside of the phase's fold in the log of an action.
         self.progress.event(Event::Finished(Phase::Preflight, self.begun.elapsed()));

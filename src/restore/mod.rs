@@ -78,7 +78,10 @@ impl Run<'_> {
         let mut archive = self.archive(&folder).await?;
         let (ground, stored) = self.plan(&archive).await?;
         if self.config.dry_run {
-            return Ok(self.dry(&ground));
+            return Ok(self.dry(&ground, &archive));
+        }
+        if let Archive::File(file) = &archive {
+            file.trusted(self.config.trust_file, "")?;
         }
         if let Archive::Stored(backup) = &mut archive {
             let begun = Instant::now();

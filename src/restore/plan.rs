@@ -476,6 +476,7 @@ mod tests {
             verify: VerifyLevel::Content,
             database_properties: false,
             force_unproven: false,
+            trust_file: false,
             dry_run: false,
             engine: Engine { pg_bin_dirs: vec![], ..Engine::default() },
             context: RunContext::default(),

@@ -26,6 +26,16 @@ pub(super) enum Archive {
     File(Box<DumpFile>),
 }
 
+impl Archive {
+    /// What in a file reaches out of the database; a backup of ours holds what its source held.
+    pub fn reaches(&self) -> &[String] {
+        match self {
+            Archive::Stored(_) => &[],
+            Archive::File(file) => &file.reaches,
+        }
+    }
+}
+
 /// A stored backup that may be restored.
 pub(super) struct Backup {
     pub folder: Folder,

@@ -2,7 +2,7 @@
 
 use super::{
     plan::{self, Way},
-    run::{Ground, Run},
+    run::{Archive, Ground, Run},
     traces::with,
 };
 use crate::{
@@ -47,15 +47,18 @@ impl Run<'_> {
         lines
     }
 
-    pub(super) fn dry(&self, ground: &Ground) -> Page {
+    pub(super) fn dry(&self, ground: &Ground, archive: &Archive) -> Page {
         let what = &ground.what.label;
         let mut page = Page::new("restore", format!("dry run: {what} would be restored, nothing was touched"));
         page.facts = with(&self.traces, |t| t.facts.clone());
         page.lists.push(("what will happen", ground.plan.steps.clone()));
+        if !archive.reaches().is_empty() {
+            page.lists.push(("reaches out of the database", archive.reaches().to_vec()));
+        }
         page.notices = ground.notices.clone();
         page.outputs = vec![("backup-id", what.clone()), ("verified", "false".into())];
         page.json = json!({
-            "dry_run": true, "backup_id": what, "steps": ground.plan.steps,
+            "dry_run": true, "backup_id": what, "steps": ground.plan.steps, "reaches": archive.reaches(),
             "facts": page.facts.iter().cloned().collect::<HashMap<_, _>>(),
         });
         page

@@ -123,8 +123,25 @@ impl Manifest {
                 return Err(Error::new(Kind::Archive, "its digest says that it is not what was stored"));
             }
         }
+        manifest.check_totals()?;
         manifest.tables.iter().try_for_each(Table::check_sums)?;
         Ok(manifest)
+    }
+
+    /// Whoever adds its numbers up later must not need to ask whether they have a sum.
+    fn check_totals(&self) -> Result<()> {
+        let (tables, chunks) = (&self.tables, &self.large_object_chunks);
+        let sum = |mut numbers: Box<dyn Iterator<Item = u64> + '_>| numbers.try_fold(0, u64::checked_add);
+        let numbers: [Box<dyn Iterator<Item = u64> + '_>; 4] = [
+            Box::new(tables.iter().map(|t| t.rows)),
+            Box::new(tables.iter().map(|t| t.bytes).chain(chunks.iter().map(|c| c.bytes))),
+            Box::new(chunks.iter().map(|c| c.objects).chain([self.large_objects.len() as u64])),
+            Box::new(self.files.iter().map(|f| f.size)),
+        ];
+        match numbers.into_iter().all(|numbers| sum(numbers).is_some()) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Archive, "its numbers are larger than any database")),
+        }
     }
 }
 
@@ -462,4 +479,35 @@ pub struct RunContext {
     pub workflow: Option<String>,
     /// Link to the run.
     pub run_url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever gives it a new digest gets as far as its numbers.
+    const STORED: &[u8] = include_bytes!(
+        "../../tests/it/fixtures/format-1/frozen/2026/11/26/20261126T235232Z-manual-0837de2/manifest.json"
+    );
+
+    #[test]
+    fn numbers_without_a_sum_are_damage() {
+        let whole = Manifest::parse(STORED).expect("is one");
+        let damaged = |what: &str, change: &dyn Fn(&mut Manifest)| {
+            let mut manifest = whole.clone();
+            change(&mut manifest);
+            let e = Manifest::parse(&manifest.seal().expect("can be written")).expect_err(what);
+            assert_eq!(e.kind(), Kind::Archive, "{what}");
+            e.message().to_owned()
+        };
+        let large = "its numbers are larger than any database";
+        assert_eq!(damaged("rows", &|m| m.tables.iter_mut().for_each(|t| t.rows = u64::MAX / 2 + 1)), large);
+        assert_eq!(damaged("bytes", &|m| m.tables.iter_mut().for_each(|t| t.bytes = u64::MAX / 2 + 1)), large);
+        assert_eq!(damaged("files", &|m| m.files.iter_mut().for_each(|f| f.size = u64::MAX / 2 + 1)), large);
+        let with_chunk = |m: &mut Manifest| {
+            let table = m.tables.iter_mut().find(|t| !t.chunks.is_empty()).expect("there is one");
+            table.chunks.push(Chunk { rows: u64::MAX, bytes: u64::MAX, ..table.chunks[0].clone() });
+        };
+        assert!(damaged("a chunk", &with_chunk).ends_with("is not the sum of its chunks"));
+    }
 }

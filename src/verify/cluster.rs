@@ -4,6 +4,10 @@
 //! and under another uid when we are root, which it refuses. Everything lies in one folder of a [`crate::scratch::Scratch`], so that
 //! a run that was killed is swept by the next one.
 
+use super::{
+    cage::{Cage, Fault},
+    limits::{Guarded, Watch},
+};
 use crate::{
     error::{Error, Kind, Result, io},
     postgres::{
@@ -65,6 +69,8 @@ pub struct ClusterOptions<'a> {
     pub libraries: &'a [String],
     /// Bytes for `shared_buffers`; default 256 MiB. Never more than an eighth of the memory that is free.
     pub memory: Option<u64>,
+    /// How it is kept in.
+    pub guarded: Guarded,
 }
 
 /// A running throwaway server. [`Cluster::stop`] or dropping it ends it and removes its folder.
@@ -75,6 +81,15 @@ pub struct Cluster {
     socket: PathBuf,
     superuser: String,
     notes: Vec<String>,
+    uncaged: Option<String>,
+    watch: Option<Watch>,
+}
+
+/// Whether the server is started in its cage, or why it is not.
+#[derive(Clone, Debug)]
+enum Start {
+    Caged,
+    Bare(String),
 }
 
 /// What ends postgresql.conf, whose last word counts.
@@ -101,6 +116,8 @@ impl Cluster {
             folder: folder.clone(),
             superuser: options.superuser.clone(),
             notes: Vec::new(),
+            uncaged: None,
+            watch: None,
         };
         // From here on dropping `cluster` cleans up.
         fs::create_dir(&folder).map_err(io(format!("the folder {} cannot be made", folder.display())))?;
@@ -118,6 +135,7 @@ impl Cluster {
         if options.tools.major >= 18 {
             command.arg("--no-data-checksums");
         }
+        // In no cage: it starts its servers through a shell, and nothing of a dump has come near it.
         let output = run(command).await?;
         if !output.status.success() {
             let why = tail(&output.stderr);
@@ -131,17 +149,57 @@ impl Cluster {
                 error
             });
         }
-        let more = preloaded(&options, true) != preloaded(&options, false);
-        let client = match cluster.start(&options, postgres, &env, more).await {
-            // A library of the source may want settings, a key or a licence that are not here; the proof need not have it.
-            Err(_) if more => {
-                cluster.end();
-                cluster.start(&options, postgres, &env, false).await?
-            }
-            started => started?,
-        };
+        let client = cluster.come_up(&options, postgres, &env).await?;
         cluster.set_lc_monetary(&client, &options.lc_monetary).await?;
+        if let Some(pid) = cluster.pid() {
+            cluster.watch = Watch::begin(&options.guarded, pid, &folder)?;
+        }
         Ok(cluster)
+    }
+
+    /// Starts the server as well as this machine can: in its cage and with all libraries, or with fewer of either. Nothing of a dump is in
+    /// it yet, so no dump can choose.
+    async fn come_up(
+        &mut self,
+        options: &ClusterOptions<'_>,
+        postgres: &Path,
+        env: &Environment<'_>,
+    ) -> Result<Client> {
+        // A library of the source may want settings, a key or a licence that are not here; the proof need not have it.
+        let libraries: &[bool] =
+            if preloaded(options, true) == preloaded(options, false) { &[false] } else { &[true, false] };
+        let mut failed = None;
+        let mut start = Start::Caged;
+        loop {
+            for more in libraries {
+                match self.start(options, postgres, env, *more, &start).await {
+                    Ok(client) => {
+                        self.uncaged = match start {
+                            Start::Caged => None,
+                            Start::Bare(why) => Some(why),
+                        };
+                        return Ok(client);
+                    }
+                    Err(Unstarted::NoCage(why)) => {
+                        failed = None;
+                        start = Start::Bare(why);
+                        break;
+                    }
+                    Err(Unstarted::Failed(e)) => failed = Some(e),
+                }
+                self.end();
+            }
+            // The programs may lie where the cage does not let them read what they need.
+            start = match (&start, failed.take()) {
+                (Start::Bare(_), Some(e)) => return Err(e),
+                (Start::Caged, Some(e)) => Start::Bare(format!("it does not start in one ({})", e.one_line())),
+                _ => start,
+            };
+            if let (Start::Bare(why), true) = (&start, options.guarded.require_sandbox) {
+                return Err(Error::new(Kind::Throwaway, format!("the throwaway server has no sandbox here: {why}"))
+                    .hint("use Linux 5.13 or later with Landlock and seccomp allowed, or leave require-sandbox out"));
+            }
+        }
     }
 
     /// Starts the server. `more`: with the libraries that the source loads, not only those that its extensions need.
@@ -151,7 +209,8 @@ impl Cluster {
         postgres: &Path,
         env: &Environment<'_>,
         more: bool,
-    ) -> Result<Client> {
+        start: &Start,
+    ) -> Result<Client, Unstarted> {
         let (data, log) = (self.folder.join("data"), self.folder.join("log"));
         let (config, own) = (data.join("postgresql.conf"), data.join("savepoint.conf"));
         let settings = settings(options, more, &self.socket, memory_limit(), scratch::free_space(&self.folder)?);
@@ -165,15 +224,23 @@ impl Cluster {
         let err = out.try_clone().map_err(io(log.display()))?;
         let mut command = env.command(postgres);
         command.arg("-D").arg(&data).stdout(out).stderr(err);
-        let server = command.spawn().map_err(|e| {
-            Error::new(Kind::Throwaway, format!("the throwaway server ({}) cannot be started", postgres.display()))
-                .because(e)
+        let cage = Cage { program: postgres, own: vec![&self.folder, &self.socket] };
+        let spawned = match start {
+            Start::Caged => cage.spawn(&mut command),
+            Start::Bare(_) => command.spawn().map_err(Fault::Program),
+        };
+        let server = spawned.map_err(|fault| match fault {
+            Fault::NoCage(why) => Unstarted::NoCage(why),
+            Fault::Program(e) => Unstarted::Failed(
+                Error::new(Kind::Throwaway, format!("the throwaway server ({}) cannot be started", postgres.display()))
+                    .because(e),
+            ),
         })?;
         // What it is asked for beside the dump must not keep the source's snapshot open for longer. Its own processes inherit this.
         let pid = rustix::process::Pid::from_raw(server.id().cast_signed());
         let _ = rustix::process::setpriority_process(pid, NICE);
         self.server = Some(server);
-        self.wait_until_ready(&log).await
+        Ok(self.wait_until_ready(&log).await?)
     }
 
     /// How a database of this server is reached.
@@ -200,6 +267,16 @@ impl Cluster {
     /// What a proof on this server leaves unproven, in words.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Why it runs without a cage, when it does.
+    pub fn uncaged(&self) -> Option<&str> {
+        self.uncaged.as_deref()
+    }
+
+    /// The limit that it has passed, for which it was ended.
+    pub fn passed(&self) -> Option<Error> {
+        self.watch.as_ref().and_then(Watch::passed)
     }
 
     /// The server's process id.
@@ -392,6 +469,20 @@ pub async fn create_database(client: &Client, source: &Source, name: &str) -> Re
 fn locale(source: &Source) -> String {
     let name = source.locale.as_deref().unwrap_or(&source.collate);
     format!("{name} ({})", source.locale_provider)
+}
+
+/// Why the server is not up.
+enum Unstarted {
+    /// There is no cage for it.
+    NoCage(String),
+    /// It would not run.
+    Failed(Error),
+}
+
+impl From<Error> for Unstarted {
+    fn from(e: Error) -> Self {
+        Unstarted::Failed(e)
+    }
 }
 
 /// What every child of the server's family gets: another uid, a clean environment, a working folder that it may enter.

@@ -1,11 +1,13 @@
 //! The proof: what lies in the store, restored into a throwaway server and compared.
 
+mod cage;
 pub mod cluster;
 pub mod compare;
 mod comparison;
 pub mod database;
 pub mod extensions;
 mod large_objects;
+pub mod limits;
 pub mod readback;
 pub mod restore;
 mod rows;
@@ -91,6 +93,9 @@ impl Prover {
         server.create_roles(&begin.roles, &*self.progress).await?;
         let (target, unproven) = server.create_database(&begin.source, "").await?;
         self.progress.event(Event::Throwaway(&conninfo(&target)));
+        if let Some(why) = server.uncaged() {
+            self.progress.event(Event::Notice(&why));
+        }
         let files = self.scratch.join("restore");
         std::fs::create_dir_all(&files).map_err(error::io(format!("cannot create {}", files.display())))?;
         let restore = Restore {

@@ -186,12 +186,13 @@ pub fn tile(file: &File, frames: &[Frame]) -> Result<()> {
 }
 
 fn gapless(file: &File, frames: &[Frame], size: u64) -> Result<()> {
-    let mut at = 0;
+    let mut at: u64 = 0;
     for frame in frames {
         if frame.offset != at {
             return Err(differs(file, format!("the manifest leaves a gap at byte {at}")));
         }
-        at += frame.length;
+        let end = at.checked_add(frame.length);
+        at = end.ok_or_else(|| differs(file, format!("the manifest has a frame of {} bytes", frame.length)))?;
     }
     match at == size {
         true => Ok(()),
@@ -337,6 +338,15 @@ mod tests {
     use super::*;
     use crate::store::{Store, local::LocalStore};
     use std::sync::Arc;
+
+    #[test]
+    fn a_frame_may_claim_any_length() {
+        let frame = |offset, length| Frame { offset, length, sha256: String::new() };
+        let file = File { path: "t".into(), size: 9, sha256: String::new(), members: None };
+        assert!(tile(&file, &[frame(0, 4), frame(4, 5)]).is_ok());
+        let e = tile(&file, &[frame(0, 10), frame(10, u64::MAX)]).expect_err("is no frame");
+        assert!(e.message().contains("a frame of 18446744073709551615 bytes"), "{e}");
+    }
 
     #[tokio::test]
     async fn a_huge_frame_comes_in_pieces_and_is_checked_before_its_last() {

@@ -1,6 +1,9 @@
 //! The server that the archive is restored into: the built-in throwaway one, or the one behind `verify-url`.
 
-use super::cluster::{self, Cluster, ClusterOptions};
+use super::{
+    cluster::{self, Cluster, ClusterOptions},
+    limits::Guarded,
+};
 use crate::{
     engine::Engine,
     error::{Error, Kind, Result},
@@ -43,6 +46,7 @@ impl Server {
         source: &Source,
         extensions: &[Extension],
         engine: &Engine,
+        guarded: Guarded,
     ) -> Result<Server> {
         let cluster = Cluster::create(ClusterOptions {
             tools,
@@ -55,6 +59,7 @@ impl Server {
             database: DATABASE,
             jobs: engine.jobs,
             memory: None,
+            guarded,
         })
         .await?;
         let maintenance = cluster.target("postgres").with_stall(engine.stall);
@@ -91,6 +96,22 @@ impl Server {
     pub fn describe(&self) -> ProofServer {
         let kind = if self.cluster.is_some() { "built-in" } else { "verify-url" };
         ProofServer { kind: kind.into(), version: self.version.clone() }
+    }
+
+    /// Whether nothing that a dump says gets out of it.
+    pub fn is_caged(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.uncaged().is_none())
+    }
+
+    /// That the built-in server runs without its cage, and why.
+    pub fn uncaged(&self) -> Option<String> {
+        let why = self.cluster.as_ref()?.uncaged()?;
+        Some(format!("the throwaway server runs without a sandbox: {why}"))
+    }
+
+    /// The limit that the server has passed, for which it was ended.
+    pub fn passed(&self) -> Option<Error> {
+        self.cluster.as_ref().and_then(Cluster::passed)
     }
 
     /// A session in the maintenance database.

@@ -141,6 +141,8 @@ async fn round_trips(major: u32) -> Result {
         ensure!(file.database.is_some() == (format != Format::Plain || name == "create.data"), "{name}: {file:#?}");
         let weak = file.warnings.iter().any(|w| w.contains("no checksum"));
         ensure!(weak == (packing != Packing::Gzip), "{name}: {:?}", file.warnings);
+        // It has one that reads a file of the server's machine.
+        ensure!(file.reaches.iter().all(|l| l.contains("a foreign table")), "{name}: {:?}", file.reaches);
         restores(server, db, "ENCODING 'UTF8' LOCALE 'C.UTF-8'", &file).await.context(name)?;
     }
     // From a pipe: no offsets in the custom format, and what a shell's gzip and zstd make of a script.

@@ -10,6 +10,7 @@ mod drill;
 mod dumpfile;
 mod examples;
 mod format;
+mod fuzz;
 mod init;
 mod inventory;
 mod matrix;

@@ -203,6 +203,14 @@ mod tests {
                 "postgres://h/d?password=a&Hunter2Mark=1",
                 "the database URL has an unknown parameter behind the password",
             ),
+            (
+                "postgres://u:12/x?sslmode=require&Hunter2Mark=a&schema=b@h/d",
+                "the database URL has an unknown parameter behind the password",
+            ),
+            (
+                "postgres://u:12/x?sslmode=require&Hunter2Mark=a&@h/d?schema=b",
+                "the database URL has an unknown parameter behind the password",
+            ),
             ("host=h password=a Hunter2Mark=1", "the database URL has an unknown parameter behind the password"),
             (
                 "host=h password=a Hunter2Mark",

@@ -58,6 +58,8 @@ pub(super) fn sift(raw: Vec<(String, String)>, uri: bool, notices: &mut Vec<Stri
     let mut dropped = Vec::new();
     let mut strict = None;
     let mut behind_password = false;
+    // What a URI holds in front of an @ may all be a piece of the password.
+    let last_at = raw.iter().rposition(|(name, value)| name.contains('@') || value.contains('@'));
     for (i, (name, value)) in raw.into_iter().enumerate() {
         let lower = name.to_ascii_lowercase();
         let yes = matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on");
@@ -100,7 +102,7 @@ pub(super) fn sift(raw: Vec<(String, String)>, uri: bool, notices: &mut Vec<Stri
             n if ORM.contains(&n) => dropped.push(name),
             _ => {
                 // A badly quoted password continues as if it were the next parameter's name: not to be shown then.
-                let tame = !value.contains('@')
+                let tame = last_at.is_none_or(|at| at < i)
                     && name.len() <= 40
                     && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
                 return Err(if tame && !behind_password {

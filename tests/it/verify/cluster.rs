@@ -5,7 +5,10 @@ use savepoint::{
     postgres::tools::Tools,
     scratch::Scratch,
     vault::manifest::Source,
-    verify::cluster::{Cluster, ClusterOptions, create_database, create_database_sql},
+    verify::{
+        cluster::{Cluster, ClusterOptions, create_database, create_database_sql},
+        limits::Guarded,
+    },
 };
 use std::{
     fs,
@@ -28,6 +31,7 @@ fn options(tools: &Tools, folder: PathBuf) -> ClusterOptions<'_> {
         extensions: &[],
         libraries: &[],
         database: "savepoint_proof",
+        guarded: Guarded::default(),
     }
 }
 

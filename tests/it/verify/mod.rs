@@ -1,5 +1,6 @@
 //! The throwaway server.
 
 mod answer;
+mod cage;
 mod cluster;
 mod extensions;
