@@ -1,7 +1,9 @@
 //! Breaking a run off: by a signal, or because its time is over.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
+use futures_util::FutureExt;
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -57,6 +59,20 @@ impl Cancel {
     /// Returns when the run is broken off.
     pub async fn cancelled(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Does the work of a run, unless that is broken off: then the error is `broken_off`. Code that panics is an error as well, so that
+    /// whoever calls this cleans up behind the work in any case.
+    pub(crate) async fn unless<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+        broken_off: impl FnOnce() -> Error,
+    ) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => Err(broken_off()),
+            worked = AssertUnwindSafe(work).catch_unwind() => worked.unwrap_or_else(|panic| Err(Error::panicked(&*panic))),
+        }
     }
 
     /// The error of a run that was broken off.

@@ -38,6 +38,8 @@ pub enum Kind {
     Interrupted,
     /// The local file system.
     Io,
+    /// A fault of savepoint itself: code that panicked.
+    Bug,
 }
 
 /// What failed, on which object and why, with an optional cure.
@@ -54,6 +56,21 @@ impl Error {
     /// A new error. `message` is lower-case, names the object and the reason, and has no full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// Of code that panicked: what it said.
+    pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let message = format!("a fault of savepoint itself: {}", said.unwrap_or("a panic without a word"));
+        Self::new(Kind::Bug, message).hint("please report it, with the lines above; another run may pass")
+    }
+
+    /// Of a task that did not come to its end; `what` it was doing.
+    pub(crate) fn of_task(what: &str, ended: tokio::task::JoinError) -> Self {
+        match ended.try_into_panic() {
+            Ok(panic) => Self::panicked(&*panic).context(what),
+            Err(ended) => Self::new(Kind::Interrupted, format!("{what}: it was broken off")).because(ended),
+        }
     }
 
     /// Adds the cure: the exact flag, command or SQL.

@@ -3,9 +3,10 @@
 //! Without that, children of children (the throwaway server's, above all) would stay as zombies. Reaping them in the process that does
 //! the work would take the exit status of its own children away from those who wait for it.
 
+use crate::signals::Ends;
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait},
+    process::{Pid, WaitOptions, WaitStatus, kill_process, wait},
 };
 use std::{
     io,
@@ -14,14 +15,14 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs this program again, with the same arguments and surroundings, as a child; passes INT and TERM on, and ends as the child ended.
+/// Runs this program again, with the same arguments and surroundings, as a child; passes INT, TERM and HUP on, and ends as the child ended.
 ///
 /// # Errors
 /// When there is no child to be had.
 pub fn run() -> io::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // Before the child: the first process of a container has no default action for signals, and no end may be missed.
-        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut ends = Ends::catch()?;
         let mut ended = signal(SignalKind::child())?;
         let mut args = std::env::args_os();
         let mut command = Command::new("/proc/self/exe");
@@ -29,8 +30,7 @@ pub fn run() -> io::Result<ExitCode> {
         let child = Pid::from_child(&command.spawn()?);
         loop {
             let passed_on = tokio::select! {
-                _ = int.recv() => Some(Signal::INT),
-                _ = term.recv() => Some(Signal::TERM),
+                signal = ends.next() => Some(signal),
                 _ = ended.recv() => None,
             };
             if let Some(signal) = passed_on {

@@ -82,4 +82,6 @@ pub mod preflight;
 #[doc(hidden)]
 pub mod scratch;
 #[doc(hidden)]
+pub mod signals;
+#[doc(hidden)]
 pub mod verify;

@@ -1,13 +1,12 @@
 //! The command line: parse, run, render the error, exit code.
 
 use savepoint::cancel::Cancel;
-use savepoint::{app, cli, init};
+use savepoint::{app, cli, init, signals::Ends};
 use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
@@ -47,13 +46,12 @@ async fn run(cancel: Cancel) -> ExitCode {
     }
 }
 
-/// A token that INT and TERM cancel.
+/// A token that they cancel who ask a program to end.
 fn interrupts() -> io::Result<Cancel> {
-    let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let cancel = Cancel::new();
+    let (mut ends, cancel) = (Ends::catch()?, Cancel::new());
     let token = cancel.clone();
     tokio::spawn(async move {
-        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        ends.next().await;
         token.cancel();
     });
     Ok(cancel)

@@ -70,7 +70,7 @@ pub(super) fn monitor(notify: &NotifyArgs, dry_run: &str) -> Option<Secret> {
 /// # Errors
 /// [`Kind::Interrupted`].
 pub(super) async fn unless_interrupted<T>(cancel: &Cancel, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! { worked = work => worked, () = cancel.cancelled() => Err(cancel.error()) }
+    cancel.unless(work, || cancel.error()).await
 }
 
 /// A page about the destination, also when it could not be read.

@@ -53,11 +53,8 @@ const LET_PASS: Duration = Duration::from_millis(500);
 pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> BackupReport {
     let (started_at, begun) = (now(), Instant::now());
     let (recorder, traces) = (Recorder::new(progress.clone()), Traces::default());
-    let worked = tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(traces.broken_off(&cancel)),
-        worked = work(config, recorder.clone(), traces.clone(), begun) => worked,
-    };
+    let work = work(config, recorder.clone(), traces.clone(), begun);
+    let worked = cancel.unless(work, || traces.broken_off(&cancel)).await;
     let came_to = traces.clean_up(worked.is_err(), &cancel, &*recorder).await;
     let ended = told::Ended { kept: recorder.take(), came_to, error: worked.err(), started_at };
     ended.report(config, begun, &*progress, &cancel).await

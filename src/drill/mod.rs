@@ -88,11 +88,8 @@ impl Bench {
 pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let begun = Instant::now();
     let mut bench = Bench { phase: "preflight", ..Bench::default() };
-    let worked = tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(cancel.error().hint("nothing is left of it: run it again")),
-        worked = work(config, &mut bench, &progress) => worked,
-    };
+    let work = work(config, &mut bench, &progress);
+    let worked = cancel.unless(work, || cancel.error().hint("nothing is left of it: run it again")).await;
     let left = bench.clear(cancel.clean_up(CLEAN_UP)).await;
     let mut page = match worked {
         Ok(drilled) => page(config, drilled),

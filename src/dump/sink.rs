@@ -272,7 +272,7 @@ fn broken_off() -> Error {
 }
 
 fn flatten(done: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    done.map_err(|e| Error::new(Kind::Store, "an upload task failed").because(e))?
+    done.map_err(|e| Error::of_task("an upload", e))?
 }
 
 #[cfg(test)]

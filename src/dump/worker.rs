@@ -191,7 +191,7 @@ pub async fn run(
     let own = (engine.jobs == 0).then_some(queue);
     all.spawn(tracker.track_future(hold(engine.clone(), holder, refusals, own, locked_alone)));
     while let Some(ended) = all.join_next().await {
-        ended.map_err(|e| Error::new(Kind::Database, "a reading task failed").because(e))??;
+        ended.map_err(|e| Error::of_task("reading tables", e))??;
     }
     match engine.packer.as_ref().map(Packer::last).transpose()?.flatten() {
         Some(last) => tracker.track_future(engine.store_pack(last)).await,
@@ -551,7 +551,7 @@ impl Reader {
 }
 
 fn joined(stored: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    stored.map_err(|e| Error::new(Kind::Store, "storing a table stopped").because(e))?
+    stored.map_err(|e| Error::of_task("storing a table", e))?
 }
 
 /// Where the rows of a piece go.

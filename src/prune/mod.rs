@@ -52,10 +52,7 @@ pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Canc
     let scope = Scope { database: config.database.as_deref(), kind: config.kind };
     let looked = async {
         let store = store::open(&config.destination).await?;
-        let survey = tokio::select! {
-            survey = survey(&store, scope, &config.retention, now) => survey?,
-            () = cancel.cancelled() => return Err(cancel.error()),
-        };
+        let survey = cancel.unless(survey(&store, scope, &config.retention, now), || cancel.error()).await?;
         Ok((store, survey))
     };
     let (store, survey) = match looked.await {

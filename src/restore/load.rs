@@ -277,7 +277,7 @@ impl Run<'_> {
             match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => warn(e),
-                Err(e) => warn(Error::new(Kind::Database, "a task failed").because(e)),
+                Err(e) => warn(Error::of_task("loading", e)),
             }
         }
     }

@@ -39,13 +39,7 @@ pub async fn run(config: &RestoreConfig, progress: Arc<dyn Progress>, cancel: Ca
     let recorder = Recorder::new(progress);
     let traces: Shared = Arc::default();
     let run = Run { config, progress: recorder.clone(), traces: traces.clone(), begun, cancel: cancel.clone() };
-    let worked = tokio::select! {
-        biased;
-        () = cancel.cancelled() => {
-            Err(cancel.error().hint("the target is as it was: run it again"))
-        }
-        worked = run.work() => worked,
-    };
+    let worked = cancel.unless(run.work(), || cancel.error().hint("the target is as it was: run it again")).await;
     clean_up(&traces, worked.is_err(), &cancel, &*recorder).await;
     let (phase, warnings) = recorder.take();
     let mut page = match worked {

@@ -70,7 +70,7 @@ impl Restore {
         let (mut problems, mut files) = (Vec::new(), 0);
         while let Some(ended) = workers.join_next().await {
             let (more, read) =
-                ended.map_err(|e| Error::new(Kind::Throwaway, "a restoring task failed").because(e))??;
+                ended.map_err(|e| Error::of_task("restoring large objects", e))??;
             problems.extend(more);
             files += read;
         }
@@ -210,7 +210,7 @@ pub(super) async fn compare(
     }
     let mut differences = Vec::new();
     while let Some(ended) = workers.join_next().await {
-        differences.extend(ended.map_err(|e| Error::new(Kind::Throwaway, "a comparing task failed").because(e))??);
+        differences.extend(ended.map_err(|e| Error::of_task("comparing large objects", e))??);
     }
     differences.sort();
     let objects: u64 = expected.iter().map(|c| c.objects).sum();

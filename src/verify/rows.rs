@@ -139,7 +139,7 @@ async fn read(restore: &Restore, all: &Arc<Vec<Table>>, batches: Vec<Vec<Piece>>
         });
     }
     while let Some(ended) = workers.join_next().await {
-        ended.map_err(|e| Error::new(Kind::Throwaway, "a comparing task failed").because(e))??;
+        ended.map_err(|e| Error::of_task("comparing rows", e))??;
     }
     Ok(std::mem::take(&mut *sums.lock().await))
 }

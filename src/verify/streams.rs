@@ -140,7 +140,7 @@ impl Restore {
         }
         drop(sender);
         while let Some(ended) = workers.join_next().await {
-            ended.map_err(|e| Error::new(Kind::Throwaway, "a restoring task failed").because(e))??;
+            ended.map_err(|e| Error::of_task("restoring", e))??;
         }
         let mut problems = std::mem::take(&mut *shared.problems.lock().await);
         let rows = shared.rows.lock().await;
