@@ -10,6 +10,11 @@ use crate::{
     preflight,
     report::{Checks, Report},
 };
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// How long cleaning up may take.
+const CLEAN_UP: Duration = Duration::from_secs(25);
 
 /// Asks what a backup asks first, and those who would be told of it.
 pub(super) struct Check;
@@ -39,11 +44,16 @@ impl Verb for Check {
     }
 
     async fn run(asked: &Asked, work: &Work) -> Result<Report> {
+        let tasks = TaskTracker::new();
         let asking = async {
-            let mut checks = preflight::run(&asked.config, work.progress.clone()).await;
+            let mut checks = preflight::run(&asked.config, work.progress.clone(), &tasks).await;
             checks.extend(work.channels.check(asked.post, &asked.config.source.dbname).await);
             Ok(checks)
         };
-        Ok(Report::Checks(Checks(unless_interrupted(&work.cancel, asking).await?)))
+        let checks = unless_interrupted(&work.cancel, asking).await;
+        tasks.close();
+        // What it tries the destination with is removed by it.
+        let _ = tokio::time::timeout(work.cancel.clean_up(CLEAN_UP), tasks.wait()).await;
+        Ok(Report::Checks(Checks(checks?)))
     }
 }

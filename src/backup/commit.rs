@@ -140,7 +140,12 @@ pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest
     let progress = &ground.progress;
     match anomalies::beside(&ground.store, manifest, &ground.config.anomaly).await {
         Ok(Beside::First) => {}
-        Ok(Beside::Compared(lines)) => ground.traces.result(|r| r.anomalies = lines),
+        Ok(Beside::Compared { anomalies, fewer_rows }) => {
+            if let Some(line) = fewer_rows {
+                progress.event(Event::Notice(&line));
+            }
+            ground.traces.result(|r| r.anomalies = anomalies);
+        }
         Ok(Beside::Other(id)) => progress
             .event(Event::Notice(&format!("not compared with the backup before, {id}: its filter was another one"))),
         Err(e) => progress.event(Event::Warning(&e.context("not compared with the backup before").one_line())),

@@ -50,7 +50,7 @@ impl<'a> Ground<'a> {
         traces: Traces,
     ) -> Result<(Ground<'a>, Looked)> {
         let phase = progress.begin(Phase::Preflight);
-        let examined = preflight::examine(config, Reach::Full, &*progress).await;
+        let examined = preflight::examine(config, Reach::Full, &*progress, &traces.tracker()).await;
         for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
             let line = format!("{}: {}", check.name, check.detail);
             match check.name == preflight::HEALTH {

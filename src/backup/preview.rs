@@ -14,10 +14,11 @@ use crate::{
 };
 use std::sync::Arc;
 use time::OffsetDateTime;
+use tokio_util::task::TaskTracker;
 
 /// What a backup would do. Writes nothing and starts no server.
 pub async fn preview(config: &BackupConfig, progress: Arc<dyn Progress>) -> Result<PlanReport> {
-    let examined = preflight::examine(config, Reach::Look, &*progress).await;
+    let examined = preflight::examine(config, Reach::Look, &*progress, &TaskTracker::new()).await;
     let Some(ready) = examined.ready else { return Err(preflight::refusal(&examined.checks)) };
     let Ready { looked, source, extensions, tools, scratch, jobs, .. } = ready;
     let planned = async {

@@ -3,7 +3,7 @@
 use super::{commit::Committed, dump::prover, ground::Ground};
 use crate::{
     clock::now,
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     progress::{Event, Progress},
     vault::{Manifest, Proof, VerifyLevel, manifest::FORMAT_VERSION, proof},
 };
@@ -21,18 +21,16 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         (VerifyLevel::None, _) => return Ok(()),
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
-            let half =
-                restoring.await.map_err(|e| Error::new(Kind::Throwaway, "restoring stopped").because(e)).flatten();
+            let half = restoring.await.map_err(|e| Error::of_task("restoring", e)).flatten();
             match half {
                 Ok(half) => prover.compare(ground.traces.hold_server().server()?, &manifest, half).await,
                 Err(e) => Err(e),
             }
         }
     };
-    // Whatever the server's end looked like from here.
-    let found = match passed(ground) {
-        Some(passed) => Err(passed),
-        None => found,
+    let found = match ground.traces.hold_server().server() {
+        Ok(server) => server.judge(found),
+        Err(_) => found,
     };
     // A proof that could not be finished is a failed proof, with its reason.
     let (mut found, broken) = match found {
@@ -55,11 +53,6 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
         None => Ok(()),
     }
-}
-
-/// The limit that the throwaway server has passed.
-fn passed(ground: &Ground<'_>) -> Option<Error> {
-    ground.traces.hold_server().server().ok()?.passed()
 }
 
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {

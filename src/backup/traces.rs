@@ -142,7 +142,11 @@ impl Traces {
         // Tasks that were broken off end at their next breath; until then they may hold the server or store another object.
         let ended = self.tracker();
         ended.close();
-        let _ = tokio::time::timeout(limit / 2, ended.wait()).await;
+        if tokio::time::timeout(limit / 2, ended.wait()).await.is_err() {
+            progress.event(Event::Warning(
+                "a request to the destination does not end: an object of this run (savepoint-probe-… or without a manifest) may be left there",
+            ));
+        }
         let left = self.with(std::mem::take);
         let stored = async {
             match (left.store, left.folder) {

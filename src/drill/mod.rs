@@ -71,10 +71,10 @@ impl Bench {
         left
     }
 
-    /// What came of it; where the server was ended because it passed a limit, that.
+    /// What came of it, the server's own end first.
     fn judged<T>(&self, worked: Result<T>) -> Result<T> {
-        match self.server.as_ref().and_then(Server::passed) {
-            Some(passed) => Err(passed),
+        match &self.server {
+            Some(server) => server.judge(worked),
             None => worked,
         }
     }

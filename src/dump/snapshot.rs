@@ -98,7 +98,10 @@ async fn import(session: &Session, id: &str) -> Result<()> {
         }
         match error.hint_text() {
             Some(_) => error,
-            None => error.hint("every connection must reach the same server: name one host, not a balanced address or a pool of replicas"),
+            None => error.hint(
+                "every connection must reach the same server: name one host, not a balanced address or a pool of replicas; or the session \
+                 that holds the snapshot was terminated (the server's log says so)",
+            ),
         }
     })
 }

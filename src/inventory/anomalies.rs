@@ -30,6 +30,9 @@ impl Default for Anomaly {
 /// Tables with fewer rows may shrink as they like, but for becoming empty.
 const FEW_ROWS: u64 = 100;
 
+/// Tables with fewer rows that are named.
+const FEWER_SHOWN: usize = 5;
+
 /// Below this, in bytes, a backup is hardly more than its table of contents, and its size says nothing.
 const SMALL: u64 = 64 << 10;
 
@@ -40,8 +43,13 @@ pub enum Beside {
     First,
     /// The one before was asked for something else; its id.
     Other(String),
-    /// What is remarkable, a line each; often nothing.
-    Compared(Vec<String>),
+    /// It was asked for the same.
+    Compared {
+        /// What is remarkable, a line each; often nothing.
+        anomalies: Vec<String>,
+        /// The tables that have fewer rows, by however few: what a damaged page or a forgotten WHERE comes to.
+        fewer_rows: Option<String>,
+    },
 }
 
 /// Compares a stored backup with the newest finished one before of the same database and kind.
@@ -58,7 +66,7 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     let Some(stored) = found.backups.into_iter().next() else { return Ok(Beside::First) };
     let before = manifest(store, &stored).await?;
     Ok(match before.options.filter == now.options.filter {
-        true => Beside::Compared(anomalies(&before, now, limits)),
+        true => Beside::Compared { anomalies: anomalies(&before, now, limits), fewer_rows: fewer_rows(&before, now) },
         false => Beside::Other(before.id),
     })
 }
@@ -102,6 +110,23 @@ pub fn anomalies(before: &Manifest, now: &Manifest, limits: &Anomaly) -> Vec<Str
     lines
 }
 
+/// The tables that have lost rows, those that lost most first.
+fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
+    let was: HashMap<(&str, &str), u64> =
+        before.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t.rows)).collect();
+    let lost = |t: &Table| {
+        let was = *was.get(&(t.schema.as_str(), t.name.as_str()))?;
+        Some((was.checked_sub(t.rows).filter(|lost| *lost > 0)?, was, format!("{}.{}", t.schema, t.name)))
+    };
+    let mut lost: Vec<(u64, u64, String)> = now.tables.iter().filter_map(lost).collect();
+    lost.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.2.cmp(&b.2)));
+    let told = |(lost, was, name): &(u64, u64, String)| format!("{} {} of {}", clean(name), count(*lost), count(*was));
+    let shown: Vec<String> = lost.iter().take(FEWER_SHOWN).map(told).collect();
+    let more = lost.len().saturating_sub(FEWER_SHOWN);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!shown.is_empty()).then(|| format!("fewer rows than in {}: {}{more}", before.id, shown.join(", ")))
+}
+
 fn fell(was: u64, is: u64, percent: u32) -> bool {
     was > is && u128::from(was - is) * 100 > u128::from(was) * u128::from(percent)
 }
@@ -126,6 +151,21 @@ mod tests {
         manifest.totals.stored_bytes = stored_bytes;
         manifest.totals.bytes = stored_bytes * 4;
         manifest
+    }
+
+    #[test]
+    fn rows_that_went_are_told_however_few() {
+        let before = backup(&[("a", 100), ("b", 1000), ("c", 5), ("gone", 7)], 0);
+        let told = fewer_rows(&before, &backup(&[("a", 99), ("b", 888), ("c", 5), ("new", 0)], 0));
+        assert_eq!(told, Some(format!("fewer rows than in {}: public.b 112 of 1,000, public.a 1 of 100", before.id)));
+        assert_eq!(fewer_rows(&before, &before), None);
+        let many = |rows| {
+            let names: Vec<String> = (0..9).map(|n| format!("t{n}")).collect();
+            let tables: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), rows)).collect();
+            backup(&tables, 0)
+        };
+        let told = fewer_rows(&many(2), &many(1)).expect("all lost one");
+        assert!(told.ends_with("public.t4 1 of 2, and 4 more"), "{told}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::{
     connect::{self, Session},
     conninfo::Target,
+    watch::CUT,
 };
 use crate::error::{Error, Kind, Result};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Direct {
 pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>> {
     let first = async {
         let session = connect::unwatched(target, application).await?;
-        let process = idle_process(&session).await?;
+        let process = idle_process(&session, target).await?;
         Ok((session, process))
     };
     let (first, second) = tokio::join!(first, connect::unwatched(target, application));
@@ -37,12 +38,12 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
             // Or neither, as each counted the other.
             tokio::time::sleep(Duration::from_millis(300)).await;
             let session = connect::unwatched(target, application).await?;
-            let process = idle_process(&session).await?;
+            let process = idle_process(&session, target).await?;
             return Ok(alone(target, session, process));
         }
         (Ok(first), Err(e)) if is_full(&e) => return Ok(alone(target, first.0, first.1)),
         (Err(e), Ok(second)) if is_full(&e) => {
-            let process = idle_process(&second).await?;
+            let process = idle_process(&second, target).await?;
             return Ok(alone(target, second, process));
         }
         (first, second) => (first?, second?),
@@ -51,7 +52,7 @@ pub async fn direct(target: &Target, application: &str) -> Result<Option<Direct>
     let look = async {
         // The process that one session has just left is given to the next one that begins a transaction.
         let held = second.backend_pid_behind("BEGIN; ").await?;
-        let after = idle_process(&session).await?;
+        let after = idle_process(&session, target).await?;
         Ok((after == Some(before) && held != before).then_some(held))
     };
     match tokio::time::timeout(Duration::from_secs(20), look).await {
@@ -93,7 +94,15 @@ pub fn refusal() -> Error {
 
 /// The process behind a session outside of a transaction; `None` when it changes from one statement to the next, as behind
 /// a pooler that lends its processes in turn.
-async fn idle_process(session: &Session) -> Result<Option<i32>> {
-    let (one, two) = (session.backend_pid().await?, session.backend_pid().await?);
+///
+/// # Errors
+/// When no answer comes for as long as a connection may be silent: nobody looks after this one yet.
+async fn idle_process(session: &Session, target: &Target) -> Result<Option<i32>> {
+    let asked = async { Ok((session.backend_pid().await?, session.backend_pid().await?)) };
+    let answered = tokio::time::timeout(target.stall, asked).await;
+    let (one, two) = answered.unwrap_or_else(|_| {
+        let message = format!("no answer from {} to a first question within {:.0?}", target.redacted(), target.stall);
+        Err(Error::new(Kind::Database, message).hint(CUT))
+    })?;
     Ok((one == two).then_some(one))
 }

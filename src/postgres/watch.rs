@@ -24,8 +24,7 @@ const LATENCY: f64 = 1.0;
 /// How often in a row a server that says nothing of the session (it has no room for another one, say) is waited for.
 pub(super) const SILENT_LOOKS: u32 = 10;
 
-/// ReadyForQuery and Sync, whole (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
-const READY: [u8; 5] = [b'Z', 0, 0, 0, 5];
+/// Sync, whole (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
 
 /// A connection was given up. Travels inside an I/O error.
@@ -58,8 +57,9 @@ struct Beat {
     on: bool,
     received: Option<Instant>,
     sent: Option<Instant>,
-    /// The last bytes of what was received, and of what was sent.
-    read: [u8; 6],
+    /// Where what was received stands among its messages.
+    framing: Framing,
+    /// The last bytes of what was sent.
     written: [u8; 5],
     /// The first byte that was sent since something was received.
     first: u8,
@@ -81,7 +81,7 @@ impl Beat {
 
     /// It is not known to be our turn.
     fn owes(&self) -> bool {
-        let ready = !self.unanswered() && self.read[..5] == READY;
+        let ready = !self.unanswered() && self.framing.ends_with(b'Z');
         // Rows on their way in: the next ones are ours to send.
         let feeds = self.unanswered() && self.first == b'd' && self.written != SYNC;
         self.writes.is_some() || (self.reads.is_some() && !ready && !feeds)
@@ -105,13 +105,22 @@ impl Pulse {
         }
     }
 
-    pub fn received(&self, bytes: &[u8]) {
+    /// # Errors
+    /// When they hold what PostgreSQL does not send.
+    pub fn received(&self, bytes: &[u8]) -> io::Result<()> {
         let mut beat = self.lock();
         beat.reads = None;
         if beat.on && !bytes.is_empty() {
-            keep(&mut beat.read, bytes);
             beat.received = Some(Instant::now());
+            if let Err(length) = beat.framing.follow(bytes) {
+                beat.stalled.get_or_insert(Stalled {
+                    message: format!("a message of the server with a length that cannot be ({length} bytes)"),
+                    hint: CHANGED,
+                });
+            }
         }
+        drop(beat);
+        self.check()
     }
 
     pub fn sent(&self, bytes: &[u8]) {
@@ -157,6 +166,55 @@ impl Pulse {
     }
 }
 
+/// No message is longer (bytes, with its length): what the server sends at once it holds in one piece of its memory (`MaxAllocSize`).
+const LONGEST: u32 = 0x4000_0000;
+
+/// Follows the messages of the protocol in what a server sends: a byte that says of which kind one is, four of its length, with themselves.
+#[derive(Debug, Default)]
+struct Framing {
+    /// The header of the next message, so far.
+    head: [u8; 5],
+    have: usize,
+    /// Of the last message whose header was whole: its kind, and how many bytes are still to come.
+    kind: u8,
+    left: usize,
+}
+
+impl Framing {
+    /// # Errors
+    /// A length that cannot be.
+    fn follow(&mut self, mut bytes: &[u8]) -> Result<(), u32> {
+        loop {
+            let body = self.left.min(bytes.len());
+            (self.left, bytes) = (self.left - body, &bytes[body..]);
+            let more = (self.head.len() - self.have).min(bytes.len());
+            if self.left > 0 || more == 0 {
+                return Ok(());
+            }
+            self.head[self.have..self.have + more].copy_from_slice(&bytes[..more]);
+            (self.have, bytes) = (self.have + more, &bytes[more..]);
+            if self.have == self.head.len() {
+                let [kind, a, b, c, d] = self.head;
+                let length = u32::from_be_bytes([a, b, c, d]);
+                if !(4..=LONGEST).contains(&length) {
+                    return Err(length);
+                }
+                (self.kind, self.left, self.have) = (kind, length as usize - 4, 0);
+            }
+        }
+    }
+
+    /// Whether the last message is whole.
+    fn between_messages(&self) -> bool {
+        self.left == 0 && self.have == 0
+    }
+
+    /// Whether the last message is whole and of this kind.
+    fn ends_with(&self, kind: u8) -> bool {
+        self.between_messages() && self.kind == kind
+    }
+}
+
 /// The last bytes of a stream.
 fn keep<const N: usize>(tail: &mut [u8; N], bytes: &[u8]) {
     let new = bytes.len().min(N);
@@ -174,7 +232,7 @@ pub(super) fn watch(pulse: &Arc<Pulse>, stall: Duration, label: String, look: Lo
         let mut beat = pulse.lock();
         beat.on = true;
         beat.received = Some(Instant::now());
-        beat.read[..5].copy_from_slice(&READY);
+        beat.framing = Framing { kind: b'Z', ..Framing::default() };
     }
     tokio::spawn(watching(Arc::downgrade(pulse), stall, label, look));
 }
@@ -242,6 +300,8 @@ impl fmt::Display for Why {
     }
 }
 
+/// The cure of bytes that are not those which were sent.
+const CHANGED: &str = "something between here and the server changes what it sends: look there; sslmode=require lets it be noticed at once";
 /// Cures of a connection that is swallowed, and of a server that is silent altogether.
 pub(super) const SWALLOWED: &str = "something between here and the server (a NAT gateway, a VPN, a proxy) drops the connection without a word: look there";
 pub(super) const CUT: &str = "the server hangs or the network is cut; if it is only slow, raise --stall-timeout";
@@ -265,7 +325,11 @@ fn dead(beat: &Beat, said: &Said, looks: u32, silent_since: Instant) -> Option<W
         Said::Reads | Said::Writes => Some(Why::Swallowed),
         Said::Idle(_) if beat.unanswered() => Some(Why::Swallowed),
         // It was idle before the last byte came, which nobody had asked for (a setting was changed, say).
-        Said::Idle(since) if *since > silent_since.elapsed().as_secs_f64() + LATENCY => None,
+        Said::Idle(since)
+            if beat.framing.between_messages() && *since > silent_since.elapsed().as_secs_f64() + LATENCY =>
+        {
+            None
+        }
         Said::Idle(_) => Some(Why::Swallowed),
         Said::Gone => Some(Why::Gone),
         Said::Nothing if looks <= SILENT_LOOKS => None,
@@ -292,8 +356,11 @@ mod tests {
     #[test]
     fn who_is_waited_for() {
         let mut idle = beat(2, 1);
-        idle.read = [b'Z', 0, 0, 0, 5, b'T'];
+        assert_eq!(idle.framing.follow(&[b'Z', 0, 0, 0, 5, b'T']), Ok(()));
         assert!(!idle.owes(), "ready for the next query");
+        // What looks like the end of an answer may stand within a longer message.
+        assert_eq!(idle.framing.follow(&[b'd', 0, 0, 0, 20, b'Z', 0, 0, 0, 5, b'T']), Ok(()));
+        assert!(idle.owes(), "the message is not whole");
         assert!(beat(1, 2).owes(), "a query is on its way");
         assert!(beat(2, 1).owes(), "an answer has begun");
         let mut feeding = Beat { first: b'd', ..beat(1, 2) };
@@ -317,9 +384,25 @@ mod tests {
         assert_eq!(dead(&asked, Said::Idle(100.0)), Some(Why::Swallowed));
         assert_eq!(dead(&answering, Said::Idle(100.0)), None, "it was through before");
         assert_eq!(dead(&answering, Said::Idle(0.0)), Some(Why::Swallowed));
+        let mut within = beat(2, 1);
+        assert_eq!(within.framing.follow(b"d"), Ok(()));
+        assert_eq!(dead(&within, Said::Idle(100.0)), Some(Why::Swallowed), "nobody sends the rest");
         assert_eq!(dead(&answering, Said::Gone), Some(Why::Gone));
         assert_eq!(super::dead(&asked, &Said::Nothing, SILENT_LOOKS, now), None);
         assert_eq!(super::dead(&asked, &Said::Nothing, SILENT_LOOKS + 1, now), Some(Why::Untold));
+    }
+
+    #[test]
+    fn messages_are_followed_however_they_are_cut() {
+        let stream = [&[b'T', 0, 0, 0, 4, b'D', 0, 0, 0, 7, 1, 2, 3][..], &[b'Z', 0, 0, 0, 5, b'I']].concat();
+        for cut in 0..=stream.len() {
+            let mut framing = Framing::default();
+            let (one, other) = stream.split_at(cut);
+            assert_eq!((framing.follow(one), framing.follow(other)), (Ok(()), Ok(())));
+            assert!(framing.ends_with(b'Z') && !framing.ends_with(b'D'), "{cut}");
+            assert_eq!(framing.follow(&[b'd', 0, 0, 0, 3]), Err(3));
+        }
+        assert_eq!(Framing::default().follow(&[b'd', 0x40, 0, 0, 1]), Err(LONGEST + 1));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         let before = buf.filled().len();
         let polled = Pin::new(stream).poll_read(cx, buf);
         match &polled {
-            Poll::Ready(_) => self.pulse.received(&buf.filled()[before..]),
+            Poll::Ready(_) => self.pulse.received(&buf.filled()[before..])?,
             Poll::Pending => self.pulse.reads(cx.waker()),
         }
         polled

@@ -26,7 +26,10 @@ impl Question for Usable {
             return Ok(vec![Answer::skipped(format!("{seen}; not written to in a dry run"))]);
         }
         let store = store::open(destination).await?;
-        let warnings = store::probe(&*store, "").await?;
+        // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
+        let probed = store.clone();
+        let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
+        let warnings = probing.await.map_err(|e| Error::of_task("trying the destination", e))??;
         enough_space(destination)?;
         let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
         facts.store.learn(store);

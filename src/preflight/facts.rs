@@ -16,6 +16,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio_util::task::TaskTracker;
+
 /// How far the questions go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -72,6 +74,8 @@ pub(super) struct Facts<'a> {
     pub(super) config: &'a BackupConfig,
     pub(super) reach: Reach,
     pub(super) progress: &'a dyn Progress,
+    /// Knows what is brought to its end also where the run is broken off.
+    pub(super) tasks: &'a TaskTracker,
     /// Whether a question about the source was answered with no.
     refused: AtomicBool,
     /// The source, pinned to one address.
@@ -95,11 +99,17 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(config: &'a BackupConfig, reach: Reach, progress: &'a dyn Progress) -> Self {
+    pub(super) fn new(
+        config: &'a BackupConfig,
+        reach: Reach,
+        progress: &'a dyn Progress,
+        tasks: &'a TaskTracker,
+    ) -> Self {
         Self {
             config,
             reach,
             progress,
+            tasks,
             refused: AtomicBool::new(false),
             target: Fact::default(),
             direct: Fact::default(),

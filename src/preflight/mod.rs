@@ -47,6 +47,7 @@ use facts::Facts;
 use futures_util::future::join_all;
 use question::Question;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
 /// Questions that are asked at once: far away, each answer takes its time.
 type Round = &'static [&'static dyn Question];
@@ -105,9 +106,9 @@ pub struct Examined {
     pub ready: Option<Ready>,
 }
 
-/// Asks everything. Never fails: a question that cannot be answered is a no with its reason.
-pub async fn examine(config: &BackupConfig, reach: Reach, progress: &dyn Progress) -> Examined {
-    let mut facts = Facts::new(config, reach, progress);
+/// Asks everything. Never fails: a question that cannot be answered is a no with its reason. Whoever breaks it off waits for `tasks`.
+pub async fn examine(config: &BackupConfig, reach: Reach, progress: &dyn Progress, tasks: &TaskTracker) -> Examined {
+    let mut facts = Facts::new(config, reach, progress, tasks);
     let mut told = Told::new(config, progress);
     let mut beside = Vec::new();
     tokio::join!(
@@ -164,9 +165,9 @@ fn ready(facts: &mut Facts<'_>) -> Option<Ready> {
     })
 }
 
-/// For `savepoint check`: asks everything and cleans up.
-pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>) -> Vec<Check> {
-    let Examined { checks, ready } = examine(config, Reach::Full, &*progress).await;
+/// For `savepoint check`: asks everything and cleans up. Whoever breaks it off waits for `tasks`.
+pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, tasks: &TaskTracker) -> Vec<Check> {
+    let Examined { checks, ready } = examine(config, Reach::Full, &*progress, tasks).await;
     let Some(mut ready) = ready else { return checks };
     let mut told = Told { checks, ..Told::new(config, &*progress) };
     if let Some(starting) = &mut ready.server {

@@ -34,7 +34,9 @@ impl Question for Start {
         let server = async move {
             match &url {
                 Some(url) => Server::at(url, &source).await,
-                None => Server::built_in(&tools, &folder, &source, &extensions, &engine, Guarded::of_ours(&guard)).await,
+                None => {
+                    Server::built_in(&tools, &folder, &source, &extensions, &engine, Guarded::of_ours(&guard)).await
+                }
             }
         };
         facts.server.learn(Starting::begin(server, wanted));

@@ -279,6 +279,17 @@ impl Cluster {
         self.watch.as_ref().and_then(Watch::passed)
     }
 
+    /// That its disk was full, when its log says so.
+    pub fn ran_out_of_disk(&self) -> Option<Error> {
+        let log = fs::read(self.folder.join("log")).ok()?;
+        let line = String::from_utf8_lossy(&log).lines().find(|line| line.contains(DISK_IS_FULL))?.trim().to_owned();
+        let at = self.folder.display();
+        Some(
+            Error::new(Kind::Throwaway, format!("the disk of the throwaway server ({at}) is full: {line}"))
+                .hint("name a larger disk with scratch-dir, or a server with verify-url"),
+        )
+    }
+
     /// The server's process id.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
@@ -694,6 +705,9 @@ fn signal(server: &Child, signal: Signal) {
         let _ = kill_process(pid, signal);
     }
 }
+
+/// What the C library says of `ENOSPC`; the server runs with `LC_ALL=C`.
+const DISK_IS_FULL: &str = "No space left on device";
 
 /// Also true when somebody else (a reaper of orphans) has waited for it.
 fn has_ended(server: &mut Child) -> bool {

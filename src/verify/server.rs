@@ -109,9 +109,18 @@ impl Server {
         Some(format!("the throwaway server runs without a sandbox: {why}"))
     }
 
-    /// The limit that the server has passed, for which it was ended.
-    pub fn passed(&self) -> Option<Error> {
-        self.cluster.as_ref().and_then(Cluster::passed)
+    /// What came of work with the server; where that was ended because it passed a limit, or broke off because its disk was full, that:
+    /// from here it looks like a connection that broke.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn judge<T>(&self, came: Result<T>) -> Result<T> {
+        let Some(cluster) = &self.cluster else { return came };
+        match (cluster.passed(), came) {
+            (Some(passed), _) => Err(passed),
+            (None, Err(e)) => Err(cluster.ran_out_of_disk().unwrap_or(e)),
+            (None, Ok(came)) => Ok(came),
+        }
     }
 
     /// A session in the maintenance database.

@@ -275,6 +275,42 @@ async fn terminated() -> Result {
     Ok(())
 }
 
+/// Panics at an event, as a fault of our own code would.
+struct Panics(fn(&Event<'_>) -> bool);
+
+impl Progress for Panics {
+    fn event(&self, event: Event<'_>) {
+        assert!(!(self.0)(&event), "on purpose");
+    }
+}
+
+/// Code that panics, in a task or in the run itself, is a failure as any other: told, cleaned up behind, and never a green.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_fails_the_run_and_leaves_nothing() -> Result {
+    let server = pg::server(MAJOR).await?;
+    let db = "it_panic";
+    server.create_db(db, "").await?;
+    server.psql(db, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS id").await?;
+    let panics: [(&str, fn(&Event<'_>) -> bool, bool); 4] = [
+        ("in the preflight", |e| matches!(e, Event::Started(Phase::Preflight)), false),
+        ("in a worker", |e| matches!(e, Event::Dumped { .. }), false),
+        ("at the commit", |e| matches!(e, Event::Started(Phase::Commit)), false),
+        ("while comparing", |e| matches!(e, Event::Started(Phase::Compare)), true),
+    ];
+    for (at, panics, stored) in panics {
+        let (store, temporary) = (scratch()?, scratch()?);
+        let config = in_process(server, db, store.path(), temporary.path());
+        let report = savepoint::backup::run(&config, Arc::new(Panics(panics)), Cancel::new()).await;
+        ensure!(report.exit_code() == if stored { 3 } else { 1 }, "{at}: {report:#?}");
+        let error = report.failure.as_ref().map(|e| format!("{e:?}")).unwrap_or_default();
+        ensure!(error.contains("on purpose"), "{at}: {report:#?}");
+        nothing_left(temporary.path()).with_context(|| at)?;
+        let left = std::fs::read_dir(store.path())?.count();
+        ensure!((left > 0) == stored, "{at}: {left} left in the destination");
+    }
+    server.drop_db(db).await
+}
+
 /// KILL leaves no chance to clean up: the next run does.
 #[tokio::test]
 async fn killed_itself() -> Result {

@@ -1,7 +1,9 @@
 //! The fault matrix: what may go wrong around a backup, each for real; its exit code, what it says, and what is left.
 //! `docs/troubleshooting.md` is made of the same rows. `MATRIX_ROUNDS=3` runs each three times, `MATRIX_ONLY=word` some of them.
 
+mod machine;
 mod own;
+mod server;
 mod source;
 mod store;
 
@@ -10,7 +12,7 @@ use crate::{
     support::{
         Result,
         pg::{self, Server},
-        run::{Ended, Savepoint},
+        run::{Ended, Running, Savepoint},
         s3, scratch,
     },
 };
@@ -26,9 +28,14 @@ use std::{
 
 const MAJOR: u32 = 17;
 
+/// The table of each row's database.
+const TABLE: &str = "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS v FROM generate_series(1, 1000) g";
+
 /// How long a connection may be silent in these runs, and how long a run may take: nothing waits without an end.
 const STALL: &str = "3s";
 const END: Duration = Duration::from_secs(90);
+/// With all that a row does besides.
+const HOPELESS: Duration = Duration::from_secs(150);
 
 /// What lies in the destination behind the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +86,26 @@ struct Row {
     run: Box<dyn for<'a> Fn(&'a Case) -> Run<'a> + Send + Sync>,
 }
 
-fn parts() -> [(&'static str, Vec<Row>); 3] {
-    [("The database", source::rows()), ("The store", store::rows()), ("This machine and its surroundings", own::rows())]
+/// A row whose fault is made by this function.
+fn row(
+    fault: &'static str,
+    phase: &'static str,
+    (code, left): (i32, Left),
+    says: &'static str,
+    cure: &'static str,
+    run: impl for<'a> Fn(&'a Case) -> Run<'a> + Send + Sync + 'static,
+) -> Row {
+    Row { fault, phase, code, says, cure, left, run: Box::new(run) }
+}
+
+fn parts() -> [(&'static str, Vec<Row>); 5] {
+    [
+        ("The database and the way to it", source::rows()),
+        ("The database's server, and who else works there", server::rows()),
+        ("The store", store::rows()),
+        ("This machine", machine::rows()),
+        ("The run itself, and whom it tells", own::rows()),
+    ]
 }
 
 impl Case {
@@ -88,7 +113,7 @@ impl Case {
         let (server, s3) = (pg::server(MAJOR).await?, s3::s3().await?);
         let db = format!("matrix_{name}");
         server.create_db(&db, "").await?;
-        server.psql(&db, "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS v FROM generate_series(1, 1000) g").await?;
+        server.psql(&db, TABLE).await?;
         Ok(Case { server, db, bucket: s3.bucket().await?, s3 })
     }
 
@@ -103,6 +128,28 @@ impl Case {
         self.backup(&self.server.url(&self.db), &self.s3.endpoint)
     }
 
+    /// Runs it, and does something to it or around it once it has said these words.
+    async fn when_it_says(
+        &self,
+        run: Savepoint,
+        words: &str,
+        act: impl AsyncFnOnce(&Running) -> Result,
+    ) -> Result<Ended> {
+        let log = folder()?;
+        let path = log.path().join("stderr");
+        let redirect = format!("exec \"$0\" \"$@\" 2>{}", path.display());
+        let run = run.under(&["/bin/sh", "-c", &redirect]).spawn()?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while !fs::read_to_string(&path).unwrap_or_default().contains(words) {
+            ensure!(Instant::now() < end, "it never said {words:?}: {}", fs::read_to_string(&path).unwrap_or_default());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        act(&run).await?;
+        let mut ended = run.wait().await?;
+        ended.stderr = fs::read_to_string(&path)?;
+        Ok(ended)
+    }
+
     /// What lies there now.
     async fn left(&self) -> Result<Left> {
         let keys: Vec<String> = self.s3.list(&self.bucket).await?.into_iter().map(|o| o.key).collect();
@@ -111,20 +158,24 @@ impl Case {
             return Ok(if keys.is_empty() && uploads.is_empty() { Left::Nothing } else { Left::Told });
         }
         ensure!(uploads.is_empty(), "{uploads:?}");
-        for key in keys.iter().filter(|k| k.contains("/proofs/")) {
-            let proof: serde_json::Value = serde_json::from_slice(&self.s3.get(&self.bucket, key).await?)?;
-            if proof["passed"] == true {
-                return Ok(Left::Proven);
-            }
-        }
-        Ok(Left::Unproven)
+        // Their names begin with their times.
+        let Some(key) = keys.iter().filter(|k| k.contains("/proofs/")).max() else { return Ok(Left::Unproven) };
+        let proof: serde_json::Value = serde_json::from_slice(&self.s3.get(&self.bucket, key).await?)?;
+        Ok(if proof["passed"] == true { Left::Proven } else { Left::Unproven })
     }
 }
 
 async fn check(name: &str, row: &Row) -> Result {
     let case = Case::make(name).await?;
     let begun = Instant::now();
-    let ended = (row.run)(&case).await?;
+    let run = tokio::time::timeout(HOPELESS, (row.run)(&case)).await.context("it does not end")?;
+    let ended = match run {
+        Err(e) if e.is::<Skipped>() => {
+            eprintln!("SKIPPED: {}, {}: {e}", row.fault, row.phase);
+            return case.server.drop_db(&case.db).await;
+        }
+        ended => ended?,
+    };
     let (output, took) = (ended.output(), begun.elapsed());
     ensure!(took < END, "it took {took:?}\n{output}");
     ensure!(ended.code == Some(row.code), "exit code {:?} in place of {}\n{output}", ended.code, row.code);
@@ -156,9 +207,10 @@ async fn every_fault_ends_as_written() -> Result {
     let runs = all.iter().flat_map(|row| (0..rounds).map(move |round| (round, row)));
     let failures: Vec<String> = stream::iter(runs)
         .map(async |(round, (name, title, row))| {
-            check(&format!("{name}_{round}"), row).await.err().map(|e| format!("=== {title}\n{e:#}"))
+            let failure = check(&format!("{name}_{round}"), row).await.err().map(|e| format!("=== {title}\n{e:#}"));
+            failure.inspect(|failure| eprintln!("{failure}"))
         })
-        .buffer_unordered(4)
+        .buffer_unordered(6)
         .filter_map(async |failure| failure)
         .collect()
         .await;
@@ -194,6 +246,11 @@ fn troubleshooting_is_made_of_the_matrix() -> Result {
     }
     docs::same("docs/troubleshooting.md", &text)
 }
+
+/// Why a fault cannot be made on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Skipped(&'static str);
 
 /// A folder for what a run reads or writes besides.
 fn folder() -> Result<tempfile::TempDir> {

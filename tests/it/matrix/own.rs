@@ -1,46 +1,48 @@
-//! Faults of this machine, of the run itself, and of whom it tells.
+//! Faults of the run itself, and of whom it tells.
 
-use super::{Case, Left, Row, Run, folder, write};
-use crate::support::{
-    Result,
-    run::{Ended, Running},
-    slack::Slack,
-};
+use super::{Case, Left, Row, folder, row};
+use crate::support::{Result, run::Ended, slack::Slack};
 use anyhow::ensure;
 use rustix::process::Signal;
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt};
+use tokio::net::TcpListener;
 
-fn row(
-    fault: &'static str,
-    phase: &'static str,
-    (code, left): (i32, Left),
-    says: &'static str,
-    cure: &'static str,
-    run: impl for<'a> Fn(&'a Case) -> Run<'a> + Send + Sync + 'static,
-) -> Row {
-    Row { fault, phase, code, says, cure, left, run: Box::new(run) }
+/// Beside the usual table: what takes its time to restore and to compare.
+const SLOW: &str = "DO $$ BEGIN FOR i IN 1..15 LOOP EXECUTE format('CREATE TABLE s%s (id int PRIMARY KEY, v text UNIQUE)', i); END LOOP; \
+    END $$; INSERT INTO s1 SELECT g, md5(g::text) FROM generate_series(1, 1000) g";
+
+/// A signal when it has said these words.
+async fn signalled(case: &Case, signal: Signal, words: &str) -> Result<Ended> {
+    // Read slowly, and with indexes to be made, so that each phase lasts.
+    case.server.psql(&case.db, SLOW).await?;
+    case.when_it_says(case.usual()?.args(["--max-rate", "40K"]), words, async |run| run.signal(signal)).await
 }
 
-/// A signal when its log holds these words.
-async fn signalled(case: &Case, signal: Signal, words: &str) -> Result<Ended> {
-    let log = folder()?;
-    let path = log.path().join("stderr");
-    let redirect = format!("exec \"$0\" \"$@\" 2>{}", path.display());
-    // Read slowly, so that each phase lasts.
-    let run: Running = case.usual()?.args(["--max-rate", "20K"]).under(&["/bin/sh", "-c", &redirect]).spawn()?;
-    let end = Instant::now() + Duration::from_secs(30);
-    while !fs::read_to_string(&path).unwrap_or_default().contains(words) {
-        ensure!(Instant::now() < end, "it never said {words:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    run.signal(signal)?;
-    let mut ended = run.wait().await?;
-    ended.stderr = fs::read_to_string(&path)?;
-    Ok(ended)
+/// Killed when it has said these words; what the next run on this machine comes to.
+async fn killed(case: &Case, words: &str) -> Result<Ended> {
+    case.server.psql(&case.db, SLOW).await?;
+    let run = case.usual()?.args(["--max-rate", "40K"]);
+    let scratch = run.scratch();
+    let ended = case.when_it_says(run, words, async |run| run.signal(Signal::KILL)).await?;
+    ensure!(ended.code.is_none(), "it ended before the signal\n{}", ended.output());
+    let left = case.left().await?;
+    ensure!(matches!(left, Left::Nothing | Left::Told | Left::Unproven), "{left:?}");
+    case.usual()?.same_scratch(&scratch).run().await
+}
+
+/// Slack takes the connection and says nothing.
+async fn silent_slack(case: &Case) -> Result<Ended> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/services/T/B/x", listener.local_addr()?);
+    let silent = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let ended = case.usual()?.env("SAVEPOINT_SLACK_WEBHOOK_URL", &url).run().await;
+    silent.abort();
+    ended
 }
 
 async fn told(case: &Case, answers: Vec<(u16, Option<u32>)>) -> Result<Ended> {
@@ -51,51 +53,8 @@ async fn told(case: &Case, answers: Vec<(u16, Option<u32>)>) -> Result<Ended> {
 }
 
 pub fn rows() -> Vec<Row> {
-    let nothing = (1, Left::Nothing);
     let fine = (0, Left::Proven);
     let mut rows = vec![
-        row("40 open files", "preflight", nothing, "files may be open at a time", "ulimit -n", |case| {
-            Box::pin(
-                async move { case.usual()?.under(&["/bin/sh", "-c", "ulimit -n 40; exec \"$0\" \"$@\""]).run().await },
-            )
-        }),
-        row(
-            "no PostgreSQL programs",
-            "preflight",
-            nothing,
-            "are not installed",
-            "apt-get install postgresql",
-            |case| {
-                Box::pin(async move {
-                    let none = folder()?;
-                    let run = case.usual()?.args(["--pg-bin-dir", &none.path().display().to_string()]);
-                    run.without("--pg-bin-dir").run().await
-                })
-            },
-        ),
-        row(
-            "the scratch folder is a file",
-            "preflight",
-            nothing,
-            "the scratch folder",
-            "--scratch-dir names another folder",
-            |case| {
-                Box::pin(async move {
-                    let dir = folder()?;
-                    let file = dir.path().join("file");
-                    write(&file, "")?;
-                    case.usual()?.args(["--scratch-dir", &file.display().to_string()]).run().await
-                })
-            },
-        ),
-        row(
-            "the scratch folder does not exist",
-            "preflight",
-            nothing,
-            "the folder",
-            "--scratch-dir names another folder",
-            |case| Box::pin(async move { case.usual()?.args(["--scratch-dir", "/no/such/folder"]).run().await }),
-        ),
         row("Slack answers 500", "notify", fine, "Slack", "", |case| Box::pin(told(case, vec![(500, None); 20]))),
         row("Slack redirects", "notify", fine, "Slack", "", |case| Box::pin(told(case, vec![(302, None); 20]))),
         row("Slack says 404", "notify", fine, "Slack", "", |case| Box::pin(told(case, vec![(404, None); 20]))),
@@ -105,6 +64,7 @@ pub fn rows() -> Vec<Row> {
         row("Slack says 429 for a minute", "notify", fine, "Slack", "", |case| {
             Box::pin(told(case, vec![(429, Some(60)); 20]))
         }),
+        row("Slack hangs", "notify", fine, "Slack", "", |case| Box::pin(silent_slack(case))),
         row("outputs cannot be written", "report", fine, "warning", "", |case| {
             Box::pin(async move {
                 let dir = folder()?;
@@ -117,13 +77,35 @@ pub fn rows() -> Vec<Row> {
             Box::pin(async move { in_action(case)?.env("GITHUB_STEP_SUMMARY", "/no/such/folder/summary").run().await })
         }),
     ];
-    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
-        let fault: &'static str = if name == "TERM" { "it is ended by TERM" } else { "it is ended by INT" };
-        for (phase, words, left) in [("plan", "plan begins", Left::Nothing), ("dump", "dump begins", Left::Nothing)] {
-            rows.push(row(fault, phase, (1, left), "interrupted by a signal", "run it again", move |case| {
+    for (signal, fault) in [
+        (Signal::TERM, "it is ended by TERM"),
+        (Signal::INT, "it is ended by INT"),
+        (Signal::HUP, "its terminal goes away (HUP)"),
+    ] {
+        for (phase, words, left) in [
+            ("preflight", "preflight begins", Left::Nothing),
+            ("plan", "plan begins", Left::Nothing),
+            ("dump", "dump begins", Left::Nothing),
+            ("dump, while it is restored", "restore begins", Left::Nothing),
+            ("restore", "commit done", Left::Unproven),
+            ("compare", "compare begins", Left::Unproven),
+        ] {
+            let stored = left == Left::Unproven;
+            let (code, cure) = if stored { (3, "stored, but not proven") } else { (1, "run it again") };
+            rows.push(row(fault, phase, (code, left), "interrupted by a signal", cure, move |case| {
                 Box::pin(signalled(case, signal, words))
             }));
         }
+    }
+    for (phase, words) in [
+        ("plan; then the next run", "plan begins"),
+        ("dump; then the next run", "dump begins"),
+        ("commit; then the next run", "commit done"),
+        ("compare; then the next run", "compare begins"),
+    ] {
+        rows.push(row("it is killed (KILL)", phase, fine, "passed, all equal", "", move |case| {
+            Box::pin(killed(case, words))
+        }));
     }
     rows
 }

@@ -1,22 +1,11 @@
 //! Faults of the database and of the way to it.
 
-use super::{Case, Left, Row, Run};
+use super::{Case, Left, Row, row};
 use crate::support::Result;
 use crate::support::{
     proxy::{Action, BlackHole, Proxy, Rule},
     run::Ended,
 };
-
-fn row(
-    fault: &'static str,
-    phase: &'static str,
-    (code, left): (i32, Left),
-    says: &'static str,
-    cure: &'static str,
-    run: impl for<'a> Fn(&'a Case) -> Run<'a> + Send + Sync + 'static,
-) -> Row {
-    Row { fault, phase, code, says, cure, left, run: Box::new(run) }
-}
 
 /// A run with this URL.
 async fn at(case: &Case, url: &str) -> Result<Ended> {

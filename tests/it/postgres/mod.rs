@@ -1,6 +1,6 @@
 //! Speaking to a server.
 
 mod secrets;
-mod tls;
+pub mod tls;
 mod watch;
 mod wire;

@@ -33,7 +33,7 @@ fn openssl(dir: &Path, args: &str) {
     run(command(Path::new("/usr/bin/openssl")).current_dir(dir).args(args.split_whitespace()));
 }
 
-/// `ca` signs `server` (SAN db.test), `cn` (no SAN, CN db.test) and `v1` (X.509 v1); `other` is another root, `own` self-signed.
+/// `ca` signs `server` (SAN db.test), `old` (the same, but expired), `cn` (no SAN, CN db.test) and `v1` (X.509 v1); `other` is another root, `own` self-signed.
 fn certificates(dir: &Path) {
     for name in ["ca", "other", "own"] {
         let subject = if name == "own" { "db.test" } else { name };
@@ -46,11 +46,13 @@ fn certificates(dir: &Path) {
     }
     std::fs::write(dir.join("san.ext"), "subjectAltName=DNS:db.test\n").expect("writable");
     std::fs::write(dir.join("cn.ext"), "extendedKeyUsage=serverAuth\n").expect("writable");
-    for name in ["server", "cn", "v1"] {
+    for name in ["server", "old", "cn", "v1"] {
         openssl(dir, &format!("req -new -newkey rsa:2048 -nodes -subj /CN=db.test -keyout {name}.key -out {name}.csr"));
     }
     let sign = "-CA ca.crt -CAkey ca.key -CAcreateserial -days 30";
     openssl(dir, &format!("x509 -req -in server.csr -out server.crt -extfile san.ext {sign}"));
+    let past = sign.replace("-days 30", "-days -1");
+    openssl(dir, &format!("x509 -req -in old.csr -out old.crt -extfile san.ext {past}"));
     openssl(dir, &format!("x509 -req -in cn.csr -out cn.crt -extfile cn.ext {sign}"));
     openssl(dir, &format!("x509 -req -in v1.csr -out v1.crt {sign}"));
 }
@@ -96,19 +98,20 @@ impl Server {
         command
     }
 
-    fn restart_with(&self, cert: &str) {
+    pub fn restart_with(&self, cert: &str) {
         run(self.pg_ctl().args(["-m", "immediate", "stop"]));
         self.start_with(cert);
     }
 
-    pub fn target(&self, host: &str, parameters: &str) -> Target {
+    /// `DIR` in the parameters stands for the folder of the certificates.
+    pub fn url(&self, host: &str, parameters: &str) -> String {
         let at = self.dir.path().display().to_string();
-        let url = format!(
-            "postgresql://ann:Hunter2Mark@{host}:{}/postgres?hostaddr=127.0.0.1&{}",
-            self.port,
-            parameters.replace("DIR", &at)
-        );
-        parse(&url, &|_| None).expect("a good URL").0
+        let parameters = parameters.replace("DIR", &at);
+        format!("postgresql://ann:Hunter2Mark@{host}:{}/postgres?hostaddr=127.0.0.1&{parameters}", self.port)
+    }
+
+    pub fn target(&self, host: &str, parameters: &str) -> Target {
+        parse(&self.url(host, parameters), &|_| None).expect("a good URL").0
     }
 
     async fn try_at(&self, host: &str, parameters: &str) -> Result<Session, Error> {

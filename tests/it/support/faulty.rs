@@ -44,6 +44,8 @@ pub enum Fault {
     Silent,
     /// The answer comes, but so much later.
     Late(Duration),
+    /// A list is answered as if nothing lay there yet.
+    EmptyList,
 }
 
 /// Which requests, and how many of them.
@@ -158,7 +160,7 @@ async fn serve(mut client: TcpStream, port: u16, bucket: &str, when: When, fault
             let n = server.read(&mut answer).await?;
             client.write_all(&answer[..n]).await?;
         }
-        Fault::Answer(..) | Fault::ErrorIn200(_) => {
+        Fault::Answer(..) | Fault::ErrorIn200(_) | Fault::EmptyList => {
             // What is on its way is taken first: a closed connection would tell nothing.
             let length =
                 head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
@@ -174,9 +176,15 @@ async fn serve(mut client: TcpStream, port: u16, bucket: &str, when: When, fault
             let (status, code, message) = match fault {
                 Fault::Answer(status, code, message) => (status, code, message),
                 Fault::ErrorIn200(code) => (200, code, "We encountered an internal error"),
-                _ => return Ok(()),
+                _ => (200, "", ""),
             };
-            let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
+            let list = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><KeyCount>0</KeyCount>\
+                        <IsTruncated>false</IsTruncated></ListBucketResult>";
+            let body = if code.is_empty() {
+                list.to_owned()
+            } else {
+                format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
+            };
             let body = if method == "HEAD" { String::new() } else { body };
             let region = if status == 301 { "x-amz-bucket-region: eu-north-1\r\n" } else { "" };
             let head = format!(

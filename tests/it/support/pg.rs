@@ -38,12 +38,14 @@ pub async fn server(major: u32) -> Result<&'static Server> {
 impl Server {
     /// A server of its own, which ends when this is dropped. `conf`: lines for postgresql.conf.
     pub async fn start(major: u32, conf: &str) -> Result<Self> {
-        Self::start_from(major, conf, None).await
+        let bin = program(stack().join(format!("pg/{major}/bin")))?.canonicalize()?;
+        install_probe_extension(&bin)?;
+        Self::start_by(major, &bin, conf, None).await
     }
 
     /// A standby of this server, by pg_basebackup.
     pub async fn standby(&self) -> Result<Self> {
-        Self::start_from(self.major, "", Some(self)).await
+        Self::start_by(self.major, &self.bin, "", Some(self)).await
     }
 
     /// A server of Debian's packages (`17deb`, with extensions) or of a major that only Debian has (`19`); `None` where
@@ -58,12 +60,6 @@ impl Server {
         install_probe_extension(&bin)?;
         let major = name.trim_end_matches("deb").parse()?;
         Self::start_by(major, &bin, conf, None).await.map(Some)
-    }
-
-    async fn start_from(major: u32, conf: &str, primary: Option<&Server>) -> Result<Self> {
-        let bin = program(stack().join(format!("pg/{major}/bin")))?.canonicalize()?;
-        install_probe_extension(&bin)?;
-        Self::start_by(major, &bin, conf, primary).await
     }
 
     async fn start_by(major: u32, bin: &Path, conf: &str, primary: Option<&Server>) -> Result<Self> {
@@ -134,6 +130,11 @@ cat "$dir/extra.conf" >>"$dir/data/postgresql.conf"; cat "$dir/hba.conf" >"$dir/
             // A process that has ended but was not yet waited for still has a folder there.
             fs::read_to_string(format!("/proc/{}/stat", w.pid)).is_ok_and(|s| !s.contains(") Z "))
         })
+    }
+
+    /// The process id of its main process.
+    pub fn pid(&self) -> Option<u32> {
+        self.watched.as_ref().map(|w| w.pid)
     }
 
     /// Ends the server at once.

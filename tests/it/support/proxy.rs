@@ -28,6 +28,12 @@ pub enum Action {
     Cut,
     /// Passes nothing any more, and keeps the connection.
     Stall,
+    /// Changes the length of the `number`th message of this kind, counted from 1, and passes on; without TLS.
+    Length {
+        /// Its first byte, such as `b'd'`.
+        kind: u8,
+        number: usize,
+    },
 }
 
 /// Breaks one connection, once.
@@ -190,7 +196,7 @@ async fn pass(
     };
     let down = async {
         let mut buffer = vec![0; 64 * 1024];
-        let mut sent = 0;
+        let (mut sent, mut messages) = (0, Messages::default());
         loop {
             let n = from_server.read(&mut buffer).await?;
             if n == 0 {
@@ -200,7 +206,13 @@ async fn pass(
             sent += n as u64;
             let rule = {
                 let mut rules = rules.lock().unwrap();
-                let hit = rules.iter().position(|r| r.connection.is_none_or(|c| c == number) && sent >= r.after);
+                let hit = rules.iter().position(|r| {
+                    let met = match r.action {
+                        Action::Length { kind, number } => messages.change(&mut buffer[..n], kind, number),
+                        Action::Cut | Action::Stall => sent >= r.after,
+                    };
+                    met && r.connection.is_none_or(|c| c == number)
+                });
                 hit.map(|i| rules.remove(i))
             };
             if let Some(rule) = rule {
@@ -208,6 +220,7 @@ async fn pass(
                 match rule.action {
                     Action::Cut => anyhow::bail!("cut"),
                     Action::Stall => std::future::pending::<()>().await,
+                    Action::Length { .. } => {}
                 }
             }
             to_client.write_all(&buffer[..n]).await?;
@@ -215,6 +228,40 @@ async fn pass(
     };
     tokio::try_join!(up, down)?;
     Ok(())
+}
+
+/// Finds the messages of PostgreSQL's protocol in what a server sends: a byte, and four of the length with themselves.
+#[derive(Default)]
+struct Messages {
+    /// Bytes of the message that are still to come.
+    left: usize,
+    head: Vec<u8>,
+    seen: usize,
+}
+
+impl Messages {
+    /// Makes the length of the `number`th message of this kind a gigabyte larger; true when that was in these bytes.
+    fn change(&mut self, bytes: &mut [u8], kind: u8, number: usize) -> bool {
+        let mut at = 0;
+        while at < bytes.len() {
+            let skipped = self.left.min(bytes.len() - at);
+            (self.left, at) = (self.left - skipped, at + skipped);
+            let Some(&byte) = bytes.get(at) else { break };
+            self.head.push(byte);
+            at += 1;
+            if let &[first, a, b, c, d] = self.head.as_slice() {
+                self.left = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+                self.head.clear();
+                self.seen += usize::from(first == kind);
+                // One that came in two pieces is passed on, and the next one taken.
+                if first == kind && self.seen >= number && at >= 4 {
+                    bytes[at - 4] ^= 0x40;
+                    return true;
+                }
+            }
+        }
+        false
+    }
 }
 
 /// What a tampering proxy serves in place of an object.
