@@ -9,7 +9,10 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long cleaning up may take behind a signal: the runner kills after about 10 s.
+/// How long cleaning up behind a failure may take.
+pub(crate) const CLEAN_UP: Duration = Duration::from_secs(25);
+
+/// How long it may take behind a signal: the runner kills after about 10 s.
 const BEHIND_A_SIGNAL: Duration = Duration::from_secs(6);
 
 /// Of the time that a run has, this much at most is left for cleaning up and for telling.
@@ -85,9 +88,9 @@ impl Cancel {
         }
     }
 
-    /// How long cleaning up may take that has `usual` without a signal.
-    pub fn clean_up(&self, usual: Duration) -> Duration {
-        if self.is_urgent() { BEHIND_A_SIGNAL } else { usual }
+    /// How long cleaning up may take.
+    pub fn clean_up(&self) -> Duration {
+        if self.is_urgent() { BEHIND_A_SIGNAL } else { CLEAN_UP }
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
         cancel.within(Duration::from_secs(1));
         cancel.cancelled().await;
         assert!((0.7..0.95).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
-        assert_eq!((cancel.is_urgent(), cancel.clean_up(Duration::from_secs(25)).as_secs()), (false, 25));
+        assert_eq!((cancel.is_urgent(), cancel.clean_up()), (false, CLEAN_UP));
         assert_eq!(cancel.error().message(), "its time is over: --timeout allows 1 s");
     }
 
@@ -110,7 +113,7 @@ mod tests {
         let cancel = Cancel::new();
         assert!(!cancel.is_urgent());
         cancel.cancel();
-        assert_eq!((cancel.is_urgent(), cancel.clean_up(Duration::from_secs(25))), (true, BEHIND_A_SIGNAL));
+        assert_eq!((cancel.is_urgent(), cancel.clean_up()), (true, BEHIND_A_SIGNAL));
         assert_eq!(cancel.error().message(), "interrupted by a signal");
     }
 }

@@ -10,11 +10,7 @@ use crate::{
     preflight,
     report::{Checks, Report},
 };
-use std::time::Duration;
 use tokio_util::task::TaskTracker;
-
-/// How long cleaning up may take.
-const CLEAN_UP: Duration = Duration::from_secs(25);
 
 /// Asks what a backup asks first, and those who would be told of it.
 pub(super) struct Check;
@@ -53,7 +49,7 @@ impl Verb for Check {
         let checks = unless_interrupted(&work.cancel, asking).await;
         tasks.close();
         // What it tries the destination with is removed by it.
-        let _ = tokio::time::timeout(work.cancel.clean_up(CLEAN_UP), tasks.wait()).await;
+        let _ = tokio::time::timeout(work.cancel.clean_up(), tasks.wait()).await;
         Ok(Report::Checks(Checks(checks?)))
     }
 }

@@ -21,8 +21,6 @@ use std::{
 };
 use tokio_util::task::TaskTracker;
 
-/// How long cleaning up behind a failure may take.
-const CLEAN_UP: Duration = Duration::from_secs(25);
 /// How often at most, and how long after one another, the destination is looked at for what a broken off request left.
 const LAST_LOOKS: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(400);
@@ -137,7 +135,7 @@ impl Traces {
     /// Removes the throwaway server, this run's folder and, when it failed before its commit point, everything that it stored. Returns
     /// what it came to.
     pub async fn clean_up(&self, failed: bool, cancel: &Cancel, progress: &dyn Progress) -> CameTo {
-        let limit = cancel.clean_up(CLEAN_UP);
+        let limit = cancel.clean_up();
         let end = tokio::time::Instant::now() + limit;
         // Tasks that were broken off end at their next breath; until then they may hold the server or store another object.
         let ended = self.tracker();

@@ -7,7 +7,7 @@ mod page;
 
 pub use config::VerifyConfig;
 
-use crate::cancel::Cancel;
+use crate::cancel::{CLEAN_UP, Cancel};
 use crate::{
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
@@ -43,9 +43,6 @@ use std::{
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
-
-/// How long cleaning up may take.
-const CLEAN_UP: Duration = Duration::from_secs(25);
 
 /// What must be removed when a drill ends, however it ends.
 #[derive(Default)]
@@ -90,7 +87,7 @@ pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: Can
     let mut bench = Bench { phase: "preflight", ..Bench::default() };
     let work = work(config, &mut bench, &progress);
     let worked = cancel.unless(work, || cancel.error().hint("nothing is left of it: run it again")).await;
-    let left = bench.clear(cancel.clean_up(CLEAN_UP)).await;
+    let left = bench.clear(cancel.clean_up()).await;
     let mut page = match worked {
         Ok(drilled) => page(config, drilled),
         Err(e) => {

@@ -8,16 +8,10 @@ use crate::{
     scratch::Scratch,
 };
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cancel::Cancel;
 use tokio_util::task::TaskTracker;
-
-/// How long cleaning up behind a failure may take.
-const CLEAN_UP: Duration = Duration::from_secs(120);
 
 /// Hands events on, and keeps what the page needs of them.
 pub(super) struct Recorder {
@@ -81,7 +75,7 @@ pub(super) fn with<T>(traces: &Shared, f: impl FnOnce(&mut Traces) -> T) -> T {
 
 /// Undoes what a failed run did to the target, and removes this run's folder.
 pub(super) async fn clean_up(traces: &Shared, failed: bool, cancel: &Cancel, progress: &dyn Progress) {
-    let limit = cancel.clean_up(CLEAN_UP);
+    let limit = cancel.clean_up();
     if tokio::time::timeout(limit, undo(traces, failed, progress)).await.is_err() {
         progress.event(Event::Warning(
             "cleaning up took too long: a database may be left that the next restore names as unfinished",

@@ -291,7 +291,8 @@ async fn a_panic_fails_the_run_and_leaves_nothing() -> Result {
     let db = "it_panic";
     server.create_db(db, "").await?;
     server.psql(db, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS id").await?;
-    let panics: [(&str, fn(&Event<'_>) -> bool, bool); 4] = [
+    type At = fn(&Event<'_>) -> bool;
+    let panics: [(&str, At, bool); 4] = [
         ("in the preflight", |e| matches!(e, Event::Started(Phase::Preflight)), false),
         ("in a worker", |e| matches!(e, Event::Dumped { .. }), false),
         ("at the commit", |e| matches!(e, Event::Started(Phase::Commit)), false),

@@ -53,7 +53,6 @@ async fn in_scratch(case: &Case, commands: &str) -> Result<Ended> {
     Ok(ended)
 }
 
-#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn rows() -> Vec<Row> {
     let nothing = (1, Left::Nothing);
     let unproven = (3, Left::Unproven);

@@ -1,6 +1,6 @@
 //! An S3 server that refuses, breaks or hangs where it is told to.
 
-use super::{Result, s3::S3};
+use super::{Result, proxy::request, s3::S3};
 use std::{
     sync::{
         Arc,
@@ -114,15 +114,7 @@ fn op(method: &str, query: &str) -> Option<Op> {
 
 /// One request per connection: `Connection: close` is added, which no signature covers.
 async fn serve(mut client: TcpStream, port: u16, bucket: &str, when: When, fault: Fault, met: &AtomicU32) -> Result {
-    let mut request = Vec::new();
-    let end = loop {
-        if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
-            break at;
-        }
-        if client.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    };
+    let Some((request, end)) = request(&mut client).await? else { return Ok(()) };
     let head = String::from_utf8_lossy(&request[..end]).into_owned();
     let mut words = head.split([' ', '\r']);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -161,39 +153,44 @@ async fn serve(mut client: TcpStream, port: u16, bucket: &str, when: When, fault
             client.write_all(&answer[..n]).await?;
         }
         Fault::Answer(..) | Fault::ErrorIn200(_) | Fault::EmptyList => {
-            // What is on its way is taken first: a closed connection would tell nothing.
-            let length =
-                head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-            let mut left = length.unwrap_or(0_usize).saturating_sub(request.len() - end - 4);
-            let mut buffer = vec![0; 64 * 1024];
-            while left > 0 {
-                let n = client.read(&mut buffer).await?;
-                if n == 0 {
-                    break;
-                }
-                left = left.saturating_sub(n);
-            }
-            let (status, code, message) = match fault {
-                Fault::Answer(status, code, message) => (status, code, message),
-                Fault::ErrorIn200(code) => (200, code, "We encountered an internal error"),
-                _ => (200, "", ""),
-            };
-            let list = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><KeyCount>0</KeyCount>\
-                        <IsTruncated>false</IsTruncated></ListBucketResult>";
-            let body = if code.is_empty() {
-                list.to_owned()
-            } else {
-                format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
-            };
-            let body = if method == "HEAD" { String::new() } else { body };
-            let region = if status == 301 { "x-amz-bucket-region: eu-north-1\r\n" } else { "" };
-            let head = format!(
-                "HTTP/1.1 {status} X\r\n{region}Content-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            client.write_all(head.as_bytes()).await?;
+            answer(&mut client, &head, request.len() - end - 4, fault).await?;
             client.shutdown().await?;
         }
     }
+    Ok(())
+}
+
+/// Answers a request, `came` bytes of whose body were read with its head.
+async fn answer(client: &mut TcpStream, head: &str, came: usize, fault: Fault) -> Result {
+    // What is on its way is taken first: a closed connection would tell nothing.
+    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut left = length.unwrap_or(0_usize).saturating_sub(came);
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let n = client.read(&mut buffer).await?;
+        if n == 0 {
+            break;
+        }
+        left = left.saturating_sub(n);
+    }
+    let (status, code, message) = match fault {
+        Fault::Answer(status, code, message) => (status, code, message),
+        Fault::ErrorIn200(code) => (200, code, "We encountered an internal error"),
+        _ => (200, "", ""),
+    };
+    let list = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><KeyCount>0</KeyCount>\
+                <IsTruncated>false</IsTruncated></ListBucketResult>";
+    let body = if code.is_empty() {
+        list.to_owned()
+    } else {
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
+    };
+    let body = if head.starts_with("HEAD ") { String::new() } else { body };
+    let region = if status == 301 { "x-amz-bucket-region: eu-north-1\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{region}Content-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await?;
     Ok(())
 }

@@ -340,15 +340,7 @@ struct State {
 impl State {
     /// One request per connection: `Connection: close` is added, which no signature covers.
     async fn serve(&self, mut client: TcpStream) -> Result {
-        let mut request = Vec::new();
-        let end = loop {
-            if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
-                break at;
-            }
-            if client.read_buf(&mut request).await? == 0 {
-                return Ok(());
-            }
-        };
+        let Some((request, end)) = request(&mut client).await? else { return Ok(()) };
         let head = String::from_utf8_lossy(&request[..end]).into_owned();
         let mut words = head.split([' ', '\r']);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -423,6 +415,19 @@ impl State {
     async fn get(&self, key: &str) -> Result<Vec<u8>> {
         let out = self.client.get_object().bucket(&self.bucket).key(key).send().await?;
         Ok(out.body.collect().await?.to_vec())
+    }
+}
+
+/// The head of a request and what came with it, and where the head ends; `None`: nothing came.
+pub(super) async fn request(client: &mut TcpStream) -> Result<Option<(Vec<u8>, usize)>> {
+    let mut request = Vec::new();
+    loop {
+        if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
+            return Ok(Some((request, at)));
+        }
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(None);
+        }
     }
 }
 
