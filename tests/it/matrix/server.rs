@@ -61,7 +61,7 @@ async fn own(case: &Case) -> Result<Server> {
 async fn while_read(case: &Case, act: impl AsyncFnOnce(&Server, &Running) -> Result) -> Result<Ended> {
     let server = own(case).await?;
     let url = format!("{}?connect_timeout=3", server.url(&case.db));
-    let run = case.backup(&url, &case.s3.endpoint)?.args(SLOWLY);
+    let run = case.impatient(&url, &case.s3.endpoint)?.args(SLOWLY);
     case.when_it_says(run, "dump begins", async |run| act(&server, run).await).await
 }
 
@@ -116,7 +116,8 @@ async fn beside(case: &Case, sql: &str, commit: bool) -> Result<Ended> {
              mode = 'AccessExclusiveLock' AND application_name = 'migration'"
         );
         until(case.server, "postgres", &holds).await?;
-        let ended = case.usual()?.run().await;
+        let run = if commit { case.usual()? } else { case.impatient(&case.server.url(db), &case.s3.endpoint)? };
+        let ended = run.run().await;
         let end = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{db}' AND application_name = 'migration'"
         );
@@ -139,7 +140,6 @@ async fn conflict(case: &Case) -> Result<Ended> {
     until(&standby, "postgres", &format!("SELECT count(*) > 0 FROM pg_database WHERE datname = '{}'", case.db)).await?;
     let run = Savepoint::backup(&standby.url(&case.db), &standby.bin)?
         .to_s3(&case.s3.endpoint, &case.bucket, "p")
-        .args(["--stall-timeout", super::STALL])
         .args(SLOWLY);
     case.when_it_says(run, "dump begins", async |_| {
         primary.psql(&case.db, "DELETE FROM large; VACUUM (FREEZE) large").await?;
@@ -153,7 +153,7 @@ async fn changed_length(case: &Case, kind: u8, number: usize) -> Result<Ended> {
     let rule = Rule { connection: None, after: 0, action: Action::Length { kind, number } };
     let proxy = Proxy::start(case.server.port, vec![rule]).await?;
     let url = format!("{}?sslmode=disable", case.server.url_at(proxy.port, "postgres", &case.db));
-    let ended = case.backup(&url, &case.s3.endpoint)?.run().await?;
+    let ended = case.impatient(&url, &case.s3.endpoint)?.run().await?;
     ensure!(proxy.fired() > 0, "the fault was never met\n{}", ended.output());
     Ok(ended)
 }
@@ -194,14 +194,14 @@ pub fn rows() -> Vec<Row> {
         row("the certificate is of another authority", "preflight", nothing, "certificate", "", |case| {
             Box::pin(by_tls(case, "server", "sslmode=verify-full&sslrootcert=DIR/other.crt"))
         }),
-        row("the session that holds the snapshot is ended", "dump", nothing, "terminat", "", |case| {
+        row("the session that holds the snapshot is ended", "dump", nothing, "error in dump", "", |case| {
             Box::pin(ended_backend(
                 case,
                 "application_name = 'savepoint' AND EXISTS (SELECT FROM pg_stat_activity b WHERE b.datname = a.datname \
                  AND b.state = 'active' AND b.query LIKE '%COPY %' AND b.backend_start > a.backend_start)",
             ))
         }),
-        row("a session that reads rows is ended", "dump", nothing, "terminat", "", |case| {
+        row("a session that reads rows is ended", "dump", nothing, "error in dump", "", |case| {
             Box::pin(ended_backend(
                 case,
                 "application_name = 'savepoint' AND state = 'active' AND query LIKE '%COPY %'",

@@ -45,7 +45,12 @@ fn row(
 /// A run by way of a server that is faulty at times.
 async fn through(case: &Case, when: When, what: Fault) -> Result<Ended> {
     let faulty = FaultyS3::start(case.s3, &case.bucket, when, what).await?;
-    let ended = case.backup(&case.server.url(&case.db), &faulty.endpoint)?.run().await?;
+    let url = case.server.url(&case.db);
+    let run = match what {
+        Fault::Silent | Fault::Late(_) => case.impatient(&url, &faulty.endpoint)?,
+        _ => case.backup(&url, &faulty.endpoint)?,
+    };
+    let ended = run.run().await?;
     ensure!(faulty.met() > when.behind, "the fault was never met\n{}", ended.output());
     Ok(ended)
 }
