@@ -379,6 +379,7 @@ fn manifest(bytes: &[u8]) {
         path: path.to_owned(),
         size: manifest.totals.stored_bytes,
         sha256: String::new(),
+        plain: None,
         members: None,
     };
     let files: Vec<&File> = manifest.files.iter().collect();

@@ -11,7 +11,7 @@ use crate::{
     report::StoredBackup,
     vault::{
         Folder, MANIFEST, Manifest,
-        manifest::{FORMAT_VERSION, File, LargeObjectChunk, Options, Table, Totals},
+        manifest::{Encryption, File, LargeObjectChunk, Options, Table, Totals},
     },
     verify::Half,
 };
@@ -43,7 +43,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
     tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
     let total = [("total".to_owned(), so_far.as_secs_f64())];
     let mut manifest = Manifest {
-        format: FORMAT_VERSION,
+        format: Manifest::version(ground.sealing.is_some()),
         id: taken.address.id,
         kind: ground.config.kind,
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -58,6 +58,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
             verify: ground.config.verify,
             pg_dump: ground.tools.version.clone(),
         },
+        encryption: ground.sealing.as_ref().map(|s| Encryption { recipients: s.recipients().texts() }),
         left_out,
         totals: totals(&tables, &taken.large_objects, &files),
         files,

@@ -5,7 +5,7 @@ use crate::{
     clock::now,
     error::{Error, Kind, Result},
     progress::{Event, Progress},
-    vault::{Manifest, Proof, VerifyLevel, manifest::FORMAT_VERSION, proof},
+    vault::{Manifest, Proof, VerifyLevel, proof},
 };
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ fn passed(ground: &Ground<'_>) -> Option<Error> {
 
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
     Proof {
-        format: FORMAT_VERSION,
+        format: proof::FORMAT,
         backup_id: manifest.id.clone(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         level,

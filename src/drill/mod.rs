@@ -27,7 +27,8 @@ use crate::{
     vault::{
         Folder, Manifest, Proof, Stored, Which,
         find::{Found, find, newest},
-        manifest::{Extension, Role, Source},
+        folder::no_identity,
+        manifest::{Extension, File, Role, Source},
         proof,
         read::manifest,
     },
@@ -210,6 +211,9 @@ async fn stored(
         true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
         false => e,
     })?;
+    if manifest.encryption.is_some() && config.level.restores() && config.identity.is_none() {
+        return Err(no_identity(&format!("backup {}", stored.id)));
+    }
     let built_in = config.level.restores() && config.verify_url.is_none();
     let tools = match config.level.restores() {
         true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
@@ -269,7 +273,7 @@ fn told(drilled: &mut Drilled) {
 
 /// Bytes that are copied here for pg_restore: what pg_dump wrote.
 fn own_bytes(manifest: &Manifest) -> u64 {
-    manifest.own_files().map(|f| f.size).sum()
+    manifest.own_files().map(File::content).sum()
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a proof stands on")]
@@ -285,7 +289,7 @@ async fn prove(
 ) -> Result<(Proof, Vec<Checked>)> {
     let restores = tools.is_some();
     let prover = Prover {
-        folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()),
+        folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()).opened_by(config.identity.clone()),
         tools: tools.unwrap_or_default(),
         level: config.level,
         scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),

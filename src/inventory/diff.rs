@@ -4,6 +4,7 @@ use super::show;
 use crate::{
     archive::{schema, toc::Toc},
     clock::{age, moment},
+    crypt::Identities,
     error::{Error, Result},
     report::{
         format::{bytes, count, counted},
@@ -11,7 +12,7 @@ use crate::{
     },
     store::{Destination, Store},
     vault::{
-        Manifest, Pick, Stored,
+        Folder, Manifest, Pick, Stored,
         find::{find, open},
         manifest::Table,
         read::manifest,
@@ -33,6 +34,8 @@ pub struct DiffConfig {
     pub one: Pick,
     /// The other.
     pub other: Pick,
+    /// Opens backups that are encrypted.
+    pub identity: Option<Identities>,
 }
 
 /// Tables, rows, sizes and schema of two backups, in the order in which they were named.
@@ -50,7 +53,7 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
     page.warnings = strangers;
     let mut entries = Vec::new();
     if a.schema_digest != b.schema_digest {
-        match tokio::try_join!(toc(&store, &one), toc(&store, &other)) {
+        match tokio::try_join!(toc(&store, &one, &a, config), toc(&store, &other, &b, config)) {
             Ok((a, b)) => entries = schema_lines(&a, &b),
             Err(e) => {
                 page.verdict = Verdict::Doubtful;
@@ -62,10 +65,11 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
     Ok(page)
 }
 
-async fn toc(store: &Arc<dyn Store>, stored: &Stored) -> Result<Toc> {
-    let key = format!("{}archive/toc.dat", stored.folder);
-    let bytes = store.open(&key, None).await?.bytes().await?;
-    Toc::parse(&bytes).map_err(|e: Error| e.context(format!("stored file {key}")))
+async fn toc(store: &Arc<dyn Store>, stored: &Stored, manifest: &Manifest, config: &DiffConfig) -> Result<Toc> {
+    let folder = Folder::new(store.clone(), &stored.folder).opened_by(config.identity.clone());
+    let file = manifest.toc()?;
+    let bytes = folder.open(file, None).await?.bytes().await?;
+    Toc::parse(&bytes).map_err(|e: Error| e.context(format!("stored file {}", folder.key(&file.path))))
 }
 
 fn schema_lines(a: &Toc, b: &Toc) -> Vec<String> {

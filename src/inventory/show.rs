@@ -137,6 +137,7 @@ fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> 
         ("content", content(m)),
         ("size", format!("{}; {} on the source's disk", report::size_line(m), bytes(source.database_bytes))),
     ];
+    facts.extend(report::encrypted_to(m).map(|to| ("encrypted", to)));
     let mut files: Vec<_> = m.files.iter().collect();
     files.sort_by_key(|f| std::cmp::Reverse(f.size));
     if let Some(largest) = files.first() {

@@ -69,8 +69,7 @@ impl Restore {
         }
         let (mut problems, mut files) = (Vec::new(), 0);
         while let Some(ended) = workers.join_next().await {
-            let (more, read) =
-                ended.map_err(|e| Error::of_task("restoring large objects", e))??;
+            let (more, read) = ended.map_err(|e| Error::of_task("restoring large objects", e))??;
             problems.extend(more);
             files += read;
         }

@@ -21,7 +21,7 @@ use crate::{
     progress::{Event, Phase, Progress},
     vault::{
         Filter, Folder, Manifest, Proof, VerifyLevel,
-        manifest::{Extension, FORMAT_VERSION, File},
+        manifest::{Extension, File, TOC},
         proof::Compared,
         read::manifest_in,
     },
@@ -121,7 +121,7 @@ impl Prover {
 
     /// Schemas that the archive's objects lie in.
     async fn schemas_of(&self, own: &[File]) -> Result<Vec<String>> {
-        let Some(toc) = own.iter().find(|f| f.path == "archive/toc.dat") else { return Ok(Vec::new()) };
+        let Some(toc) = own.iter().find(|f| f.name() == TOC) else { return Ok(Vec::new()) };
         let path = self.scratch.join("toc-for-schemas.dat");
         if readback::whole(&self.folder, toc, Some(&path)).await.is_err() {
             // The restore reports it.
@@ -195,8 +195,13 @@ impl Prover {
         }
         self.progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
         let timings = BTreeMap::from([(Phase::Compare.name().to_owned(), begun.elapsed().as_secs_f64())]);
-        let unproven =
-            vec!["that the archive restores and holds the source's rows: only its bytes were checked".into()];
+        let mut unproven =
+            vec!["that the archive restores and holds the source's rows: only its bytes were checked".to_owned()];
+        if manifest.encryption.is_some() && !self.folder.has_keys() {
+            unproven.push(
+                "that it can be decrypted: no identity was given, and its bytes were checked as they are stored".into(),
+            );
+        }
         Ok(self.record(manifest, started, None, compared, problems, unproven, timings))
     }
 
@@ -238,7 +243,7 @@ impl Prover {
         timings: BTreeMap<String, f64>,
     ) -> Proof {
         Proof {
-            format: FORMAT_VERSION,
+            format: crate::vault::proof::FORMAT,
             backup_id: manifest.id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").into(),
             level: self.level,

@@ -206,7 +206,7 @@ impl Restore {
         if let (Some(file), Some(range)) = (self.read.get(&group.file.path), readback::range(&group.frames))
             && range.end <= file.len() as u64
         {
-            let read = Reader::of(file.len() as u64, file.slice(range.start as usize..range.end as usize));
+            let read = Reader::of(group.file.size, file.slice(range.start as usize..range.end as usize));
             return Ready { group, read: Some(Ok(read)) };
         }
         let read = async {
@@ -368,6 +368,7 @@ mod tests {
                     path: format!("t{n}{}", compression.suffix()),
                     size: length,
                     sha256: sha256.clone(),
+                    plain: None,
                     members: None,
                 };
                 store.put(&file.path, stored.into()).await.expect("is stored");
