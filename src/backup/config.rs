@@ -52,6 +52,8 @@ pub struct BackupConfig {
 pub struct Encryption {
     /// To whom.
     pub recipients: Recipients,
+    /// Hide the names of what is in the database as well.
+    pub manifest: bool,
 }
 
 impl BackupConfig {

@@ -40,7 +40,8 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
     };
     found.unproven.extend(unproven);
-    let stored = proof::record(&ground.store, folder.prefix(), &found).await;
+    let nameless = manifest.hidden().map(|_| found.nameless());
+    let stored = proof::record(&ground.store, folder.prefix(), nameless.as_ref().unwrap_or(&found)).await;
     let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
     ground.traces.result(|r| {
         r.proof = Some(found);

@@ -1,6 +1,6 @@
 //! To whom a backup is encrypted, and who opens one.
 
-use super::text::secret;
+use super::text::{Flag as _, secret};
 use crate::secret::Secret;
 use clap::Args;
 
@@ -12,6 +12,9 @@ pub struct EncryptArgs {
     /// files of them, one a line. Any one of the private keys opens the backup. Example: age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
     #[arg(long, value_name = "KEY")]
     pub encrypt_to: Vec<String>,
+    /// Hide also what the manifest says of schemas, tables, columns, roles and extensions; list, show and prune go by the rest
+    #[arg(long, flag())]
+    pub encrypt_manifest: String,
 }
 
 /// Who opens an encrypted backup.

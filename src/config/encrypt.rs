@@ -7,7 +7,7 @@ use crate::{
     crypt::{Identities, Recipients, is_key},
     error::Result,
     secret::Secret,
-    value::usage,
+    value::{flag, usage},
 };
 use std::path::Path;
 
@@ -31,10 +31,15 @@ pub(super) fn encryption(raw: &EncryptArgs, base: &Path) -> Result<Option<Encryp
         lines.extend(text.lines().map(str::to_owned));
         Recipients::parse(lines[before..].iter().map(String::as_str)).map_err(|e| e.context(path.display()))?;
     }
-    if lines.is_empty() {
-        return Ok(None);
+    let manifest = flag("encrypt-manifest", &raw.encrypt_manifest)?;
+    match (lines.is_empty(), manifest) {
+        (true, false) => Ok(None),
+        (true, true) => Err(usage("option encrypt-manifest: it is encrypted to nobody")
+            .hint("name the public keys of those who open it by encrypt-to, or leave encrypt-manifest out")),
+        (false, _) => {
+            Ok(Some(Encryption { recipients: Recipients::parse(lines.iter().map(String::as_str))?, manifest }))
+        }
     }
-    Ok(Some(Encryption { recipients: Recipients::parse(lines.iter().map(String::as_str))? }))
 }
 
 /// Private keys, from a file or as they are.

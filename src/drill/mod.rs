@@ -30,7 +30,7 @@ use crate::{
         folder::no_identity,
         manifest::{Extension, File, Role, Source},
         proof,
-        read::manifest,
+        read::{manifest, whole},
     },
     verify::{Prover, limits::Guarded, restore::of_the_archive, server::Server},
 };
@@ -195,6 +195,26 @@ async fn prepare(
     ))
 }
 
+/// The manifest of a backup, as far as it is needed.
+async fn readable(config: &VerifyConfig, store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
+    // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
+    let lost = |e: Error| match of_the_archive(&e) {
+        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
+        false => e,
+    };
+    let shown = manifest(store, stored).await.map_err(lost)?;
+    match &config.identity {
+        None if shown.encryption.is_some() && config.level.restores() => {
+            Err(no_identity(&format!("backup {}", stored.id)))
+        }
+        None => Ok(shown),
+        Some(keys) => {
+            let folder = Folder::new(store.clone(), &stored.folder).opened_by(Some(keys.clone()));
+            whole(&folder, shown).await.map_err(lost)
+        }
+    }
+}
+
 async fn stored(
     config: &VerifyConfig,
     store: &Arc<dyn Store>,
@@ -206,14 +226,7 @@ async fn stored(
     bench.phase = "preflight";
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
-    // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
-    let manifest = manifest(store, stored).await.map_err(|e| match of_the_archive(&e) {
-        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
-        false => e,
-    })?;
-    if manifest.encryption.is_some() && config.level.restores() && config.identity.is_none() {
-        return Err(no_identity(&format!("backup {}", stored.id)));
-    }
+    let manifest = readable(config, store, stored).await?;
     let built_in = config.level.restores() && config.verify_url.is_none();
     let tools = match config.level.restores() {
         true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
@@ -240,7 +253,8 @@ async fn stored(
         rows: manifest.totals.rows,
         ..Drilled::default()
     };
-    match proof::record(store, &stored.folder, &proof).await {
+    let nameless = manifest.hidden().map(|_| proof.nameless());
+    match proof::record(store, &stored.folder, nameless.as_ref().unwrap_or(&proof)).await {
         Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
         Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
     }

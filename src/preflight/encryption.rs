@@ -21,7 +21,9 @@ impl Question for Recipients {
         // Each of them is encrypted to.
         match Sealing::new(encryption.recipients.clone()) {
             Ok(sealing) => {
-                yes(format!("to {}; any one of their private keys opens the backup", sealing.recipients().kinds()))
+                let names = if encryption.manifest { ", names as well" } else { "" };
+                let kinds = sealing.recipients().kinds();
+                yes(format!("to {kinds}{names}; any one of their private keys opens the backup"))
             }
             Err(e) => Ok(vec![Answer::failed(&e)]),
         }

@@ -17,7 +17,7 @@ use crate::{
         Folder, Which,
         find::{find, scan},
         folder::no_identity,
-        read::{last_proof, manifest},
+        read::{last_proof, manifest, whole},
     },
     verify::{self, readback},
 };
@@ -74,6 +74,7 @@ impl Run<'_> {
         let proof = last_proof(&store, &stored).await?;
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
         let (folder, local) = (Folder::new(store, stored.folder).opened_by(keys), scratch.join("toc.dat"));
+        let manifest = whole(&folder, manifest).await?;
         readback::whole(&folder, manifest.toc()?, Some(&local)).await?;
         let toc = verify::restore::read_toc(&local)?;
         Ok(Archive::Stored(Box::new(Backup { folder, manifest, proof, toc, read: Arc::default() })))

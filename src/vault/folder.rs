@@ -72,6 +72,9 @@ impl Coat for SealedFile {
     }
 }
 
+/// The head of a file, once it was read.
+type KeptHead = Arc<OnceCell<Arc<Head>>>;
+
 /// A backup's folder in a destination.
 #[derive(Clone)]
 pub struct Folder {
@@ -83,7 +86,7 @@ pub struct Folder {
     /// Opens what is read.
     keys: Option<Identities>,
     /// The heads of encrypted files of which ranges are read, by their paths.
-    heads: Arc<Mutex<HashMap<String, Arc<OnceCell<Arc<Head>>>>>>,
+    heads: Arc<Mutex<HashMap<String, KeptHead>>>,
 }
 
 impl fmt::Debug for Folder {

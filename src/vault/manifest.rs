@@ -109,6 +109,39 @@ impl Manifest {
         if encrypted { FORMAT_VERSION } else { PLAIN_VERSION }
     }
 
+    /// The encrypted file that the whole manifest lies in, where this is the part that everybody may read.
+    pub fn hidden(&self) -> Option<&File> {
+        self.encryption.as_ref()?.manifest.as_ref()
+    }
+
+    /// The part of it that names nothing in the database, and no hash of what a file holds, with the place of the whole; not sealed yet.
+    #[must_use]
+    pub fn shown(&self, whole: File) -> Manifest {
+        let mut shown = Manifest {
+            left_out: Vec::new(),
+            tables: Vec::new(),
+            sequences: Vec::new(),
+            large_objects: Vec::new(),
+            large_object_chunks: Vec::new(),
+            matviews: Vec::new(),
+            extensions: Vec::new(),
+            roles: Vec::new(),
+            schema_digest: String::new(),
+            digest: String::new(),
+            ..self.clone()
+        };
+        shown.options.filter = Filter::default();
+        (shown.source.user, shown.source.bootstrap_role) = (String::new(), String::new());
+        shown.source.preloaded.clear();
+        for plain in shown.files.iter_mut().filter_map(|f| f.plain.as_mut()) {
+            plain.sha256.clear();
+        }
+        if let Some(encryption) = &mut shown.encryption {
+            encryption.manifest = Some(whole);
+        }
+        shown
+    }
+
     /// The stored table of contents.
     ///
     /// # Errors
@@ -255,6 +288,9 @@ pub struct Plain {
 pub struct Encryption {
     /// The public keys that they are encrypted to. The private key of any one of them opens all files.
     pub recipients: Vec<String>,
+    /// Where names are hidden: the encrypted file that holds the whole manifest, of which this one then shows a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<File>,
 }
 
 impl File {

@@ -96,6 +96,22 @@ pub struct Compared {
     pub schema_entries: u64,
 }
 
+impl Proof {
+    /// The same without a name of anything in the database, for a backup that hides them.
+    #[must_use]
+    pub fn nameless(&self) -> Proof {
+        let counted = |lines: &[String], what: &str| match lines.len() {
+            0 => Vec::new(),
+            n => vec![format!("{n} {what}: only the run that found them names them, as this backup hides its names")],
+        };
+        Proof {
+            differences: counted(&self.differences, "differences"),
+            unproven: counted(&self.unproven, "things"),
+            ..self.clone()
+        }
+    }
+}
+
 /// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.
 ///
 /// # Errors

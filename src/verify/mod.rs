@@ -23,7 +23,7 @@ use crate::{
         Filter, Folder, Manifest, Proof, VerifyLevel,
         manifest::{Extension, File, TOC},
         proof::Compared,
-        read::manifest_in,
+        read::{manifest_in, whole},
     },
 };
 use compare::Comparison;
@@ -185,7 +185,7 @@ impl Prover {
         self.progress.event(Event::Started(Phase::Compare));
         let mut compared = Compared::default();
         let mut problems = self.listed(manifest).await?;
-        for file in &manifest.files {
+        for file in manifest.files.iter().chain(manifest.hidden()) {
             match readback::whole(&self.folder, file, None).await {
                 Ok(()) => compared.files += 1,
                 Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
@@ -208,7 +208,11 @@ impl Prover {
     /// What the store's list of the backup's folder says against the manifest: the stored manifest itself, missing and foreign files.
     async fn listed(&self, manifest: &Manifest) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        let stored = manifest_in(self.folder.store(), self.folder.prefix()).await;
+        let stored = match manifest_in(self.folder.store(), self.folder.prefix()).await {
+            // Names that are hidden are read back as well, where a key is at hand.
+            Ok(shown) if self.folder.has_keys() => whole(&self.folder, shown).await,
+            stored => stored,
+        };
         match stored {
             Ok(stored) if stored == *manifest => {}
             Ok(_) => problems.push("stored file manifest.json: it is not what was stored".into()),
@@ -218,7 +222,7 @@ impl Prover {
         let there = self.folder.store().list(self.folder.prefix()).await?;
         let mut there: HashMap<&str, u64> =
             there.iter().filter_map(|o| Some((o.key.strip_prefix(self.folder.prefix())?, o.size))).collect();
-        for file in &manifest.files {
+        for file in manifest.files.iter().chain(manifest.hidden()) {
             if there.remove(file.path.as_str()).is_none() {
                 problems.push(format!("stored file {}: it is not in the store", file.path));
             }

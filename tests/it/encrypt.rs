@@ -347,3 +347,82 @@ async fn keys_are_checked_before_anything_is_taken() -> Result {
     ensure!(find(store.path(), "manifest.json").is_err(), "something was stored");
     Ok(())
 }
+
+/// All that lies below a folder.
+fn all_bytes(dir: &Path, into: &mut Vec<(PathBuf, Vec<u8>)>) -> Result {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => all_bytes(&path, into)?,
+            false => into.push((path.clone(), fs::read(&path)?)),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_are_hidden_as_well() -> Result {
+    let (server, keys, store) = (Server::start(17, "").await?, scratch()?, scratch()?);
+    let secrets = ["hidden_table", "hidden_column", "hidden_role", "hidden_schema", "hidden_filter", MARKER];
+    let sql = "CREATE ROLE hidden_role; CREATE SCHEMA hidden_schema AUTHORIZATION hidden_role; CREATE TABLE hidden_filter (a int);
+        CREATE TABLE hidden_schema.hidden_table (hidden_column text, id serial); ALTER TABLE hidden_schema.hidden_table OWNER TO hidden_role;
+        INSERT INTO hidden_schema.hidden_table SELECT 'plaintext-marker-of-a-row' FROM generate_series(1, 200);";
+    source(&server, "app", sql).await?;
+    let mine = age_key(keys.path(), "mine.txt")?;
+    let backup = || {
+        let backup = Savepoint::backup(&server.url("app"), &server.bin)?.to_folder(store.path());
+        let args = ["--encrypt-to", &mine.public, "--encrypt-manifest", "--compression", "none"];
+        Ok::<_, anyhow::Error>(backup.args(args).args(["--exclude-tables", "hidden_filter"]))
+    };
+    backup()?.run().await?.expect(0)?;
+    // The one before cannot be read here, and that is said.
+    let ended = backup()?.run().await?.expect(0)?;
+    ensure!(ended.stderr.contains("what is in it is encrypted"), "{}", ended.output());
+    let mut stored = Vec::new();
+    all_bytes(store.path(), &mut stored)?;
+    for (path, bytes) in &stored {
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+            ensure!(!found, "{} holds {secret}", path.display());
+        }
+    }
+
+    let plain = |name: &str, args: &[&str]| {
+        let run = Savepoint::new([name])?.to_folder(store.path()).args(["--database", "app"]);
+        Ok::<_, anyhow::Error>(run.args(args.to_vec()))
+    };
+    let list = plain("list", &["--json"])?.run().await?.expect(0)?.json()?;
+    ensure!(list["backups"][0]["rows"].as_u64() > Some(300_000), "{list}");
+    let ended = plain("list", &[])?.run().await?.expect(0)?;
+    ensure!(ended.stdout.contains("passed") && !ended.output().contains("missing"), "{}", ended.output());
+    let show = plain("show", &["latest"])?.run().await?.expect(0)?;
+    ensure!(show.stdout.contains("whole.json.age"), "{}", show.output());
+    plain("prune", &["--keep-last", "1", "--min-keep", "1", "--dry-run"])?.run().await?.expect(0)?;
+    let ended = verb("verify", &server)?.to_folder(store.path()).args(["oldest", "--verify", "archive"]).run().await?;
+    ended.expect(0)?.left_nothing()?;
+    refused(plain("diff", &["oldest", "latest"])?.run().await?, 1, &["no identity was given"])?;
+    let identity = ["--identity", &mine.path()].map(str::to_owned);
+    let ended = plain("diff", &["oldest", "latest"])?.args(identity.clone()).run().await?.expect(0)?;
+    ensure!(ended.stdout.contains("equal tables, equal schema"), "{}", ended.output());
+
+    let restore = verb("restore", &server)?.to_folder(store.path()).env("SAVEPOINT_TO", &server.url("app"));
+    restore.args(["latest", "--create", "copy"]).args(identity.clone()).run().await?.expect(0)?;
+    let rows = server.psql("copy", "SELECT count(hidden_column) FROM hidden_schema.hidden_table").await?;
+    ensure!(rows == "200", "{rows} rows");
+    let verify = || {
+        Ok::<_, anyhow::Error>(verb("verify", &server)?.to_folder(store.path()).args(["latest"]).args(identity.clone()))
+    };
+    verify()?.run().await?.expect(0)?;
+
+    // The readable part is bound to the other one: neither can be changed, nor be another backup's.
+    let shown: Vec<&(PathBuf, Vec<u8>)> = stored.iter().filter(|(path, _)| path.ends_with("manifest.json")).collect();
+    let (path, whole) = shown.iter().max_by_key(|(path, _)| path.clone()).context("is there")?;
+    let mut manifest: Value = serde_json::from_slice(whole)?;
+    manifest["totals"]["rows"] = json!(1);
+    fs::write(path, sealed(&manifest)?)?;
+    let ended = verify()?.run().await?.expect(3)?;
+    ensure!(ended.output().contains("manifest.json is not the part of it that it shows"), "{}", ended.output());
+    fs::write(path, whole)?;
+    verify()?.run().await?.expect(0)?;
+    Ok(())
+}
