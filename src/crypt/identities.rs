@@ -31,7 +31,8 @@ impl fmt::Debug for Identities {
 
 /// Whether a text is private keys, and not the name of a file of them.
 pub fn is_key(text: &str) -> bool {
-    text.lines().any(|line| line.trim().starts_with("AGE-") || line.contains("-----BEGIN"))
+    let begins = ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "age-encryption.org/v1", "-----BEGIN"];
+    text.lines().any(|line| begins.iter().any(|begin| line.trim().starts_with(begin)))
 }
 
 const CURE: &str = "give a file with AGE-SECRET-KEY-1… as age-keygen writes it, or an SSH private key (ed25519, rsa) without a passphrase";

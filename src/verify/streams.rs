@@ -260,6 +260,14 @@ impl Restore {
         let compression = Compression::of_file(table.file.as_deref().unwrap_or_default());
         // Of a pack, all was checked as a whole.
         let unpacked = table.packed.is_none().then_some(&self.folder);
+        let read = match read {
+            // What cannot be decrypted is read once more, as any other reading that differs is.
+            Some(Err(e)) if e.kind() == Kind::Archive && file.plain.is_some() && unpacked.is_some() => {
+                self.folder.tell(&format!("{}; it is read once more", e.message()));
+                None
+            }
+            read => read,
+        };
         let mut frames = match read {
             Some(read) => Frames::of(read?, unpacked, file, &group.frames)?,
             None => Frames::open(&self.folder, file, &group.frames).await?,
