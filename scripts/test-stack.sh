@@ -24,6 +24,15 @@ if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
     >/dev/null || fail 'pgbouncer could not be installed' "$cure"
 fi
 
+# age, which must open what we encrypt, and keys of SSH for it.
+if ! command -v age >/dev/null || ! command -v ssh-keygen >/dev/null; then
+  cure='apt-get install age openssh-client'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'age or ssh-keygen is missing' "$cure"; fi
+  echo 'test-stack: age' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends age openssh-client; } \
+    >/dev/null || fail 'age could not be installed' "$cure"
+fi
+
 missing=()
 for version in "${postgres[@]}"; do
   [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")

@@ -68,6 +68,8 @@ pub mod clock;
 #[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
+pub mod crypt;
+#[doc(hidden)]
 pub mod dump;
 #[doc(hidden)]
 pub mod dumpfile;

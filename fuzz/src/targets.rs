@@ -1,6 +1,7 @@
 //! What is asked of everything that reads bytes of others, whatever these bytes are. No target may panic; and what can be read in two ways,
 //! or written back, must come out the same. Known to the engine (`main.rs`) and to the tests, which replay the corpus through it.
 
+use bytes::BytesMut;
 use savepoint::{
     archive::{
         compression::Compression,
@@ -11,6 +12,7 @@ use savepoint::{
         schema,
         toc::{Entry, TableData, Toc, section},
     },
+    crypt::{Identities, Opener},
     dump::large_objects::Objects,
     dumpfile::{
         self, DumpFile,
@@ -51,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("wire", wire),
     ("pack", pack),
     ("objects", objects),
+    ("age", age),
 ];
 
 /// `toc.dat`: read, asked for all that it says, written back byte by byte; with rows added, or as another format's, read once more.
@@ -379,6 +382,7 @@ fn manifest(bytes: &[u8]) {
         path: path.to_owned(),
         size: manifest.totals.stored_bytes,
         sha256: String::new(),
+        plain: None,
         members: None,
     };
     let files: Vec<&File> = manifest.files.iter().collect();
@@ -390,6 +394,24 @@ fn manifest(bytes: &[u8]) {
     }
     for chunk in &manifest.large_object_chunks {
         let _ = readback::tile(&find(&chunk.file), &chunk.frames).map(|()| readback::range(&chunk.frames));
+    }
+}
+
+/// An age file: in one piece and in many it comes to the same, and what it is cut off from is an error.
+fn age(bytes: &[u8]) {
+    // Made for these files; it opens nothing else.
+    const KEY: &str = "AGE-SECRET-KEY-1A5PM6D8HT9DFEUC9JNQURY6924QHJHGVW8Y4URXVHZ60986YQ7XSCDEKD9";
+    let keys = Identities::parse(&KEY.into(), "the seeds' key").expect("is a key");
+    let opened = |step: usize, bytes: &[u8]| -> Result<BytesMut> {
+        let (mut opener, mut plain) = (Opener::new("age", &keys, true), BytesMut::new());
+        bytes.chunks(step).try_for_each(|bytes| opener.feed(bytes, &mut plain))?;
+        opener.end(&mut plain)?;
+        Ok(plain)
+    };
+    let whole = opened(bytes.len().max(1), bytes).ok();
+    assert!(whole == opened(1021, bytes).ok(), "it depends on how it comes");
+    if whole.is_some() {
+        assert!(opened(4096, &bytes[..bytes.len() - 1]).is_err(), "its last byte is not missed");
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::{
     cli::ActionArgs,
+    crypt::is_key,
     error::{Error, Kind, Result, io},
     report::{BackupReport, Page, Report},
     secret::Secret,
@@ -48,6 +49,9 @@ pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
         secrets.push(text);
     }
     secrets.extend(env("PGPASSWORD"));
+    // The name of a file is no secret, and would be blotted out wherever it stands.
+    let keys = [raw.identity.identity.as_ref().map(|key| key.expose().to_owned()), env("SAVEPOINT_IDENTITY")];
+    secrets.extend(keys.into_iter().flatten().filter(|text| is_key(text)));
     mask(secrets)
 }
 

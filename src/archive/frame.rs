@@ -2,6 +2,7 @@
 
 use crate::{
     archive::compression::Compression,
+    crypt,
     error::{Error, Kind, Result},
 };
 use bytes::Bytes;
@@ -33,7 +34,7 @@ impl Compression {
 
     /// From a data file's name.
     pub fn of_file(name: &str) -> Compression {
-        match name.rsplit_once('.').map(|(_, e)| e) {
+        match crypt::bare(name).rsplit_once('.').map(|(_, e)| e) {
             Some("gz") => Compression::Gzip(0),
             Some("zst") => Compression::Zstd(0),
             _ => Compression::None,

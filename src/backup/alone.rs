@@ -25,7 +25,7 @@ use crate::{
     postgres::{connect::Session, pooler},
     progress::{Event, Phase, Progress},
     vault::{
-        Address, Folder,
+        Address,
         manifest::{File, LargeObjectChunk, Source, Table, TakenBy},
     },
 };
@@ -72,7 +72,7 @@ pub(super) async fn dump(ground: &Ground<'_>, session: Option<Session>) -> Resul
     pg_dump::check_against(&toc, &plan).map_err(changed)?;
 
     let address = Address::new(&source.database, config.kind, taken_at);
-    let folder = Folder::new(ground.store.clone(), &address.folder).telling(progress.clone());
+    let folder = ground.folder(&address.folder);
     ground.traces.stores_into(&address.folder);
     let (fresh, frames) = mpsc::channel(1);
     drop(fresh);

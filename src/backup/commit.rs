@@ -10,8 +10,8 @@ use crate::{
     progress::{Event, Phase, Progress},
     report::StoredBackup,
     vault::{
-        Folder, MANIFEST, Manifest,
-        manifest::{FORMAT_VERSION, File, LargeObjectChunk, Options, Table, Totals},
+        Folder, MANIFEST, Manifest, WHOLE,
+        manifest::{Encryption, File, LargeObjectChunk, Options, Table, Totals},
     },
     verify::Half,
 };
@@ -43,7 +43,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
     tables.sort_by(|a, b| (&a.schema, &a.name, a.oid).cmp(&(&b.schema, &b.name, b.oid)));
     let total = [("total".to_owned(), so_far.as_secs_f64())];
     let mut manifest = Manifest {
-        format: FORMAT_VERSION,
+        format: Manifest::version(ground.sealing.is_some()),
         id: taken.address.id,
         kind: ground.config.kind,
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -58,6 +58,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
             verify: ground.config.verify,
             pg_dump: ground.tools.version.clone(),
         },
+        encryption: ground.sealing.as_ref().map(|s| Encryption { recipients: s.recipients().texts(), manifest: None }),
         left_out,
         totals: totals(&tables, &taken.large_objects, &files),
         files,
@@ -72,7 +73,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
         timings: ground.progress.seconds().into_iter().chain(total).collect(),
         digest: String::new(),
     };
-    store(&taken.folder, &mut manifest).await?;
+    store(&taken.folder, &mut manifest, ground.config.encryption.as_ref().is_some_and(|e| e.manifest)).await?;
     ground.traces.result(|r| {
         r.committed = Some(StoredBackup {
             uri: taken.folder.uri(""),
@@ -86,9 +87,16 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
     Ok(Committed { folder: taken.folder, manifest, unproven, restoring: taken.restoring })
 }
 
-/// The commit point.
-async fn store(folder: &Folder, manifest: &mut Manifest) -> Result<()> {
-    let body = manifest.seal()?;
+/// The commit point. `hide`: names stand in an encrypted file beside it.
+async fn store(folder: &Folder, manifest: &mut Manifest, hide: bool) -> Result<()> {
+    let mut body = manifest.seal()?;
+    if hide {
+        let whole = folder.put(WHOLE, body.into()).await.map_err(|e| e.context("the manifest was not stored"))?;
+        body = manifest.shown(whole.clone()).seal()?;
+        if let Some(encryption) = &mut manifest.encryption {
+            encryption.manifest = Some(whole);
+        }
+    }
     let stored = folder.store().put_new(&folder.key(MANIFEST), body.into()).await;
     stored.map_err(|e| e.context("the manifest was not stored"))
 }
@@ -146,6 +154,8 @@ pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest
             }
             ground.traces.result(|r| r.anomalies = anomalies);
         }
+        Ok(Beside::Hidden(id)) => progress
+            .event(Event::Notice(&format!("not compared with the backup before, {id}: what is in it is encrypted"))),
         Ok(Beside::Other(id)) => progress
             .event(Event::Notice(&format!("not compared with the backup before, {id}: its filter was another one"))),
         Err(e) => progress.event(Event::Warning(&e.context("not compared with the backup before").one_line())),

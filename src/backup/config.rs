@@ -2,6 +2,7 @@
 
 use crate::{
     archive::compression::CompressionChoice,
+    crypt::Recipients,
     engine::{Engine, Guard},
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
@@ -34,6 +35,8 @@ pub struct BackupConfig {
     pub guard: Guard,
     /// Connections that read rows, programs, and the folder for the throwaway server and pg_dump's own files.
     pub engine: Engine,
+    /// Encrypt what is stored, and how.
+    pub encryption: Option<Encryption>,
     /// Store a hash of the source's host name in place of the name.
     pub redact_host: bool,
     /// What is remarkable beside the backup before.
@@ -42,6 +45,15 @@ pub struct BackupConfig {
     pub prune: Option<Retention>,
     /// Where the run comes from.
     pub context: RunContext,
+}
+
+/// How a backup is encrypted.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// To whom.
+    pub recipients: Recipients,
+    /// Hide the names of what is in the database as well.
+    pub manifest: bool,
 }
 
 impl BackupConfig {
@@ -58,6 +70,7 @@ impl BackupConfig {
             verify_url: None,
             guard: Guard::default(),
             engine: Engine::default(),
+            encryption: None,
             redact_host: false,
             anomaly: Anomaly::default(),
             prune: None,

@@ -2,6 +2,7 @@
 
 use super::{BackupConfig, recorder::Recorder, traces::Traces};
 use crate::{
+    crypt::Sealing,
     dump::{rate::Rate, snapshot::Looked},
     error::{Error, Kind, Result},
     postgres::{conninfo::Target, tools::Tools},
@@ -9,7 +10,10 @@ use crate::{
     progress::{Event, Phase, Progress},
     report::Status,
     store::Store,
-    vault::manifest::{Extension, Source},
+    vault::{
+        Folder,
+        manifest::{Extension, Source},
+    },
     verify::granted_extensions,
 };
 use std::{
@@ -30,6 +34,8 @@ pub(super) struct Ground<'a> {
     pub jobs: usize,
     /// There is one connection and no other.
     pub alone: bool,
+    /// Encrypts what is stored. Its key is gone when the run is.
+    pub sealing: Option<Arc<Sealing>>,
     /// How fast is read at most.
     pub rate: Option<Arc<Rate>>,
     /// The server's table of locks was full in an earlier attempt.
@@ -58,6 +64,7 @@ impl<'a> Ground<'a> {
                 false => progress.event(Event::Warning(&line)),
             }
         }
+        let sealing = config.encryption.as_ref().map(|e| Sealing::new(e.recipients.clone())).transpose()?;
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
         phase.end();
         let Ready { target, looked, source, extensions, tools, store, server, scratch, jobs, alone } = ready;
@@ -73,6 +80,7 @@ impl<'a> Ground<'a> {
             store,
             jobs,
             alone,
+            sealing,
             rate: config.max_rate.map(|rate| Arc::new(Rate::new(rate))),
             locks_are_scarce: AtomicBool::new(false),
             scratch: folder,
@@ -81,6 +89,11 @@ impl<'a> Ground<'a> {
             traces,
         };
         Ok((ground, looked))
+    }
+
+    /// The folder of a backup in the destination.
+    pub fn folder(&self, folder: &str) -> Folder {
+        Folder::new(self.store.clone(), folder).telling(self.progress.clone()).sealed(self.sealing.clone())
     }
 
     /// Extensions that the archive takes for granted.

@@ -22,7 +22,7 @@ mod recorder;
 mod told;
 mod traces;
 
-pub use config::BackupConfig;
+pub use config::{BackupConfig, Encryption};
 pub use preview::preview;
 
 use crate::cancel::Cancel;

@@ -100,7 +100,7 @@ impl Planned {
         progress.event(Event::Planned { tables: plan.streams.len() as u64, bytes: plan.bytes() });
         phase.end();
         let address = Address::new(&source.database, config.kind, taken_at);
-        let folder = Folder::new(ground.store.clone(), &address.folder).telling(progress.clone());
+        let folder = ground.folder(&address.folder);
         let planned = Planned {
             taken_at,
             source,

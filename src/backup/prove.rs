@@ -5,7 +5,7 @@ use crate::{
     clock::now,
     error::{Error, Result},
     progress::{Event, Progress},
-    vault::{Manifest, Proof, VerifyLevel, manifest::FORMAT_VERSION, proof},
+    vault::{Manifest, Proof, VerifyLevel, proof},
 };
 use std::collections::BTreeMap;
 
@@ -38,7 +38,8 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
     };
     found.unproven.extend(unproven);
-    let stored = proof::record(&ground.store, folder.prefix(), &found).await;
+    let nameless = manifest.hidden().map(|_| found.nameless());
+    let stored = proof::record(&ground.store, folder.prefix(), nameless.as_ref().unwrap_or(&found)).await;
     let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
     ground.traces.result(|r| {
         r.proof = Some(found);
@@ -57,7 +58,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
 
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
     Proof {
-        format: FORMAT_VERSION,
+        format: proof::FORMAT,
         backup_id: manifest.id.clone(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         level,

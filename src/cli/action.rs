@@ -4,6 +4,7 @@ use super::{
     anomaly::AnomalyArgs,
     destination::DestinationArgs,
     drill::DrillArgs,
+    encrypt::{EncryptArgs, IdentityArgs},
     engine::EngineArgs,
     notify::NotifyArgs,
     output::{DryRunArgs, OutputArgs},
@@ -39,6 +40,10 @@ pub struct ActionArgs {
     pub kind: KindArgs,
     #[command(flatten)]
     pub take: TakeArgs,
+    #[command(flatten)]
+    pub encrypt: EncryptArgs,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

@@ -4,6 +4,7 @@ use super::{
     action::ActionArgs,
     anomaly::AnomalyArgs,
     destination::DestinationArgs,
+    encrypt::EncryptArgs,
     engine::EngineArgs,
     notify::NotifyArgs,
     output::{DryRunArgs, OutputArgs},
@@ -39,6 +40,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub take: TakeArgs,
     #[command(flatten)]
+    pub encrypt: EncryptArgs,
+    #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub anomaly: AnomalyArgs,
@@ -66,6 +69,7 @@ impl From<&ActionArgs> for BackupArgs {
             destination: inputs.destination,
             kind: inputs.kind,
             take: inputs.take,
+            encrypt: inputs.encrypt,
             policy: inputs.policy,
             anomaly: inputs.anomaly,
             engine: inputs.engine,

@@ -3,6 +3,7 @@
 use super::{
     action::ActionArgs,
     destination::DestinationArgs,
+    encrypt::IdentityArgs,
     output::OutputArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs, WithArgs},
 };
@@ -29,6 +30,8 @@ pub struct DiffArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub identity: IdentityArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -43,6 +46,7 @@ impl From<&ActionArgs> for DiffArgs {
             of_kind: inputs.kind.into(),
             database: inputs.database,
             destination: inputs.destination,
+            identity: inputs.identity,
             output: inputs.output,
         }
     }

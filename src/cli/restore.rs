@@ -3,6 +3,7 @@
 use super::{
     action::ActionArgs,
     destination::DestinationArgs,
+    encrypt::IdentityArgs,
     engine::EngineArgs,
     notify::NotifyArgs,
     output::{DryRunArgs, OutputArgs},
@@ -44,6 +45,8 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub identity: IdentityArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub level: LevelArgs,
@@ -67,6 +70,7 @@ impl From<&ActionArgs> for RestoreArgs {
             part: inputs.part,
             target: inputs.target,
             destination: inputs.destination,
+            identity: inputs.identity,
             engine: inputs.engine,
             level: inputs.level,
             notify: inputs.notify,

@@ -4,6 +4,7 @@ use super::{
     action::ActionArgs,
     destination::DestinationArgs,
     drill::DrillArgs,
+    encrypt::IdentityArgs,
     engine::EngineArgs,
     notify::NotifyArgs,
     output::OutputArgs,
@@ -39,6 +40,8 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub identity: IdentityArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub level: LevelArgs,
@@ -61,6 +64,7 @@ impl From<&ActionArgs> for VerifyArgs {
             database: inputs.database,
             drill: inputs.drill,
             destination: inputs.destination,
+            identity: inputs.identity,
             engine: inputs.engine,
             level: inputs.level,
             server: inputs.server,

@@ -1,6 +1,7 @@
 //! `savepoint diff`.
 
 use super::{
+    encrypt::identity,
     output::output,
     read::{Env, base, present},
     selection::{one_only, pick, stored_in},
@@ -23,6 +24,11 @@ pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
         one_only(pick)?;
     }
     let root = root.or(other_root);
-    let config = DiffConfig { destination: stored_in(root, &one, &raw.destination, &base, &mut notices)?, one, other };
+    let config = DiffConfig {
+        destination: stored_in(root, &one, &raw.destination, &base, &mut notices)?,
+        one,
+        other,
+        identity: identity(&raw.identity, &base)?,
+    };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

@@ -7,6 +7,7 @@ mod context;
 mod destination;
 mod diff;
 mod drill;
+mod encrypt;
 mod engine;
 mod list;
 mod notify;

@@ -2,6 +2,7 @@
 
 use super::{
     context::context,
+    encrypt::identity,
     engine::{engine, stall},
     notify::notify,
     output::{dry_run, output},
@@ -45,6 +46,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         owners: owners(&raw.target)?,
         database_properties: flag("database-properties", &raw.target.database_properties)?,
         verify: choice("verify", &raw.level.verify)?,
+        identity: identity(&raw.identity, &base)?,
         force_unproven: flag("force-unproven", &raw.target.force_unproven)?,
         dry_run: dry_run(&raw.dry)?,
         trust_file: flag("trust-file", &raw.trust.trust_file)?,

@@ -2,6 +2,7 @@
 
 use super::{
     drill::check_sql,
+    encrypt::identity,
     engine::{engine, stall},
     notify::notify,
     output::output,
@@ -35,6 +36,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),
         check_sql,
+        identity: identity(&raw.identity, &base)?,
         max_rto: duration("max-rto", raw.drill.max_rto.as_ref())?,
         max_age: duration("max-age", raw.drill.max_age.as_ref())?,
         guard: guard(&raw.server, &mut notices)?,

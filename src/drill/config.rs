@@ -1,6 +1,7 @@
 //! What a restore drill needs to know.
 
 use crate::{
+    crypt::Identities,
     engine::{Engine, Guard},
     postgres::conninfo::Target,
     store::Destination,
@@ -23,6 +24,8 @@ pub struct VerifyConfig {
     pub guard: Guard,
     /// The team's own assertions.
     pub check_sql: Option<PathBuf>,
+    /// Opens a backup that is encrypted.
+    pub identity: Option<Identities>,
     /// The longest that a restore may take.
     pub max_rto: Option<Duration>,
     /// The oldest that the backup may be.
@@ -43,6 +46,7 @@ impl VerifyConfig {
             verify_url: None,
             guard: Guard::default(),
             check_sql: None,
+            identity: None,
             max_rto: None,
             max_age: None,
             trust_file: false,

@@ -27,9 +27,10 @@ use crate::{
     vault::{
         Folder, Manifest, Proof, Stored, Which,
         find::{Found, find, newest},
-        manifest::{Extension, Role, Source},
+        folder::no_identity,
+        manifest::{Extension, File, Role, Source},
         proof,
-        read::manifest,
+        read::{manifest, whole},
     },
     verify::{Prover, limits::Guarded, restore::of_the_archive, server::Server},
 };
@@ -191,6 +192,26 @@ async fn prepare(
     ))
 }
 
+/// The manifest of a backup, as far as it is needed.
+async fn readable(config: &VerifyConfig, store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
+    // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
+    let lost = |e: Error| match of_the_archive(&e) {
+        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
+        false => e,
+    };
+    let shown = manifest(store, stored).await.map_err(lost)?;
+    match &config.identity {
+        None if shown.encryption.is_some() && config.level.restores() => {
+            Err(no_identity(&format!("backup {}", stored.id)))
+        }
+        None => Ok(shown),
+        Some(keys) => {
+            let folder = Folder::new(store.clone(), &stored.folder).opened_by(Some(keys.clone()));
+            whole(&folder, shown).await.map_err(lost)
+        }
+    }
+}
+
 async fn stored(
     config: &VerifyConfig,
     store: &Arc<dyn Store>,
@@ -202,11 +223,7 @@ async fn stored(
     bench.phase = "preflight";
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
-    // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
-    let manifest = manifest(store, stored).await.map_err(|e| match of_the_archive(&e) {
-        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
-        false => e,
-    })?;
+    let manifest = readable(config, store, stored).await?;
     let built_in = config.level.restores() && config.verify_url.is_none();
     let tools = match config.level.restores() {
         true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
@@ -233,7 +250,8 @@ async fn stored(
         rows: manifest.totals.rows,
         ..Drilled::default()
     };
-    match proof::record(store, &stored.folder, &proof).await {
+    let nameless = manifest.hidden().map(|_| proof.nameless());
+    match proof::record(store, &stored.folder, nameless.as_ref().unwrap_or(&proof)).await {
         Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
         Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
     }
@@ -266,7 +284,7 @@ fn told(drilled: &mut Drilled) {
 
 /// Bytes that are copied here for pg_restore: what pg_dump wrote.
 fn own_bytes(manifest: &Manifest) -> u64 {
-    manifest.own_files().map(|f| f.size).sum()
+    manifest.own_files().map(File::content).sum()
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a proof stands on")]
@@ -282,7 +300,7 @@ async fn prove(
 ) -> Result<(Proof, Vec<Checked>)> {
     let restores = tools.is_some();
     let prover = Prover {
-        folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()),
+        folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()).opened_by(config.identity.clone()),
         tools: tools.unwrap_or_default(),
         level: config.level,
         scratch: bench.scratch.as_ref().map(|s| s.path().to_owned()).unwrap_or_default(),

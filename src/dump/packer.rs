@@ -100,7 +100,8 @@ impl<T> Full<T> {
         let stored = self.bytes.len() as u64;
         let file = File { members: Some(self.members), ..self.folder.put(&self.path, self.bytes).await? };
         self.progress.event(Event::Stored(stored));
-        let place = |(of, offset, size)| (of, Packed { pack: self.path.clone(), offset, size });
-        Ok((file, self.files.into_iter().map(place).collect()))
+        let place = |(of, offset, size)| (of, Packed { pack: file.path.clone(), offset, size });
+        let files = self.files.into_iter().map(place).collect();
+        Ok((file, files))
     }
 }

@@ -1,7 +1,7 @@
 //! One stored file in the making: frames come from many workers, parts go to the store.
 
 use crate::{
-    archive::{frame, pack},
+    archive::frame,
     error::{Error, Kind, Result},
     progress::{Event, Progress},
     store::{MAX_PARTS, MIN_PART, Upload},
@@ -82,15 +82,9 @@ struct State {
 impl Sink {
     /// A sink for a file of a backup; nothing is sent before the first part is full. `expected`: planned size in bytes.
     pub fn new(folder: &Folder, path: String, expected: u64, in_flight: InFlight, progress: Arc<dyn Progress>) -> Self {
-        let (folder, key) = (folder.clone(), folder.key(&path));
-        let state = State {
-            file: Some(FileInTheMaking::new(folder.coat())),
-            offset: 0,
-            sent: 0,
-            parts: 0,
-            upload: None,
-            uploads: JoinSet::new(),
-        };
+        let (folder, file) = (folder.clone(), folder.begin(&path));
+        let key = folder.key(file.path());
+        let state = State { file: Some(file), offset: 0, sent: 0, parts: 0, upload: None, uploads: JoinSet::new() };
         Self { key, path, folder, expected, in_flight, progress, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -126,7 +120,7 @@ impl Sink {
     async fn write(&self, state: &mut State, bytes: &[u8]) -> Result<()> {
         let sent = state.parts;
         let file = state.file.as_mut().ok_or_else(broken_off)?;
-        file.add(bytes);
+        file.add(bytes)?;
         state.offset += bytes.len() as u64;
         for part in file.full_parts(|n| part_bytes(self.expected, sent + n) as usize) {
             debug_assert!(part.len() as u64 >= MIN_PART);
@@ -175,11 +169,11 @@ impl Sink {
         let OpenFrame { mut state, sha, offset, .. } = open;
         let length = state.offset - offset;
         let frame = Frame { offset, length, sha256: hex::encode(sha.finalize()) };
-        let (file, body) = state.file.take().ok_or_else(broken_off)?.end(&self.path);
+        let file = state.file.take().ok_or_else(broken_off)?;
         let begun = state.upload.is_some();
-        let permit = self.in_flight.take(body.len()).await?;
+        let permit = self.in_flight.take(file.waiting()).await?;
         drop(state);
-        Ok((frame, Rest { sink: self.clone(), file, body, begun, permit }))
+        Ok((frame, Rest { sink: self.clone(), file, begun, permit }))
     }
 
     /// Drops what was sent. The key of the file, for a caller that also removes finished files.
@@ -202,8 +196,7 @@ impl Sink {
 /// What is left of a file to be stored.
 pub struct Rest {
     sink: Arc<Sink>,
-    file: File,
-    body: Bytes,
+    file: FileInTheMaking,
     /// Parts of it were sent.
     begun: bool,
     permit: OwnedSemaphorePermit,
@@ -212,12 +205,12 @@ pub struct Rest {
 impl Rest {
     /// Whether it is all of the file, and so small that it may lie in a pack.
     pub fn is_small(&self) -> bool {
-        !self.begun && self.body.len() as u64 <= pack::SMALL
+        !self.begun && self.file.is_small()
     }
 
-    /// The name and the bytes, for whoever stores them in another way.
+    /// The name and the bytes of a small file, for whoever stores them in another way.
     pub fn into_bytes(self) -> (String, Bytes) {
-        (self.file.path, self.body)
+        (self.sink.path.clone(), self.file.into_bytes())
     }
 
     /// Stores it and makes the file visible.
@@ -225,7 +218,8 @@ impl Rest {
     /// # Errors
     /// When the store refuses.
     pub async fn store(self) -> Result<File> {
-        let Rest { sink, file, body, permit, .. } = self;
+        let Rest { sink, file, permit, .. } = self;
+        let (file, body) = file.end()?;
         let mut state = sink.state.clone().lock_owned().await;
         if state.upload.is_none() {
             let bytes = body.len() as u64;

@@ -41,6 +41,8 @@ const SMALL: u64 = 64 << 10;
 pub enum Beside {
     /// There is none before.
     First,
+    /// The one before hides what is in it; its id.
+    Hidden(String),
     /// The one before was asked for something else; its id.
     Other(String),
     /// It was asked for the same.
@@ -65,6 +67,9 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     let found = newest(store, &now.source.database, wanted).await?;
     let Some(stored) = found.backups.into_iter().next() else { return Ok(Beside::First) };
     let before = manifest(store, &stored).await?;
+    if before.hidden().is_some() {
+        return Ok(Beside::Hidden(before.id));
+    }
     Ok(match before.options.filter == now.options.filter {
         true => Beside::Compared { anomalies: anomalies(&before, now, limits), fewer_rows: fewer_rows(&before, now) },
         false => Beside::Other(before.id),

@@ -4,24 +4,22 @@ use super::show;
 use crate::{
     archive::{schema, toc::Toc},
     clock::{age, moment},
+    crypt::Identities,
     error::{Error, Result},
     report::{
         format::{bytes, count, counted},
         page::{self, Page, Verdict},
     },
-    store::{Destination, Store},
+    store::Destination,
     vault::{
-        Manifest, Pick, Stored,
+        Folder, Manifest, Pick, Stored,
         find::{find, open},
         manifest::Table,
-        read::manifest,
+        read::whole_manifest,
     },
 };
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 /// Which two backups are compared.
@@ -33,6 +31,8 @@ pub struct DiffConfig {
     pub one: Pick,
     /// The other.
     pub other: Pick,
+    /// Opens backups that are encrypted.
+    pub identity: Option<Identities>,
 }
 
 /// Tables, rows, sizes and schema of two backups, in the order in which they were named.
@@ -45,12 +45,14 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
     let mut strangers = one.strangers;
     strangers.extend(other.strangers.into_iter().filter(|s| !strangers.contains(s)).collect::<Vec<_>>());
     let (one, other) = (show::the_one(one.backups)?, show::the_one(other.backups)?);
-    let (a, b) = tokio::try_join!(manifest(&store, &one), manifest(&store, &other))?;
+    let folder = |stored: &Stored| Folder::new(store.clone(), &stored.folder).opened_by(config.identity.clone());
+    let (in_one, in_other) = (folder(&one), folder(&other));
+    let (a, b) = tokio::try_join!(whole_manifest(&in_one, &one), whole_manifest(&in_other, &other))?;
     let mut page = Page::new("diff", "");
     page.warnings = strangers;
     let mut entries = Vec::new();
     if a.schema_digest != b.schema_digest {
-        match tokio::try_join!(toc(&store, &one), toc(&store, &other)) {
+        match tokio::try_join!(toc(&in_one, &a), toc(&in_other, &b)) {
             Ok((a, b)) => entries = schema_lines(&a, &b),
             Err(e) => {
                 page.verdict = Verdict::Doubtful;
@@ -62,10 +64,10 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
     Ok(page)
 }
 
-async fn toc(store: &Arc<dyn Store>, stored: &Stored) -> Result<Toc> {
-    let key = format!("{}archive/toc.dat", stored.folder);
-    let bytes = store.open(&key, None).await?.bytes().await?;
-    Toc::parse(&bytes).map_err(|e: Error| e.context(format!("stored file {key}")))
+async fn toc(folder: &Folder, manifest: &Manifest) -> Result<Toc> {
+    let file = manifest.toc()?;
+    let bytes = folder.open(file, None).await?.bytes().await?;
+    Toc::parse(&bytes).map_err(|e: Error| e.context(format!("stored file {}", folder.key(&file.path))))
 }
 
 fn schema_lines(a: &Toc, b: &Toc) -> Vec<String> {

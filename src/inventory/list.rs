@@ -3,6 +3,7 @@
 use super::{READS, destination_options};
 use crate::{
     clock::{age, moment},
+    crypt,
     error::{Error, Kind, Result},
     report::{
         format::{bytes, count, counted},
@@ -10,7 +11,7 @@ use crate::{
     },
     store::{Destination, Store},
     vault::{
-        BackupKind, Proof, RunContext, Stored,
+        BackupKind, Proof, RunContext, Stored, WHOLE,
         find::{open, scan},
         manifest::Totals,
         read::{check_header, last_proof},
@@ -195,7 +196,9 @@ async fn read(store: &Arc<dyn Store>, stored: Stored) -> Row {
 /// Bytes of the files that the manifest names.
 fn archived(stored: &Stored) -> u64 {
     let rest = |key: &str| key.strip_prefix(&stored.folder).unwrap_or_default().to_owned();
-    let counts = |key: &str| rest(key) != "manifest.json" && !rest(key).starts_with("proofs/");
+    let counts = |key: &str| {
+        rest(key) != "manifest.json" && crypt::bare(&rest(key)) != WHOLE && !rest(key).starts_with("proofs/")
+    };
     stored.objects.iter().filter(|o| counts(&o.key)).map(|o| o.size).sum()
 }
 

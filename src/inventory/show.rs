@@ -120,13 +120,14 @@ fn missing(stored: &Stored, manifest: &Manifest) -> Vec<String> {
         }
         Some(_) => None,
     };
-    manifest.files.iter().filter_map(|f| wrong(&f.path, f.size)).collect()
+    manifest.files.iter().chain(manifest.hidden()).filter_map(|f| wrong(&f.path, f.size)).collect()
 }
 
 fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> Vec<(&'static str, String)> {
     let ago = moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
     let source = &m.source;
-    let from = format!("{}@{}:{}/{}", source.user, source.host, source.port, source.database);
+    let user = if source.user.is_empty() { String::new() } else { format!("{}@", source.user) };
+    let from = format!("{user}{}:{}/{}", source.host, source.port, source.database);
     let standby = if source.standby { ", a standby" } else { "" };
     let mut facts = vec![
         ("backup", m.id.clone()),
@@ -137,6 +138,10 @@ fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> 
         ("content", content(m)),
         ("size", format!("{}; {} on the source's disk", report::size_line(m), bytes(source.database_bytes))),
     ];
+    if let Some(whole) = m.hidden() {
+        facts.push(("hidden", format!("what is in the database: age -d of {} shows it", whole.path)));
+    }
+    facts.extend(report::encrypted_to(m).map(|to| ("encrypted", to)));
     let mut files: Vec<_> = m.files.iter().collect();
     files.sort_by_key(|f| std::cmp::Reverse(f.size));
     if let Some(largest) = files.first() {

@@ -7,6 +7,7 @@ mod connections;
 mod descriptors;
 mod destination;
 mod disk;
+mod encryption;
 mod extensions;
 mod facts;
 mod health;
@@ -72,7 +73,7 @@ const OF_THE_SOURCE: &[Round] = &[
 ];
 
 /// About all else, meanwhile. Their answers come behind those of the source.
-const BESIDE_IT: &[Round] = &[&[&destination::Usable]];
+const BESIDE_IT: &[Round] = &[&[&encryption::Recipients, &destination::Usable]];
 
 /// What the questions brought to light; everything that a backup goes on with.
 pub struct Ready {

@@ -158,6 +158,7 @@ impl BackupReport {
         facts.push(("stored", backup.uri.clone()));
         facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
         facts.push(("size", size_line(manifest)));
+        facts.extend(encrypted_to(manifest).map(|to| ("encrypted", to)));
         facts.push(("time", seconds(self.seconds)));
         if let Some(pruned) = &self.pruned {
             let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
@@ -216,6 +217,7 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifes
     let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
     let around = around(manifest.extensions.iter().map(|e| e.name.as_str()));
     let packed = manifest.files.iter().any(|f| f.members.is_some());
+    let encrypted = manifest.encryption.is_some();
     // A catalog of an extension's own wants one connection.
     let jobs = if around.is_empty() { "-j4 " } else { "" };
     let psql = |sql: String| format!("psql -d \"$TARGET\" -c {}", shell_word(&sql));
@@ -227,7 +229,7 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifes
         before.chain([format!("pg_restore -d \"$TARGET\" {jobs}{folder}")]).chain(behind).collect::<Vec<_>>()
     };
     let mut commands = match archive.starts_with("s3://") {
-        false if !packed => return restore(&shell_word(&archive)),
+        false if !packed && !encrypted => return restore(&shell_word(&archive)),
         // What is stored stays as it is.
         false => vec![format!("cp -r {} ./archive", shell_word(&archive))],
         true => {
@@ -235,11 +237,21 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifes
             vec![format!("aws s3 cp --recursive {endpoint}{} ./archive", shell_word(&archive))]
         }
     };
+    if encrypted {
+        commands.push(
+            "for file in ./archive/*.age; do age -d -i \"$IDENTITY\" -o \"${file%.age}\" \"$file\" && rm \"$file\"; done".to_owned(),
+        );
+    }
     if packed {
         commands.push("for pack in ./archive/pack-*.tar*; do tar -xf \"$pack\" -C ./archive; done".to_owned());
     }
     commands.extend(restore("./archive"));
     commands
+}
+
+/// To whom it is encrypted.
+pub fn encrypted_to(manifest: &Manifest) -> Option<String> {
+    Some(format!("to {}", manifest.encryption.as_ref()?.recipients.join(", ")))
 }
 
 /// Size of the content and of what is stored.

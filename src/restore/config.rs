@@ -1,6 +1,7 @@
 //! What a restore needs to know.
 
 use crate::{
+    crypt::Identities,
     engine::Engine,
     postgres::conninfo::Target,
     store::Destination,
@@ -33,6 +34,8 @@ pub struct RestoreConfig {
     pub database_properties: bool,
     /// What is compared at the end.
     pub verify: VerifyLevel,
+    /// Opens a backup that is encrypted.
+    pub identity: Option<Identities>,
     /// Restore also what is not proven.
     pub force_unproven: bool,
     /// Stop after the plan.
@@ -61,6 +64,7 @@ impl RestoreConfig {
             owners: Owners::Keep,
             database_properties: false,
             verify: VerifyLevel::Content,
+            identity: None,
             force_unproven: false,
             dry_run: false,
             trust_file: false,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     archive::pack,
+    crypt::{self, Opener},
     dumpfile::{self, Format},
     error::{self, Error, Kind, Result},
     progress::{Event, Progress},
@@ -15,10 +16,12 @@ use crate::{
     vault::{
         Folder, Which,
         find::{find, scan},
-        read::{last_proof, manifest},
+        folder::no_identity,
+        read::{last_proof, manifest, whole},
     },
     verify::{self, readback},
 };
+use bytes::BytesMut;
 use futures_util::TryStreamExt;
 
 use std::{path::Path, sync::Arc};
@@ -64,12 +67,15 @@ impl Run<'_> {
             t.facts.push(("backup", stored.id.clone()));
         });
         let manifest = manifest(&store, &stored).await?;
+        let keys = self.config.identity.clone();
+        if manifest.encryption.is_some() && keys.is_none() {
+            return Err(no_identity(&format!("backup {}", stored.id)));
+        }
         let proof = last_proof(&store, &stored).await?;
         let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
-        let file = manifest.files.iter().find(|f| f.path == "archive/toc.dat");
-        let file = file.ok_or_else(|| Error::new(Kind::Archive, "the manifest names no archive/toc.dat"))?;
-        let (folder, local) = (Folder::new(store, stored.folder), scratch.join("toc.dat"));
-        readback::whole(&folder, file, Some(&local)).await?;
+        let (folder, local) = (Folder::new(store, stored.folder).opened_by(keys), scratch.join("toc.dat"));
+        let manifest = whole(&folder, manifest).await?;
+        readback::whole(&folder, manifest.toc()?, Some(&local)).await?;
         let toc = verify::restore::read_toc(&local)?;
         Ok(Archive::Stored(Box::new(Backup { folder, manifest, proof, toc, read: Arc::default() })))
     }
@@ -102,15 +108,30 @@ impl Run<'_> {
         std::fs::create_dir_all(&folder).map_err(error::io(format!("cannot create {}", folder.display())))?;
         for object in stored.objects.iter().filter(|o| !o.key.trim_start_matches(&prefix).contains('/')) {
             let Some(name) = object.key.strip_prefix(&prefix) else { continue };
-            let path = folder.join(name);
+            let bare = crypt::bare(name);
+            let path = folder.join(bare);
             let failed = || error::io(format!("cannot write {}", path.display()));
             let mut file = tokio::fs::File::create(&path).await.map_err(failed())?;
             let mut reader = store.open(&object.key, None).await?;
+            let mut opener = match (&self.config.identity, name == bare) {
+                (_, true) => None,
+                (Some(keys), _) => Some(Opener::new(name, keys, true)),
+                (None, _) => return Err(no_identity(&format!("backup {id}"))),
+            };
             while let Some(bytes) = reader.stream.try_next().await? {
+                let bytes = match &mut opener {
+                    Some(opener) => opener.feed_all(&bytes)?,
+                    None => bytes,
+                };
                 file.write_all(&bytes).await.map_err(failed())?;
             }
+            if let Some(opener) = opener {
+                let mut rest = BytesMut::new();
+                opener.end(&mut rest)?;
+                file.write_all(&rest).await.map_err(failed())?;
+            }
             file.flush().await.map_err(failed())?;
-            if pack::is_pack(name) {
+            if pack::is_pack(bare) {
                 pack::unpack(&path, &folder)?;
                 std::fs::remove_file(&path).map_err(failed())?;
             }

@@ -163,12 +163,12 @@ impl Run<'_> {
         std::fs::create_dir_all(&restore.files)
             .map_err(error::io(format!("cannot create {}", restore.files.display())))?;
         let wanted = |file: &&File| {
-            let Some(name) = file.path.strip_prefix("archive/") else { return false };
+            let Some(name) = file.name().strip_prefix("archive/") else { return false };
             let needed = || file.members.is_some() || self.is_wanted(name, &backup.toc, &restore.part);
             name == "toc.dat" || (!restore.part.without_rows && needed())
         };
         let own: Vec<File> = backup.manifest.own_files().filter(wanted).cloned().collect();
-        let needed: u64 = own.iter().map(|f| f.size).sum();
+        let needed: u64 = own.iter().map(File::content).sum();
         if needed + (32 << 20) > scratch::free_space(&restore.files)? {
             return Err(Error::new(Kind::Io, format!("{} lacks room for {}", restore.files.display(), bytes(needed)))
                 .hint("free some space, or name another folder by --scratch-dir"));

@@ -83,7 +83,11 @@ impl Run<'_> {
             backup.read = Arc::new(self.check(backup).await?);
             self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         }
-        let safety = if ground.plan.safety { Some(self.safety(&ground).await?) } else { None };
+        let encrypted = match &archive {
+            Archive::Stored(backup) => backup.manifest.encryption.as_ref().map(|e| e.manifest.is_some()),
+            Archive::File(_) => None,
+        };
+        let safety = if ground.plan.safety { Some(self.safety(&ground, encrypted).await?) } else { None };
         let (into, dbname) = self.make_room(&ground, &archive).await?;
         let begun = Instant::now();
         let (found, load_seconds) = match (&archive, stored) {

@@ -475,6 +475,7 @@ mod tests {
             owners: Owners::Keep,
             verify: VerifyLevel::Content,
             database_properties: false,
+            identity: None,
             force_unproven: false,
             trust_file: false,
             dry_run: false,

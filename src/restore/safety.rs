@@ -5,7 +5,7 @@ use super::{
     traces::with,
 };
 use crate::{
-    backup::{self, BackupConfig},
+    backup::{self, BackupConfig, Encryption},
     error::{Error, Kind, Result},
     inventory::anomalies::Anomaly,
     progress::{Event, Progress},
@@ -14,13 +14,26 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// A proven backup of what is about to be replaced; its id.
-    pub(super) async fn safety(&self, ground: &Ground) -> Result<String> {
+    /// A proven backup of what is about to be replaced; its id. `encrypted`: what is restored is, and whether it hides its names.
+    pub(super) async fn safety(&self, ground: &Ground, encrypted: Option<bool>) -> Result<String> {
         let config = self.config;
         let Some(destination) = config.destination.clone() else {
             return Err(Error::new(Kind::Refused, "no destination for the safety backup"));
         };
+        // What was encrypted came here so that no store can read it; what stands in its place now is no less secret. The keys are those
+        // of whoever restores: those that the manifest names could be anybody's who writes to the bucket.
+        let opened_by = self.config.identity.as_ref().filter(|_| encrypted.is_some());
+        let encryption = match opened_by {
+            Some(identity) => {
+                Some(Encryption { recipients: identity.recipients()?, manifest: encrypted == Some(true) })
+            }
+            None => None,
+        };
+        if encryption.is_some() {
+            self.progress.event(Event::Notice("the safety backup is encrypted to the keys of the identity"));
+        }
         let backup = BackupConfig {
+            encryption,
             kind: BackupKind::PreRestore,
             engine: config.engine.clone(),
             anomaly: Anomaly { max_drop: 100, max_growth: 1_000_000, fail: false, allow_empty: true },

@@ -7,6 +7,9 @@ use time::{OffsetDateTime, macros::format_description};
 /// The name of the manifest in a backup's folder: the commit point.
 pub const MANIFEST: &str = "manifest.json";
 
+/// The name of the whole manifest of a backup whose `manifest.json` names nothing; it is encrypted.
+pub const WHOLE: &str = "whole.json";
+
 /// Why a backup is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -3,6 +3,7 @@
 
 use crate::{
     archive::fingerprint::{Fingerprint, parse_sum},
+    crypt,
     error::{Error, Kind, Result},
     vault::{BackupKind, VerifyLevel, lines},
 };
@@ -14,11 +15,17 @@ use std::{
     ops::Range,
 };
 
-/// The version of the manifest format that this program writes.
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest version of the manifest format that this program knows, and writes where files are encrypted.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The version of a manifest that needs nothing newer: what is not encrypted is read by older programs, too.
+const PLAIN_VERSION: u32 = 2;
 
 /// The first version whose manifests hold a digest of their own.
 const DIGESTED: u32 = 2;
+
+/// The archive's table of contents.
+pub const TOC: &str = "archive/toc.dat";
 
 /// A stored backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +48,9 @@ pub struct Manifest {
     pub context: RunContext,
     /// How it was taken.
     pub options: Options,
+    /// How the files are encrypted; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// What was left out, and why, in words.
     pub left_out: Vec<String>,
     /// Every stored file but this one, in order of its key.
@@ -94,6 +104,53 @@ pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 impl Manifest {
+    /// The version that a manifest needs.
+    pub fn version(encrypted: bool) -> u32 {
+        if encrypted { FORMAT_VERSION } else { PLAIN_VERSION }
+    }
+
+    /// The encrypted file that the whole manifest lies in, where this is the part that everybody may read.
+    pub fn hidden(&self) -> Option<&File> {
+        self.encryption.as_ref()?.manifest.as_ref()
+    }
+
+    /// The part of it that names nothing in the database, and no hash of what a file holds, with the place of the whole; not sealed yet.
+    #[must_use]
+    pub fn shown(&self, whole: File) -> Manifest {
+        let mut shown = Manifest {
+            left_out: Vec::new(),
+            tables: Vec::new(),
+            sequences: Vec::new(),
+            large_objects: Vec::new(),
+            large_object_chunks: Vec::new(),
+            matviews: Vec::new(),
+            extensions: Vec::new(),
+            roles: Vec::new(),
+            schema_digest: String::new(),
+            digest: String::new(),
+            ..self.clone()
+        };
+        shown.options.filter = Filter::default();
+        (shown.source.user, shown.source.bootstrap_role) = (String::new(), String::new());
+        shown.source.preloaded.clear();
+        for plain in shown.files.iter_mut().filter_map(|f| f.plain.as_mut()) {
+            plain.sha256.clear();
+        }
+        if let Some(encryption) = &mut shown.encryption {
+            encryption.manifest = Some(whole);
+        }
+        shown
+    }
+
+    /// The stored table of contents.
+    ///
+    /// # Errors
+    /// [`Kind::Archive`] when it names none.
+    pub fn toc(&self) -> Result<&File> {
+        let toc = self.files.iter().find(|f| f.name() == TOC);
+        toc.ok_or_else(|| Error::new(Kind::Archive, format!("the manifest names no {TOC}")))
+    }
+
     /// Gives it its digest, and returns the bytes that are stored.
     ///
     /// # Errors
@@ -136,7 +193,7 @@ impl Manifest {
             Box::new(tables.iter().map(|t| t.rows)),
             Box::new(tables.iter().map(|t| t.bytes).chain(chunks.iter().map(|c| c.bytes))),
             Box::new(chunks.iter().map(|c| c.objects).chain([self.large_objects.len() as u64])),
-            Box::new(self.files.iter().map(|f| f.size)),
+            Box::new(self.files.iter().map(|f| f.size.max(f.content()))),
         ];
         match numbers.into_iter().all(|numbers| sum(numbers).is_some()) {
             true => Ok(()),
@@ -203,15 +260,49 @@ pub struct Options {
 /// A stored file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
-    /// Key below the backup's own folder, such as `archive/toc.dat`.
+    /// Key below the backup's own folder, such as `archive/toc.dat`, or `archive/toc.dat.age` where it is encrypted.
     pub path: String,
-    /// Bytes.
+    /// Bytes, as stored.
     pub size: u64,
-    /// SHA-256 of the whole file, hex.
+    /// SHA-256 of the whole file as it is stored, hex.
     pub sha256: String,
+    /// Where it is encrypted: what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<Plain>,
     /// Of a pack, a tar archive of many files of the archive: how many. It is unpacked where it lies before pg_restore reads them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<u64>,
+}
+
+/// What an encrypted file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Plain {
+    /// Bytes. With the size of what is stored they say where in the age file each of them stands.
+    pub size: u64,
+    /// SHA-256 of all of them, hex.
+    pub sha256: String,
+}
+
+/// How the files of a backup are encrypted: each by itself, in the format of age.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Encryption {
+    /// The public keys that they are encrypted to. The private key of any one of them opens all files.
+    pub recipients: Vec<String>,
+    /// Where names are hidden: the encrypted file that holds the whole manifest, of which this one then shows a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<File>,
+}
+
+impl File {
+    /// The path that it has once it is decrypted.
+    pub fn name(&self) -> &str {
+        if self.plain.is_some() { crypt::bare(&self.path) } else { &self.path }
+    }
+
+    /// Bytes of the file itself.
+    pub fn content(&self) -> u64 {
+        self.plain.as_ref().map_or(self.size, |plain| plain.size)
+    }
 }
 
 /// How a table's rows came into the archive.

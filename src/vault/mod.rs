@@ -11,7 +11,7 @@ pub mod proof;
 pub mod read;
 pub mod stored;
 
-pub use address::{Address, BackupKind, MANIFEST, folder_name, is_id};
+pub use address::{Address, BackupKind, MANIFEST, WHOLE, folder_name, is_id};
 pub use find::{Pick, Which};
 pub use folder::Folder;
 pub use manifest::{Filter, Manifest, RunContext};

@@ -8,6 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// The version of the format of proof records.
+pub const FORMAT: u32 = 2;
+
 /// What the proof covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +94,22 @@ pub struct Compared {
     pub matviews: u64,
     /// Schema entries.
     pub schema_entries: u64,
+}
+
+impl Proof {
+    /// The same without a name of anything in the database, for a backup that hides them.
+    #[must_use]
+    pub fn nameless(&self) -> Proof {
+        let counted = |lines: &[String], what: &str| match lines.len() {
+            0 => Vec::new(),
+            n => vec![format!("{n} {what}: only the run that found them names them, as this backup hides its names")],
+        };
+        Proof {
+            differences: counted(&self.differences, "differences"),
+            unproven: counted(&self.unproven, "things"),
+            ..self.clone()
+        }
+    }
 }
 
 /// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.

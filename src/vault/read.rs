@@ -1,7 +1,7 @@
 //! Reading what lies in a backup's folder: manifest and proof records.
 
 use super::{
-    MANIFEST, Stored,
+    Folder, MANIFEST, Stored,
     manifest::{FORMAT_VERSION, Manifest},
     proof::Proof,
 };
@@ -13,6 +13,7 @@ use serde::{
     Deserialize, Deserializer as _,
     de::{IgnoredAny, MapAccess, Visitor},
 };
+use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc};
 
 /// The manifest that lies in a folder, whosever it is.
@@ -25,11 +26,42 @@ pub async fn manifest_in(store: &Arc<dyn Store>, folder: &str) -> Result<Manifes
     Manifest::parse(&bytes).map_err(|e| e.context(format!("stored file {key}")))
 }
 
-/// A backup's manifest, which must be of this backup and of a format that we know.
+/// A backup's manifest, which must be of this backup and of a format that we know. Of one that hides its names the part that it shows.
 pub async fn manifest(store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
     let manifest = manifest_in(store, &stored.folder).await?;
     check_header(stored, manifest.format, &manifest.id)?;
     Ok(manifest)
+}
+
+/// A backup's whole manifest, also where it is encrypted.
+///
+/// # Errors
+/// As [`manifest`] and [`whole`].
+pub async fn whole_manifest(folder: &Folder, stored: &Stored) -> Result<Manifest> {
+    whole(folder, manifest(folder.store(), stored).await?).await
+}
+
+/// The whole of a manifest that hides its names; any other as it is.
+///
+/// # Errors
+/// [`Kind::Refused`] without a key that opens it; [`Kind::Archive`] when it is not the one that the shown part was made of.
+pub async fn whole(folder: &Folder, shown: Manifest) -> Result<Manifest> {
+    let Some(file) = shown.hidden().cloned() else { return Ok(shown) };
+    let named = |e: Error| e.context(format!("stored file {}", folder.key(&file.path)));
+    let bytes = folder.open(&file, None).await?.bytes().await?;
+    let plain = file.plain.as_ref().map(|plain| plain.sha256.as_str());
+    if plain != Some(hex::encode(Sha256::digest(&bytes)).as_str()) {
+        return Err(named(Error::new(Kind::Archive, "it is not what was stored")));
+    }
+    let mut whole = Manifest::parse(&bytes).map_err(named)?;
+    // Each is bound to the other: nobody can take one of another backup, or change what the readable part says.
+    if (Manifest { digest: String::new(), ..shown }) != whole.shown(file.clone()) {
+        return Err(named(Error::new(Kind::Archive, "manifest.json is not the part of it that it shows")));
+    }
+    if let Some(encryption) = &mut whole.encryption {
+        encryption.manifest = Some(file);
+    }
+    Ok(whole)
 }
 
 /// Refuses a manifest of a newer format, and that of another backup.

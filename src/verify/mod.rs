@@ -21,9 +21,9 @@ use crate::{
     progress::{Event, Phase, Progress},
     vault::{
         Filter, Folder, Manifest, Proof, VerifyLevel,
-        manifest::{Extension, FORMAT_VERSION, File},
+        manifest::{Extension, File, TOC},
         proof::Compared,
-        read::manifest_in,
+        read::{manifest_in, whole},
     },
 };
 use compare::Comparison;
@@ -121,7 +121,7 @@ impl Prover {
 
     /// Schemas that the archive's objects lie in.
     async fn schemas_of(&self, own: &[File]) -> Result<Vec<String>> {
-        let Some(toc) = own.iter().find(|f| f.path == "archive/toc.dat") else { return Ok(Vec::new()) };
+        let Some(toc) = own.iter().find(|f| f.name() == TOC) else { return Ok(Vec::new()) };
         let path = self.scratch.join("toc-for-schemas.dat");
         if readback::whole(&self.folder, toc, Some(&path)).await.is_err() {
             // The restore reports it.
@@ -185,7 +185,7 @@ impl Prover {
         self.progress.event(Event::Started(Phase::Compare));
         let mut compared = Compared::default();
         let mut problems = self.listed(manifest).await?;
-        for file in &manifest.files {
+        for file in manifest.files.iter().chain(manifest.hidden()) {
             match readback::whole(&self.folder, file, None).await {
                 Ok(()) => compared.files += 1,
                 Err(e) if restore::of_the_archive(&e) => problems.push(e.one_line()),
@@ -195,15 +195,24 @@ impl Prover {
         }
         self.progress.event(Event::Finished(Phase::Compare, begun.elapsed()));
         let timings = BTreeMap::from([(Phase::Compare.name().to_owned(), begun.elapsed().as_secs_f64())]);
-        let unproven =
-            vec!["that the archive restores and holds the source's rows: only its bytes were checked".into()];
+        let mut unproven =
+            vec!["that the archive restores and holds the source's rows: only its bytes were checked".to_owned()];
+        if manifest.encryption.is_some() && !self.folder.has_keys() {
+            unproven.push(
+                "that it can be decrypted: no identity was given, and its bytes were checked as they are stored".into(),
+            );
+        }
         Ok(self.record(manifest, started, None, compared, problems, unproven, timings))
     }
 
     /// What the store's list of the backup's folder says against the manifest: the stored manifest itself, missing and foreign files.
     async fn listed(&self, manifest: &Manifest) -> Result<Vec<String>> {
         let mut problems = Vec::new();
-        let stored = manifest_in(self.folder.store(), self.folder.prefix()).await;
+        let stored = match manifest_in(self.folder.store(), self.folder.prefix()).await {
+            // Names that are hidden are read back as well, where a key is at hand.
+            Ok(shown) if self.folder.has_keys() => whole(&self.folder, shown).await,
+            stored => stored,
+        };
         match stored {
             Ok(stored) if stored == *manifest => {}
             Ok(_) => problems.push("stored file manifest.json: it is not what was stored".into()),
@@ -213,7 +222,7 @@ impl Prover {
         let there = self.folder.store().list(self.folder.prefix()).await?;
         let mut there: HashMap<&str, u64> =
             there.iter().filter_map(|o| Some((o.key.strip_prefix(self.folder.prefix())?, o.size))).collect();
-        for file in &manifest.files {
+        for file in manifest.files.iter().chain(manifest.hidden()) {
             if there.remove(file.path.as_str()).is_none() {
                 problems.push(format!("stored file {}: it is not in the store", file.path));
             }
@@ -238,7 +247,7 @@ impl Prover {
         timings: BTreeMap<String, f64>,
     ) -> Proof {
         Proof {
-            format: FORMAT_VERSION,
+            format: crate::vault::proof::FORMAT,
             backup_id: manifest.id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").into(),
             level: self.level,

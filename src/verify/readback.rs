@@ -2,11 +2,13 @@
 
 use crate::{
     archive::pack,
+    crypt::Opener,
     error::{self, Error, Kind, Result},
     store::Reader,
     vault::{
         Folder,
-        manifest::{File, Frame, Packed, Table},
+        folder::no_identity,
+        manifest::{File, Frame, Packed, Plain, Table},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -74,8 +76,12 @@ pub async fn whole(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()
 }
 
 async fn whole_once(folder: &Folder, file: &File, to: Option<&Path>) -> Result<()> {
-    let mut reader = folder.open(&file.path, None).await?;
+    let mut reader = folder.raw(file, None).await?;
     check_size(file, reader.size)?;
+    let mut content = Content::of(folder, file);
+    if content.is_none() && file.plain.is_some() && to.is_some() {
+        return Err(no_identity(&format!("stored file {}", file.path)));
+    }
     let named = |path: &Path| format!("cannot write {}", path.display());
     let mut out = match to {
         Some(path) => Some((tokio::fs::File::create(path).await.map_err(error::io(named(path)))?, path)),
@@ -85,18 +91,70 @@ async fn whole_once(folder: &Folder, file: &File, to: Option<&Path>) -> Result<(
     while let Some(bytes) = reader.stream.try_next().await? {
         sha.update(&bytes);
         size += bytes.len() as u64;
+        let bytes = match &mut content {
+            Some(content) => content.feed(&bytes),
+            None => bytes,
+        };
         if let Some((out, path)) = &mut out {
             out.write_all(&bytes).await.map_err(error::io(named(path)))?;
         }
     }
+    check_size(file, size)?;
+    check_sha(file, &sha.finalize())?;
+    let rest = content.map(Content::end).transpose()?;
     if let Some((out, path)) = &mut out {
+        out.write_all(&rest.unwrap_or_default()).await.map_err(error::io(named(path)))?;
         out.flush().await.map_err(error::io(named(path)))?;
     }
-    check_size(file, size)?;
-    check_sha(file, &sha.finalize())
+    Ok(())
 }
 
-/// Reads a whole small file into memory and checks its size and SHA-256.
+/// What comes out of an encrypted file while its stored bytes pass. What was stored is judged first: bytes that were changed are damage,
+/// whatever a key makes of them.
+struct Content<'a> {
+    file: &'a File,
+    opener: Result<Opener>,
+    size: u64,
+    sha: Sha256,
+}
+
+impl<'a> Content<'a> {
+    /// `None` where the file is not encrypted, or there is no key.
+    fn of(folder: &Folder, file: &'a File) -> Option<Content<'a>> {
+        Some(Content { file, opener: Ok(folder.opener(file)?), size: 0, sha: Sha256::new() })
+    }
+
+    fn feed(&mut self, stored: &[u8]) -> Bytes {
+        let mut bytes = BytesMut::new();
+        if let Ok(opener) = &mut self.opener
+            && let Err(e) = opener.feed(stored, &mut bytes)
+        {
+            self.opener = Err(e);
+        }
+        self.take(&bytes);
+        bytes.freeze()
+    }
+
+    /// The last bytes.
+    fn end(mut self) -> Result<Bytes> {
+        let opener = std::mem::replace(&mut self.opener, Err(Error::new(Kind::Archive, "it has ended")));
+        let mut bytes = BytesMut::new();
+        opener?.end(&mut bytes)?;
+        self.take(&bytes);
+        let plain = Plain { size: self.size, sha256: hex::encode(self.sha.finalize()) };
+        match self.file.plain.as_ref() == Some(&plain) {
+            true => Ok(bytes.freeze()),
+            false => Err(differs(self.file, "decrypted, its bytes are not what was stored")),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.sha.update(bytes);
+    }
+}
+
+/// Reads a whole small file into memory and checks its size and SHA-256. Of one that is encrypted what is in it.
 pub async fn small(folder: &Folder, file: &File) -> Result<Bytes> {
     let mut twice = Twice::default();
     loop {
@@ -107,12 +165,19 @@ pub async fn small(folder: &Folder, file: &File) -> Result<Bytes> {
 }
 
 async fn small_once(folder: &Folder, file: &File) -> Result<Bytes> {
-    let reader = folder.open(&file.path, None).await?;
+    let reader = folder.raw(file, None).await?;
     check_size(file, reader.size)?;
     let bytes = reader.bytes().await?;
     check_size(file, bytes.len() as u64)?;
     check_sha(file, &Sha256::digest(&bytes))?;
-    Ok(bytes)
+    if file.plain.is_none() {
+        return Ok(bytes);
+    }
+    let content = Content::of(folder, file);
+    let mut content = content.ok_or_else(|| no_identity(&format!("stored file {}", file.path)))?;
+    let begin = content.feed(&bytes);
+    let end = content.end()?;
+    Ok([begin, end].concat().into())
 }
 
 fn check_sha(file: &File, sha: &[u8]) -> Result<()> {
@@ -149,7 +214,7 @@ impl Packs {
                 }
             }
         };
-        let read = async || match small(folder, file).await.and_then(|bytes| pack::tar(&file.path, bytes)) {
+        let read = async || match small(folder, file).await.and_then(|bytes| pack::tar(file.name(), bytes)) {
             // All of its tables have the same fault.
             Err(e) if e.kind() == Kind::Archive => Ok(Err(e.one_line())),
             read => read.map(Ok),
@@ -169,7 +234,7 @@ pub fn within(tar: &Bytes, pack: &File, packed: &Packed, range: std::ops::Range<
 
 /// A table's frames in the order of the file, the terminator last. Fails unless they tile the file without a gap.
 pub fn tiles(table: &Table, file: &File) -> Result<Vec<Frame>> {
-    let size = table.packed.as_ref().map_or(file.size, |packed| packed.size);
+    let size = table.packed.as_ref().map_or(file.content(), |packed| packed.size);
     let mut frames: Vec<Frame> = table.chunks.iter().flat_map(|c| c.frames.iter().cloned()).collect();
     frames.sort_by_key(|f| f.offset);
     frames.extend(table.terminator.clone());
@@ -182,7 +247,7 @@ pub fn tiles(table: &Table, file: &File) -> Result<Vec<Frame>> {
 
 /// Fails unless the frames tile the file without a gap.
 pub fn tile(file: &File, frames: &[Frame]) -> Result<()> {
-    gapless(file, frames, file.size)
+    gapless(file, frames, file.content())
 }
 
 fn gapless(file: &File, frames: &[Frame], size: u64) -> Result<()> {
@@ -208,11 +273,14 @@ pub struct Frames<'a> {
     /// Where a frame is read once more.
     folder: Option<&'a Folder>,
     file: &'a File,
+    /// Those that were not handed out.
     frames: std::slice::Iter<'a, Frame>,
     reader: Reader,
     buffer: BytesMut,
     /// A huge frame, its bytes handed out so far, and their hash.
     open: Option<(&'a Frame, u64, Sha256)>,
+    /// What could not be decrypted in the first reading.
+    failed: Option<Error>,
 }
 
 /// Bytes of a frame.
@@ -233,7 +301,7 @@ impl<'a> Frames<'a> {
     /// The same from what [`request`] got.
     pub fn of(reader: Reader, folder: Option<&'a Folder>, file: &'a File, frames: &'a [Frame]) -> Result<Self> {
         check_size(file, reader.size)?;
-        Ok(Self { folder, file, frames: frames.iter(), reader, buffer: BytesMut::new(), open: None })
+        Ok(Self { folder, file, frames: frames.iter(), reader, buffer: BytesMut::new(), open: None, failed: None })
     }
 
     /// The next bytes. A frame is checked before its last bytes are handed out; a huge one comes in pieces, any other whole.
@@ -241,20 +309,38 @@ impl<'a> Frames<'a> {
         if let Some((frame, done, sha)) = self.open.take() {
             return self.huge(frame, done, sha).await.map(Some);
         }
+        let left = self.frames.as_slice();
         let Some(frame) = self.frames.next() else { return Ok(None) };
         if frame.length > HUGE_FRAME {
             return self.huge(frame, 0, Sha256::new()).await.map(Some);
         }
         self.buffer.reserve((frame.length as usize).saturating_sub(self.buffer.len()));
         while (self.buffer.len() as u64) < frame.length {
-            self.read(frame).await?;
+            match self.read(frame).await {
+                Err(e) if e.kind() == Kind::Archive && self.file.plain.is_some() => self.anew(left, e).await?,
+                read => read?,
+            }
         }
         let bytes = self.buffer.split_to(frame.length as usize).freeze();
         let bytes = match check_frame(self.file, frame, &Sha256::digest(&bytes)) {
-            Ok(()) => bytes,
+            Ok(()) => {
+                if let (Some(first), Some(folder)) = (self.failed.take(), self.folder) {
+                    on_the_way(folder, &first);
+                }
+                bytes
+            }
             Err(e) => Self::again(self.folder, self.file, frame, &e).await?,
         };
         Ok(Some(Piece { bytes, ends: true }))
+    }
+
+    /// What is encrypted and was changed cannot be decrypted, and neither can what follows: begins once more at the first of `left`.
+    async fn anew(&mut self, left: &'a [Frame], first: Error) -> Result<()> {
+        let (Some(folder), None) = (self.folder, &self.failed) else { return Err(at_rest(&first)) };
+        self.buffer.clear();
+        self.reader = request(folder, self.file, left).await?;
+        self.failed = Some(first);
+        Ok(())
     }
 
     /// Reads a frame once more that differed.
@@ -322,7 +408,7 @@ pub fn range(frames: &[Frame]) -> Option<std::ops::Range<u64>> {
 /// Asks the store for frames that follow each other in a file.
 pub async fn request(folder: &Folder, file: &File, frames: &[Frame]) -> Result<Reader> {
     let range = range(frames).ok_or_else(|| differs(file, "no frames to read"))?;
-    folder.open(&file.path, Some(range)).await
+    folder.open(file, Some(range)).await
 }
 
 fn check_frame(file: &File, frame: &Frame, sha: &[u8]) -> Result<()> {
@@ -342,7 +428,7 @@ mod tests {
     #[test]
     fn a_frame_may_claim_any_length() {
         let frame = |offset, length| Frame { offset, length, sha256: String::new() };
-        let file = File { path: "t".into(), size: 9, sha256: String::new(), members: None };
+        let file = File { path: "t".into(), size: 9, sha256: String::new(), plain: None, members: None };
         assert!(tile(&file, &[frame(0, 4), frame(4, 5)]).is_ok());
         let e = tile(&file, &[frame(0, 10), frame(10, u64::MAX)]).expect_err("is no frame");
         assert!(e.message().contains("a frame of 18446744073709551615 bytes"), "{e}");
@@ -361,7 +447,7 @@ mod tests {
             offset += length;
         }
         let whole = hex::encode(Sha256::digest(&text));
-        let file = File { path: "t".into(), size: text.len() as u64, sha256: whole, members: None };
+        let file = File { path: "t".into(), size: text.len() as u64, sha256: whole, plain: None, members: None };
         // Nothing, the first and the last byte of a huge frame, and one of a small one behind it.
         for flipped in [None, Some(100), Some(100 + huge - 1), Some(100 + huge)] {
             let mut stored = text.clone();

@@ -10,6 +10,7 @@ use crate::{
         schema::Difference,
         toc::{Entry, Toc, lossy, section},
     },
+    crypt,
     dump::worker::Fresh,
     error::{self, Error, Kind, Result},
     postgres::{
@@ -195,7 +196,7 @@ impl Restore {
     }
 
     fn local(&self, file: &File) -> PathBuf {
-        self.files.join(file.path.strip_prefix("archive/").unwrap_or(&file.path))
+        self.files.join(file.name().strip_prefix("archive/").unwrap_or(file.name()))
     }
 
     /// Restores the archive while its tables arrive. `own`: `toc.dat` and the files that pg_dump wrote; `granted` is made first.
@@ -472,7 +473,7 @@ pub fn check_entries(toc: &Toc, manifest: &Manifest) -> Vec<String> {
     for table in &manifest.tables {
         let Some(path) = &table.file else { continue };
         let mut problem = |what: &str| problems.push(format!("table {}.{}: {what}", table.schema, table.name));
-        let name = path.strip_prefix("archive/").unwrap_or(path);
+        let name = crypt::bare(path.strip_prefix("archive/").unwrap_or(path));
         let (stem, suffix) = name.split_at(name.find(".dat").map_or(name.len(), |at| at + 4));
         if !readable(suffix) {
             problem("pg_restore of the source's major cannot read its file");

@@ -206,7 +206,7 @@ impl Restore {
         if let (Some(file), Some(range)) = (self.read.get(&group.file.path), readback::range(&group.frames))
             && range.end <= file.len() as u64
         {
-            let read = Reader::of(file.len() as u64, file.slice(range.start as usize..range.end as usize));
+            let read = Reader::of(group.file.size, file.slice(range.start as usize..range.end as usize));
             return Ready { group, read: Some(Ok(read)) };
         }
         let read = async {
@@ -260,6 +260,14 @@ impl Restore {
         let compression = Compression::of_file(table.file.as_deref().unwrap_or_default());
         // Of a pack, all was checked as a whole.
         let unpacked = table.packed.is_none().then_some(&self.folder);
+        let read = match read {
+            // What cannot be decrypted is read once more, as any other reading that differs is.
+            Some(Err(e)) if e.kind() == Kind::Archive && file.plain.is_some() && unpacked.is_some() => {
+                self.folder.tell(&format!("{}; it is read once more", e.message()));
+                None
+            }
+            read => read,
+        };
         let mut frames = match read {
             Some(read) => Frames::of(read?, unpacked, file, &group.frames)?,
             None => Frames::open(&self.folder, file, &group.frames).await?,
@@ -368,6 +376,7 @@ mod tests {
                     path: format!("t{n}{}", compression.suffix()),
                     size: length,
                     sha256: sha256.clone(),
+                    plain: None,
                     members: None,
                 };
                 store.put(&file.path, stored.into()).await.expect("is stored");

@@ -132,12 +132,19 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
     // A key is used with its kind of encryption only, and `confirm` says what `clean` does.
     let together = |name: &str| if name == "s3-kms-key-id" { "s3-sse" } else { "destination" };
     let mut tried = std::collections::BTreeSet::new();
+    // The private key that an example names is there.
+    let workspace = tempfile::tempdir()?;
+    let key = age::x25519::Identity::generate().to_string();
+    fs::write(workspace.path().join("key.txt"), age::secrecy::ExposeSecret::expose_secret(&key))?;
     for &(verb, needed) in needed {
         let verb_options = cli.find_subcommand(verb).context("no such verb")?.get_arguments();
         for name in verb_options.filter_map(|arg| arg.get_long()) {
             let Some(example) = examples.get(name) else { continue };
             tried.insert(name.to_owned());
             let env = |key: &str| {
+                if key == "GITHUB_WORKSPACE" {
+                    return Some(workspace.path().display().to_string());
+                }
                 let input = key.strip_prefix("INPUT_")?.to_lowercase();
                 let given = input == name || needed.contains(&input.as_str()) || input == together(name);
                 match input.as_str() {

@@ -8,6 +8,7 @@ mod backup;
 mod docs;
 mod drill;
 mod dumpfile;
+mod encrypt;
 mod examples;
 mod format;
 mod fuzz;
