@@ -3,7 +3,7 @@
 use super::Store;
 use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tries everything that a backup will do with the store: writes a small object of a random name under `prefix_key`
 /// (which may be empty), reads it back, lists it, begins an upload in parts and aborts it, and deletes the object.
@@ -16,12 +16,16 @@ pub async fn probe(store: &dyn Store, prefix_key: &str) -> Result<Vec<String>> {
         "" => name,
         prefix => format!("{prefix}/{name}"),
     };
-    let begun = Instant::now();
     store.put(&key, Bytes::from_static(PROBE)).await.map_err(|e| e.context("the destination cannot be written"))?;
     let tried = probe_rest(store, &key).await;
     let mut deleted = store.delete(&key).await;
-    // A request that was given up and sent again may be carried out behind the other one, and behind the delete.
-    if deleted.is_ok() && begun.elapsed() > SLOW && store.list(&key).await.is_ok_and(|left| !left.is_empty()) {
+    // A request that was given up and sent again may be carried out behind the other one, and behind the delete; and a busy store may
+    // have said too early that it is done.
+    for pause in [Duration::ZERO, AGAIN] {
+        tokio::time::sleep(pause).await;
+        if deleted.is_err() || !store.list(&key).await.is_ok_and(|left| !left.is_empty()) {
+            break;
+        }
         deleted = store.delete(&key).await;
     }
     tried?;
@@ -34,8 +38,8 @@ pub async fn probe(store: &dyn Store, prefix_key: &str) -> Result<Vec<String>> {
     })
 }
 
-/// A store that takes this long for all of it may have been asked for something twice.
-const SLOW: Duration = Duration::from_secs(2);
+/// How long a store is given to show that what it deleted is gone.
+const AGAIN: Duration = Duration::from_millis(300);
 
 const PROBE: &[u8] =
     b"savepoint: may this destination be written, read, listed and deleted? this object can be removed\n";

@@ -323,7 +323,7 @@ async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
     daily(store, 2).await?;
     let mut odd = Vec::new();
     let cases: [(&str, &str); 9] = [
-        ("format", "format 3"),
+        ("format", "format 4"),
         ("id", "names backup"),
         ("kind", "names kind snapshot"),
         ("database", "names database other"),
@@ -351,7 +351,7 @@ async fn what_is_not_certainly_ours_stays_and_is_named() -> Result {
             }
             field => {
                 match field {
-                    "format" => manifest["format"] = json!(3),
+                    "format" => manifest["format"] = json!(4),
                     "id" => manifest["id"] = json!("20200101T000000Z-scheduled-0000000"),
                     "kind" => manifest["kind"] = json!("snapshot"),
                     _ => manifest["source"]["database"] = json!("other"),

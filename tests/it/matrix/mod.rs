@@ -146,7 +146,7 @@ impl Case {
         let path = log.path().join("stderr");
         let redirect = format!("exec \"$0\" \"$@\" 2>{}", path.display());
         let run = run.under(&["/bin/sh", "-c", &redirect]).spawn()?;
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(90);
         while !fs::read_to_string(&path).unwrap_or_default().contains(words) {
             ensure!(Instant::now() < end, "it never said {words:?}: {}", fs::read_to_string(&path).unwrap_or_default());
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -14,8 +14,8 @@ use anyhow::{bail, ensure};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// More rows than fit into the buffers between a server and us, read so slowly that the server has to wait for some seconds.
-const LARGE: &str = "CREATE TABLE large AS SELECT g, md5(g::text) AS v FROM generate_series(1, 500000) g";
+/// More rows than fit into the buffers between a server and us (32 MB of them may be there), read so slowly that the server has to wait for some seconds.
+const LARGE: &str = "CREATE TABLE large AS SELECT g, md5(g::text) AS v FROM generate_series(1, 1200000) g";
 const SLOWLY: [&str; 2] = ["--max-rate", "3M"];
 
 /// A run against a server whose certificate is wrong in some way.
@@ -158,20 +158,22 @@ async fn changed_length(case: &Case, kind: u8, number: usize) -> Result<Ended> {
     Ok(ended)
 }
 
-/// The role may hold fewer connections than when it was asked.
+/// The role may hold fewer connections from the moment on in which its snapshot stands.
 async fn fewer_connections(case: &Case) -> Result<Ended> {
     let role = format!("role_{}", case.db);
     let drop = format!("DROP ROLE IF EXISTS {role}");
     let make = format!("{drop}; CREATE ROLE {role} LOGIN; GRANT pg_read_all_data TO {role}");
     case.server.psql("postgres", &make).await?;
-    let run = case.backup(&case.server.url_at(case.server.port, &role, &case.db), &case.s3.endpoint)?;
-    let ended = case
-        .when_it_says(run, "plan begins", async |_| {
-            case.server.psql("postgres", &format!("ALTER ROLE {role} CONNECTION LIMIT 1")).await?;
-            Ok(())
-        })
-        .await;
+    let limit = format!(
+        "DO $$ BEGIN FOR i IN 1..20000 LOOP PERFORM pg_stat_clear_snapshot(); IF EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}' \
+         AND state = 'idle in transaction' AND backend_xmin IS NOT NULL) THEN ALTER ROLE {role} CONNECTION LIMIT 1; RETURN; END IF; \
+         PERFORM pg_sleep(0.001); END LOOP; RAISE 'in vain'; END $$"
+    );
+    let url = case.server.url_at(case.server.port, &role, &case.db);
+    let run = case.backup(&url, &case.s3.endpoint)?;
+    let (limited, ended) = tokio::join!(case.server.psql("postgres", &limit), run.run());
     case.server.psql("postgres", &drop).await?;
+    limited?;
     ended
 }
 
