@@ -5,6 +5,14 @@ use std::fmt;
 /// The result of every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What came of a task; `what` it was doing. One that panicked or was broken off did not come to its end.
+pub(crate) fn joined<T>(what: &str, ended: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    ended.map_err(|ended| match ended.try_into_panic() {
+        Ok(panic) => Error::panicked(&*panic).context(what),
+        Err(ended) => Error::new(Kind::Interrupted, format!("{what}: it was broken off")).because(ended),
+    })?
+}
+
 /// Where an error belongs; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -63,14 +71,6 @@ impl Error {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         let message = format!("a fault of savepoint itself: {}", said.unwrap_or("a panic without a word"));
         Self::new(Kind::Bug, message).hint("please report it, with the lines above; another run may pass")
-    }
-
-    /// Of a task that did not come to its end; `what` it was doing.
-    pub(crate) fn of_task(what: &str, ended: tokio::task::JoinError) -> Self {
-        match ended.try_into_panic() {
-            Ok(panic) => Self::panicked(&*panic).context(what),
-            Err(ended) => Self::new(Kind::Interrupted, format!("{what}: it was broken off")).because(ended),
-        }
     }
 
     /// Adds the cure: the exact flag, command or SQL.

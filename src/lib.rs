@@ -38,6 +38,7 @@ pub mod drill;
 pub mod engine;
 pub mod error;
 pub mod inventory;
+mod procfs;
 pub mod progress;
 pub mod prune;
 pub mod report;

@@ -1,7 +1,10 @@
 //! Temporary folders that say whose they are, so that the next run can sweep what a killed one left.
 
-use crate::error::{Error, Kind, Result, io};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::{
+    error::{Error, Kind, Result, io},
+    procfs,
+};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -40,9 +43,8 @@ struct Owner {
 impl Owner {
     fn me() -> Result<Owner> {
         let pid = std::process::id();
-        let (_, start_time) =
-            stat(pid).ok_or_else(|| Error::new(Kind::Io, format!("/proc/{pid}/stat cannot be read")))?;
-        Ok(Owner { pid, start_time, boot_id: boot_id(), pid_namespace: pid_namespace() })
+        let stat = procfs::stat(pid).ok_or_else(|| Error::new(Kind::Io, format!("/proc/{pid}/stat cannot be read")))?;
+        Ok(Owner { pid, start_time: stat.start, boot_id: boot_id(), pid_namespace: pid_namespace() })
     }
 
     /// Whether the process is surely gone; `None`: it cannot be looked up from here.
@@ -53,7 +55,7 @@ impl Owner {
         if self.pid_namespace != pid_namespace() {
             return None;
         }
-        Some(!matches!(stat(self.pid), Some((state, start)) if state != 'Z' && start == self.start_time))
+        Some(!procfs::stat(self.pid).is_some_and(|p| p.state != 'Z' && p.start == self.start_time))
     }
 }
 
@@ -200,7 +202,7 @@ fn end_processes(folder: &Path) -> usize {
     let found = processes_in(folder);
     // An immediate shutdown lets the server end its backends and give back its shared memory.
     for (pid, program) in &found {
-        signal(*pid, if program == "postgres" { Signal::QUIT } else { Signal::KILL });
+        procfs::signal(*pid, if program == "postgres" { Signal::QUIT } else { Signal::KILL });
     }
     let deadline = Instant::now() + SHUTDOWN;
     loop {
@@ -209,7 +211,7 @@ fn end_processes(folder: &Path) -> usize {
             break;
         }
         if Instant::now() > deadline {
-            left.iter().for_each(|(pid, _)| signal(*pid, Signal::KILL));
+            left.iter().for_each(|(pid, _)| procfs::signal(*pid, Signal::KILL));
             std::thread::sleep(Duration::from_millis(100));
             break;
         }
@@ -221,39 +223,19 @@ fn end_processes(folder: &Path) -> usize {
 /// PostgreSQL programs with `folder` on their command line or as working folder. Backends overwrite their command line, but
 /// work in the data folder.
 fn processes_in(folder: &Path) -> Vec<(u32, String)> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let path = folder.as_os_str().as_bytes();
-    processes
-        .flatten()
-        .filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok())
+    procfs::pids()
         .filter_map(|pid| {
             let proc = PathBuf::from(format!("/proc/{pid}"));
             let program = fs::read_to_string(proc.join("comm")).ok()?.trim_end().to_owned();
             let line = fs::read(proc.join("cmdline")).ok()?;
             let works_there = || fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
             let ours = PROGRAMS.contains(&program.as_str())
-                && stat(pid).is_some_and(|(state, _)| state != 'Z')
+                && procfs::stat(pid).is_some_and(|p| p.state != 'Z')
                 && (line.windows(path.len()).any(|w| w == path) || works_there());
             ours.then_some((pid, program))
         })
         .collect()
-}
-
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended on its own.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// State and start time of a process.
-fn stat(pid: u32) -> Option<(char, u64)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name stands in parentheses and may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // Field 22 of proc(5); the state is field 3.
-    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 fn boot_id() -> String {

@@ -64,10 +64,9 @@ impl<'a> Ground<'a> {
                 false => progress.event(Event::Warning(&line)),
             }
         }
-        let sealing = config.encryption.as_ref().map(|e| Sealing::new(e.recipients.clone())).transpose()?;
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;
         phase.end();
-        let Ready { target, looked, source, extensions, tools, store, server, scratch, jobs, alone } = ready;
+        let Ready { target, looked, source, extensions, tools, store, sealing, server, scratch, jobs, alone } = ready;
         let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
         let (proves, folder) = (server.is_some(), scratch.path().to_owned());
         traces.opened(store.clone(), scratch, server);

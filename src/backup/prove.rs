@@ -3,7 +3,7 @@
 use super::{commit::Committed, dump::prover, ground::Ground};
 use crate::{
     clock::now,
-    error::{Error, Result},
+    error::{Error, Result, joined},
     progress::{Event, Progress},
     vault::{Manifest, Proof, VerifyLevel, proof},
 };
@@ -21,7 +21,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         (VerifyLevel::None, _) => return Ok(()),
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
-            let half = restoring.await.map_err(|e| Error::of_task("restoring", e)).flatten();
+            let half = joined("restoring", restoring.await);
             match half {
                 Ok(half) => prover.compare(ground.traces.hold_server().server()?, &manifest, half).await,
                 Err(e) => Err(e),
@@ -38,8 +38,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
     };
     found.unproven.extend(unproven);
-    let nameless = manifest.hidden().map(|_| found.nameless());
-    let stored = proof::record(&ground.store, folder.prefix(), nameless.as_ref().unwrap_or(&found)).await;
+    let stored = proof::record(&ground.store, folder.prefix(), manifest.hidden().is_some(), &found).await;
     let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
     ground.traces.result(|r| {
         r.proof = Some(found);

@@ -12,10 +12,10 @@ const TAG: u64 = 16;
 pub(super) const SEALED: u64 = CHUNK + TAG;
 
 /// Bytes between the header and the first chunk.
-const NONCE: u64 = 16;
+pub(super) const NONCE: u64 = 16;
 
 /// No header is longer: one of a recipient has a few hundred bytes.
-const MOST_HEADER: u64 = 1 << 20;
+pub(super) const MOST_HEADER: u64 = 1 << 20;
 
 /// The sizes of an age file and of what is in it, which between them say where everything stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::{
     identities::Identities,
-    layout::{CHUNK, SEALED},
+    layout::{CHUNK, MOST_HEADER, NONCE, SEALED},
 };
 use crate::error::{Error, Kind, Result};
 use age::{DecryptError, Decryptor, secrecy::ExposeSecret, stream::StreamReader};
@@ -15,12 +15,6 @@ use std::{
 
 /// The line that ends a header begins so.
 const LAST_LINE: &[u8] = b"\n--- ";
-
-/// Bytes behind the header's last line.
-const NONCE: usize = 16;
-
-/// No header is longer.
-const MOST_HEADER: usize = 1 << 20;
 
 /// What stands in front of the chunks of a file, and the key that it holds: with both, any range of the file can be read.
 pub struct Head {
@@ -182,10 +176,10 @@ impl Opener {
     fn take_head(&mut self) -> Result<Option<Bytes>> {
         let bytes = &self.pending[..];
         let last = bytes.windows(LAST_LINE.len()).position(|w| w == LAST_LINE).map(|at| at + LAST_LINE.len());
-        let end = last.and_then(|at| bytes[at..].iter().position(|b| *b == b'\n').map(|n| at + n + 1 + NONCE));
+        let end = last.and_then(|at| bytes[at..].iter().position(|b| *b == b'\n').map(|n| at + n + 1 + NONCE as usize));
         match end {
             Some(end) if bytes.len() >= end => Ok(Some(self.pending.split_to(end).freeze())),
-            _ if bytes.len() > MOST_HEADER => Err(damaged(&self.name, "it is no age file")),
+            _ if bytes.len() as u64 > MOST_HEADER => Err(damaged(&self.name, "it is no age file")),
             _ => Ok(None),
         }
     }

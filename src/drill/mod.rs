@@ -250,8 +250,7 @@ async fn stored(
         rows: manifest.totals.rows,
         ..Drilled::default()
     };
-    let nameless = manifest.hidden().map(|_| proof.nameless());
-    match proof::record(store, &stored.folder, nameless.as_ref().unwrap_or(&proof)).await {
+    match proof::record(store, &stored.folder, manifest.hidden().is_some(), &proof).await {
         Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
         Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     archive::frame,
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     progress::{Event, Progress},
     store::{MAX_PARTS, MIN_PART, Upload},
     vault::{
@@ -138,7 +138,7 @@ impl Sink {
 
     async fn send_with(&self, state: &mut State, body: Bytes, permit: OwnedSemaphorePermit) -> Result<()> {
         while let Some(done) = state.uploads.try_join_next() {
-            flatten(done)?;
+            joined("an upload", done)?;
         }
         if state.parts == MAX_PARTS {
             let what = format!("{} is larger than {MAX_PARTS} parts of S3 can hold", self.folder.uri(&self.path));
@@ -229,7 +229,7 @@ impl Rest {
         }
         sink.send_with(&mut state, body, permit).await?;
         while let Some(done) = state.uploads.join_next().await {
-            flatten(done)?;
+            joined("an upload", done)?;
         }
         if let Some(upload) = &state.upload {
             upload.complete().await?;
@@ -263,10 +263,6 @@ impl OpenFrame<'_> {
 
 fn broken_off() -> Error {
     Error::new(Kind::Interrupted, "the run was broken off")
-}
-
-fn flatten(done: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    done.map_err(|e| Error::of_task("an upload", e))?
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
         fingerprint::{Fingerprint, parse_sum},
         frame::{self, FrameWriter, MOST_FRAME_BYTES},
     },
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     postgres::{
         connect::Session,
         conninfo::Target,
@@ -191,7 +191,7 @@ pub async fn run(
     let own = (engine.jobs == 0).then_some(queue);
     all.spawn(tracker.track_future(hold(engine.clone(), holder, refusals, own, locked_alone)));
     while let Some(ended) = all.join_next().await {
-        ended.map_err(|e| Error::of_task("reading tables", e))??;
+        joined("reading tables", ended)?;
     }
     match engine.packer.as_ref().map(Packer::last).transpose()?.flatten() {
         Some(last) => tracker.track_future(engine.store_pack(last)).await,
@@ -529,12 +529,12 @@ impl Reader {
     /// Stores something beside whatever is read next, unless that is too much already.
     async fn store_beside(&mut self, storing: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
         while let Some(stored) = self.storing.try_join_next() {
-            joined(stored)?;
+            joined("storing a table", stored)?;
         }
         if self.storing.len() >= STORED_BESIDE
             && let Some(stored) = self.storing.join_next().await
         {
-            joined(stored)?;
+            joined("storing a table", stored)?;
         }
         self.storing.spawn(self.engine.tracker.track_future(storing));
         Ok(())
@@ -543,15 +543,11 @@ impl Reader {
     /// Waits for what is being stored, and says good-bye.
     async fn end(mut self) -> Result<()> {
         while let Some(stored) = self.storing.join_next().await {
-            joined(stored)?;
+            joined("storing a table", stored)?;
         }
         self.wire.end().await;
         Ok(())
     }
-}
-
-fn joined(stored: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    stored.map_err(|e| Error::of_task("storing a table", e))?
 }
 
 /// Where the rows of a piece go.

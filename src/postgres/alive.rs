@@ -12,10 +12,9 @@ use super::{
 use crate::{
     clock::STALL,
     error::{Error, Kind},
+    procfs,
 };
 use std::{
-    collections::HashMap,
-    fs,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -73,29 +72,12 @@ impl Program<'_> {
 
     /// How often the kernel has switched to it and to its children.
     fn switches(&self) -> u64 {
-        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-        for pid in
-            fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
-        {
-            if let Some(parent) = field(pid, "PPid:") {
-                children.entry(u32::try_from(parent).unwrap_or(0)).or_default().push(pid);
-            }
-        }
-        let (mut all, mut sum) = (vec![self.pid], 0);
-        while let Some(pid) = all.pop() {
-            sum += field(pid, "voluntary_ctxt_switches:").unwrap_or(0)
-                + field(pid, "nonvoluntary_ctxt_switches:").unwrap_or(0)
-                + 1;
-            all.extend(children.remove(&pid).into_iter().flatten());
-        }
-        sum
+        let of = |pid| {
+            ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"]
+                .map(|name| procfs::status(pid, name).unwrap_or(0))
+        };
+        procfs::tree(self.pid).into_iter().map(|pid| of(pid).into_iter().sum::<u64>() + 1).sum()
     }
-}
-
-/// A number of `/proc/<pid>/status` (proc_pid_status(5)).
-fn field(pid: u32, name: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok())
 }
 
 /// Why it is dead, and the cure; `None`: it is worth waiting.

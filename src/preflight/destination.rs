@@ -6,7 +6,7 @@ use super::{
     question::Question,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     store::{self, Destination},
 };
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ impl Question for Usable {
         // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
         let probed = store.clone();
         let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
-        let warnings = probing.await.map_err(|e| Error::of_task("trying the destination", e))??;
+        let warnings = joined("trying the destination", probing.await)?;
         enough_space(destination)?;
         let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
         facts.store.learn(store);

@@ -23,6 +23,7 @@ impl Question for Recipients {
             Ok(sealing) => {
                 let names = if encryption.manifest { ", names as well" } else { "" };
                 let kinds = sealing.recipients().kinds();
+                facts.sealing.learn(sealing);
                 yes(format!("to {kinds}{names}; any one of their private keys opens the backup"))
             }
             Err(e) => Ok(vec![Answer::failed(&e)]),

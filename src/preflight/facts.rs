@@ -3,6 +3,7 @@
 use super::{answer::Unanswered, starting::Starting};
 use crate::{
     backup::BackupConfig,
+    crypt::Sealing,
     dump::catalog::Relation,
     error::Result,
     postgres::{connect::Session, conninfo::Target, pooler::Direct, tools::Tools},
@@ -96,6 +97,8 @@ pub(super) struct Facts<'a> {
     pub(super) jobs: Fact<usize>,
     /// The destination, where it may be written to.
     pub(super) store: Fact<Arc<dyn Store>>,
+    /// What encrypts, where something is to be encrypted.
+    pub(super) sealing: Fact<Arc<Sealing>>,
 }
 
 impl<'a> Facts<'a> {
@@ -122,6 +125,7 @@ impl<'a> Facts<'a> {
             room: Fact::default(),
             jobs: Fact::default(),
             store: Fact::default(),
+            sealing: Fact::default(),
         }
     }
 

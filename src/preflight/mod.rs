@@ -34,6 +34,7 @@ pub use starting::Starting;
 
 use crate::{
     backup::BackupConfig,
+    crypt::Sealing,
     dump::snapshot::Looked,
     postgres::{conninfo::Target, tools::Tools},
     progress::{Event, Progress},
@@ -89,6 +90,8 @@ pub struct Ready {
     pub tools: Tools,
     /// The destination; `None` after a mere look.
     pub store: Option<Arc<dyn Store>>,
+    /// Encrypts what is stored, where that is asked for.
+    pub sealing: Option<Arc<Sealing>>,
     /// The server for the proof, when one is needed.
     pub server: Option<Starting>,
     /// This run's folder.
@@ -162,6 +165,7 @@ fn ready(facts: &mut Facts<'_>) -> Option<Ready> {
         tools: facts.tools.take()?,
         scratch: facts.scratch.take()?,
         store: facts.store.take(),
+        sealing: facts.sealing.take(),
         server: facts.server.take(),
     })
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::now,
     dumpfile::DumpFile,
-    error::{self, Error, Kind, Result},
+    error::{self, Error, Kind, Result, joined},
     postgres::{
         answer, connect,
         conninfo::Target,
@@ -274,10 +274,8 @@ impl Run<'_> {
             });
         }
         while let Some(ended) = workers.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => warn(e),
-                Err(e) => warn(Error::of_task("loading", e)),
+            if let Err(e) = joined("loading", ended) {
+                warn(e);
             }
         }
     }

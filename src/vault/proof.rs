@@ -99,7 +99,7 @@ pub struct Compared {
 impl Proof {
     /// The same without a name of anything in the database, for a backup that hides them.
     #[must_use]
-    pub fn nameless(&self) -> Proof {
+    fn nameless(&self) -> Proof {
         let counted = |lines: &[String], what: &str| match lines.len() {
             0 => Vec::new(),
             n => vec![format!("{n} {what}: only the run that found them names them, as this backup hides its names")],
@@ -112,12 +112,13 @@ impl Proof {
     }
 }
 
-/// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.
+/// Stores the record of a proof beside the manifest, under a name that is still free. `hides_names`: as its backup does. Returns its key.
 ///
 /// # Errors
 /// When it cannot be stored.
-pub async fn record(store: &Arc<dyn Store>, folder: &str, proof: &Proof) -> Result<String> {
-    let body = serde_json::to_vec_pretty(proof)
+pub async fn record(store: &Arc<dyn Store>, folder: &str, hides_names: bool, proof: &Proof) -> Result<String> {
+    let nameless = hides_names.then(|| proof.nameless());
+    let body = serde_json::to_vec_pretty(nameless.as_ref().unwrap_or(proof))
         .map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
     let time = proof.started_at.replace([':', '-'], "");
     let mut taken = None;

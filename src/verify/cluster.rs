@@ -16,10 +16,11 @@ use crate::{
         quote::{literal, quote},
         tools::Tools,
     },
+    procfs,
     scratch::{self, SOCKET_NOTE, SOCKET_PREFIX},
     vault::manifest::{Extension, Source},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use std::{
     ffi::OsStr,
     fmt::Write as _,
@@ -213,7 +214,7 @@ impl Cluster {
     ) -> Result<Client, Unstarted> {
         let (data, log) = (self.folder.join("data"), self.folder.join("log"));
         let (config, own) = (data.join("postgresql.conf"), data.join("savepoint.conf"));
-        let settings = settings(options, more, &self.socket, memory_limit(), scratch::free_space(&self.folder)?);
+        let settings = settings(options, more, &self.socket, free_memory(), scratch::free_space(&self.folder)?);
         fs::write(&own, settings).map_err(io(own.display()))?;
         let mut text = fs::read(&config).map_err(io(config.display()))?;
         if !text.ends_with(INCLUDE) {
@@ -298,7 +299,7 @@ impl Cluster {
     /// Ends the server at once (nothing in it is worth a checkpoint) and removes its folder.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(server) = self.server.as_mut() {
-            signal(server, Signal::QUIT);
+            procfs::signal(server.id(), Signal::QUIT);
             let deadline = Instant::now() + STOP_WITHIN;
             while !has_ended(server) && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -314,7 +315,7 @@ impl Cluster {
         if has_ended(&mut server) {
             return;
         }
-        signal(&server, Signal::QUIT);
+        procfs::signal(server.id(), Signal::QUIT);
         let deadline = Instant::now() + STOP_WITHIN;
         while !has_ended(&mut server) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -663,15 +664,9 @@ fn settings(options: &ClusterOptions<'_>, more: bool, socket: &Path, memory: u64
     text
 }
 
-/// Bytes of memory that are free for us: the system's, or less within a container's limit.
-fn memory_limit() -> u64 {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let available = read("/proc/meminfo")
-        .lines()
-        .find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .map_or(1024 * MIB, |kb| kb * 1024);
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    limits.iter().filter_map(|p| read(p).trim().parse::<u64>().ok()).fold(available, u64::min)
+/// Bytes of memory that are free for us.
+fn free_memory() -> u64 {
+    procfs::memory("MemAvailable:").unwrap_or_else(|| procfs::within_limits(1024 * MIB))
 }
 
 /// Root cannot run the server: it gets the uid of `postgres`, else that of `nobody`.
@@ -696,13 +691,6 @@ fn own(folder: &Path, run_as: RunAs) -> Result<()> {
     match run_as {
         Some((uid, gid)) => chown(folder, Some(uid), Some(gid)).map_err(io(failed())),
         None => Ok(()),
-    }
-}
-
-fn signal(server: &Child, signal: Signal) {
-    if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended on its own.
-        let _ = kill_process(pid, signal);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         large_objects::{self, Objects, Sum},
         snapshot,
     },
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     postgres::{answer, connect::Session, wire::Fault},
     progress::Event,
     vault::{
@@ -69,7 +69,7 @@ impl Restore {
         }
         let (mut problems, mut files) = (Vec::new(), 0);
         while let Some(ended) = workers.join_next().await {
-            let (more, read) = ended.map_err(|e| Error::of_task("restoring large objects", e))??;
+            let (more, read) = joined("restoring large objects", ended)?;
             problems.extend(more);
             files += read;
         }
@@ -209,7 +209,7 @@ pub(super) async fn compare(
     }
     let mut differences = Vec::new();
     while let Some(ended) = workers.join_next().await {
-        differences.extend(ended.map_err(|e| Error::of_task("comparing large objects", e))??);
+        differences.extend(joined("comparing large objects", ended)?);
     }
     differences.sort();
     let objects: u64 = expected.iter().map(|c| c.objects).sum();

@@ -2,13 +2,13 @@
 
 use crate::{
     engine::{Guard, Limits},
-    error::{Error, Kind, Result, io},
+    error::{Error, Kind, Result},
+    procfs,
     report::format::{bytes, seconds},
     scratch,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::{
-    collections::HashMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -110,7 +110,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins to look at a server that has limits.
     pub fn begin(guarded: &Guarded, pid: u32, folder: &Path) -> Result<Option<Watch>> {
-        let bounds = Bounds::of(guarded, machine_memory(), scratch::free_space(folder)?);
+        let bounds = Bounds::of(guarded, procfs::memory("MemTotal:"), scratch::free_space(folder)?);
         if bounds == Bounds::default() {
             return Ok(None);
         }
@@ -146,60 +146,20 @@ impl Watch {
 
 /// Ends a server and what it has started.
 async fn end(pid: u32) {
-    let Some(server) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    let _ = kill_process(server, Signal::QUIT);
+    procfs::signal(pid, Signal::QUIT);
     tokio::time::sleep(SHUTDOWN).await;
-    // Its processes first: they have no other parent yet by which they are known.
-    for process in tree(pid, &processes()) {
-        if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(process, Signal::KILL);
-        }
+    // Its processes with it: they have no other parent yet by which they are known.
+    for process in procfs::tree(pid) {
+        procfs::signal(process, Signal::KILL);
     }
-}
-
-/// What the kernel says of a process.
-#[derive(Clone, Copy, Debug)]
-struct Process {
-    parent: u32,
-    /// Clock ticks, with those of its children that have ended.
-    ticks: u64,
-}
-
-fn processes() -> HashMap<u32, Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
-    let of = |pid: u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The program's name stands in parentheses and may hold anything; the state behind it is field 3 of proc(5).
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        let ticks = [14, 15, 16, 17].into_iter().filter_map(number).sum();
-        Some((pid, Process { parent: u32::try_from(number(4)?).ok()?, ticks }))
-    };
-    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).filter_map(of).collect()
-}
-
-/// A process and all that come from it.
-fn tree(root: u32, all: &HashMap<u32, Process>) -> Vec<u32> {
-    let mut found = vec![root];
-    let mut at = 0;
-    while let Some(parent) = found.get(at).copied() {
-        found.extend(all.iter().filter(|(pid, p)| p.parent == parent && **pid != root).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    found
 }
 
 fn look(pid: u32, folder: Option<&PathBuf>) -> Used {
-    let all = processes();
-    let family = tree(pid, &all);
-    let ticks: u64 = family.iter().filter_map(|pid| all.get(pid)).map(|p| p.ticks).sum();
+    let family = procfs::tree(pid);
+    let ticks: u64 = family.iter().filter_map(|pid| procfs::stat(*pid)).map(|p| p.ticks).sum();
     let (mut private, mut shared) = (0, 0_u64);
     for pid in &family {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let of = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"));
-            line.and_then(|kb| kb.trim().parse::<u64>().ok()).unwrap_or_default() << 10
-        };
+        let of = |name| procfs::status(*pid, name).unwrap_or_default() << 10;
         private += of("RssAnon:");
         // One memory for all of them: as much as the one that has touched most.
         shared = shared.max(of("RssShmem:"));
@@ -222,15 +182,6 @@ fn on_disk(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(of).sum()
-}
-
-/// This machine's memory, or a container's.
-fn machine_memory() -> Option<u64> {
-    let all = fs::read_to_string("/proc/meminfo").map_err(io("/proc/meminfo")).ok()?;
-    let all = all.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())?;
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limits = limits.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    Some(limits.fold(all << 10, u64::min))
 }
 
 #[cfg(test)]
@@ -269,7 +220,7 @@ mod tests {
     #[test]
     fn a_process_is_seen_with_its_children() {
         let mut child = std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().expect("starts");
-        let family = || tree(child.id(), &processes());
+        let family = || procfs::tree(child.id());
         let deadline = Instant::now() + Duration::from_secs(10);
         while family().len() < 2 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
@@ -277,7 +228,7 @@ mod tests {
         let seen = family();
         let used = look(child.id(), None);
         for pid in &seen {
-            let _ = kill_process(Pid::from_raw(pid.cast_signed()).expect("is a pid"), Signal::KILL);
+            procfs::signal(*pid, Signal::KILL);
         }
         child.wait().expect("ends");
         assert_eq!(seen.len(), 2, "{seen:?}");

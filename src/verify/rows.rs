@@ -4,7 +4,7 @@ use super::{comparison::Comparison, restore::Restore};
 use crate::{
     archive::fingerprint::{Fingerprint, parse_sum},
     dump::{copy, snapshot},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     postgres::{
         answer,
         connect::Session,
@@ -139,7 +139,7 @@ async fn read(restore: &Restore, all: &Arc<Vec<Table>>, batches: Vec<Vec<Piece>>
         });
     }
     while let Some(ended) = workers.join_next().await {
-        ended.map_err(|e| Error::of_task("comparing rows", e))??;
+        joined("comparing rows", ended)?;
     }
     Ok(std::mem::take(&mut *sums.lock().await))
 }

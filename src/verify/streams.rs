@@ -10,7 +10,7 @@ use crate::{
         frame::{self, FrameReader},
     },
     dump::{copy, snapshot, worker::Fresh},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, joined},
     postgres::connect::Session,
     progress::Event,
     store::Reader,
@@ -140,7 +140,7 @@ impl Restore {
         }
         drop(sender);
         while let Some(ended) = workers.join_next().await {
-            ended.map_err(|e| Error::of_task("restoring", e))??;
+            joined("restoring", ended)?;
         }
         let mut problems = std::mem::take(&mut *shared.problems.lock().await);
         let rows = shared.rows.lock().await;
