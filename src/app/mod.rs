@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod copy;
 mod diff;
 mod list;
 mod prune;
@@ -60,6 +61,7 @@ verbs! {
     "list" List list::List,
     "show" Show show::Show,
     "diff" Diff diff::Diff,
+    "copy" Copy copy::Copy,
     "prune" Prune prune::Prune,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
     prune::retention::Retention,
-    store::Destination,
+    store::{Destination, copies::Require},
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
 use std::num::NonZeroU64;
@@ -17,8 +17,12 @@ use std::num::NonZeroU64;
 pub struct BackupConfig {
     /// The database to back up.
     pub source: Target,
-    /// Where to store it.
+    /// Where to store it; may be several places.
     pub destination: Destination,
+    /// How many of several places must take it.
+    pub require: Require,
+    /// Restore from each of several places, not from the first alone.
+    pub verify_all: bool,
     /// Why it is taken.
     pub kind: BackupKind,
     /// Bytes of COPY text that are read from the source per second at most, over all connections; `None`: as fast as they come.
@@ -62,6 +66,8 @@ impl BackupConfig {
         BackupConfig {
             source,
             destination,
+            require: Require::Any,
+            verify_all: false,
             kind: BackupKind::Manual,
             max_rate: None,
             compression: CompressionChoice::Auto,

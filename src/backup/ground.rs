@@ -2,6 +2,7 @@
 
 use super::{BackupConfig, recorder::Recorder, traces::Traces};
 use crate::{
+    cancel::Cancel,
     crypt::Sealing,
     dump::{rate::Rate, snapshot::Looked},
     error::{Error, Kind, Result},
@@ -30,6 +31,8 @@ pub(super) struct Ground<'a> {
     pub extensions: Vec<Extension>,
     pub tools: Tools,
     pub store: Arc<dyn Store>,
+    /// Which of several places is read, when the run begins.
+    pub first: Option<usize>,
     /// Connections that the source has room for.
     pub jobs: usize,
     /// There is one connection and no other.
@@ -46,6 +49,7 @@ pub(super) struct Ground<'a> {
     pub proves: bool,
     pub progress: Arc<Recorder>,
     pub traces: Traces,
+    pub cancel: Cancel,
 }
 
 impl<'a> Ground<'a> {
@@ -54,6 +58,7 @@ impl<'a> Ground<'a> {
         config: &'a BackupConfig,
         progress: Arc<Recorder>,
         traces: Traces,
+        cancel: Cancel,
     ) -> Result<(Ground<'a>, Looked)> {
         let phase = progress.begin(Phase::Preflight);
         let examined = preflight::examine(config, Reach::Full, &*progress, &traces.tracker()).await;
@@ -76,6 +81,7 @@ impl<'a> Ground<'a> {
             source,
             extensions,
             tools,
+            first: store.copies().and_then(|copies| copies.first_intact()),
             store,
             jobs,
             alone,
@@ -86,6 +92,7 @@ impl<'a> Ground<'a> {
             proves,
             progress,
             traces,
+            cancel,
         };
         Ok((ground, looked))
     }

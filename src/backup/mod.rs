@@ -12,6 +12,7 @@ mod alone;
 mod beside;
 mod commit;
 mod config;
+mod copies;
 mod dump;
 mod ground;
 mod own;
@@ -53,7 +54,7 @@ const LET_PASS: Duration = Duration::from_millis(500);
 pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> BackupReport {
     let (started_at, begun) = (now(), Instant::now());
     let (recorder, traces) = (Recorder::new(progress.clone()), Traces::default());
-    let work = work(config, recorder.clone(), traces.clone(), begun);
+    let work = work(config, recorder.clone(), traces.clone(), cancel.clone(), begun);
     let worked = cancel.unless(work, || traces.broken_off(&cancel)).await;
     let came_to = traces.clean_up(worked.is_err(), &cancel, &*recorder).await;
     let ended = told::Ended { kept: recorder.take(), came_to, error: worked.err(), started_at };
@@ -61,8 +62,14 @@ pub async fn run(config: &BackupConfig, progress: Arc<dyn Progress>, cancel: Can
 }
 
 /// The stages in their order.
-async fn work(config: &BackupConfig, progress: Arc<Recorder>, traces: Traces, begun: Instant) -> Result<()> {
-    let (ground, looked) = Ground::examine(config, progress, traces).await?;
+async fn work(
+    config: &BackupConfig,
+    progress: Arc<Recorder>,
+    traces: Traces,
+    cancel: Cancel,
+    begun: Instant,
+) -> Result<()> {
+    let (ground, looked) = Ground::examine(config, progress, traces, cancel).await?;
     let taken = take(&ground, looked, begun).await?;
     let committed = commit::commit(&ground, taken, begun.elapsed()).await?;
     commit::compare_with_before(&ground, &committed.manifest).await;

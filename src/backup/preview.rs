@@ -36,7 +36,7 @@ pub async fn preview(config: &BackupConfig, progress: Arc<dyn Progress>) -> Resu
         database: source.database.clone(),
         source: config.source_label(),
         server_version: source.server_version.clone(),
-        uri: format!("{}/{folder}", config.destination.label().trim_end_matches('/')),
+        uri: format!("{}/{folder}", config.destination.each()[0].label().trim_end_matches('/')),
         tools: programs.into_iter().filter_map(|(n, p)| Some((n.to_owned(), p?.display().to_string()))).collect(),
         compression: config.compression.for_major(source.major).to_string(),
         jobs: jobs as u32,

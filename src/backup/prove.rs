@@ -1,6 +1,6 @@
 //! Prove: the restored copy is compared, and the record of the proof is stored. Whatever goes wrong here, the backup is stored.
 
-use super::{commit::Committed, dump::prover, ground::Ground};
+use super::{commit::Committed, copies, dump::prover, ground::Ground};
 use crate::{
     clock::now,
     error::{Error, Result, joined},
@@ -18,7 +18,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     let level = ground.config.verify;
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
-        (VerifyLevel::None, _) => return Ok(()),
+        (VerifyLevel::None, _) => return copies::prove(ground, folder.prefix(), &manifest, None).await,
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
             let half = joined("restoring", restoring.await);
@@ -38,10 +38,12 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
     };
     found.unproven.extend(unproven);
-    let stored = proof::record(&ground.store, folder.prefix(), manifest.hidden().is_some(), &found).await;
-    let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
+    // Of the place that was read, and of no other.
+    let read = ground.store.copies().map_or_else(|| Ok(ground.store.clone()), |copies| copies.first().cloned())?;
+    let stored = proof::record(&read, folder.prefix(), manifest.hidden().is_some(), &found).await;
+    let uri = stored.as_ref().ok().map(|key| read.uri(key));
     ground.traces.result(|r| {
-        r.proof = Some(found);
+        r.proof = Some(found.clone());
         if let Some(committed) = &mut r.committed {
             committed.proof_uri = uri;
         }
@@ -49,6 +51,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     if let Err(e) = stored {
         ground.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
     }
+    copies::prove(ground, folder.prefix(), &manifest, Some(&found)).await?;
     match broken {
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
         None => Ok(()),
@@ -68,6 +71,7 @@ fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &E
         compared: Default::default(),
         differences: vec![format!("the proof could not be finished: {}", e.one_line())],
         unproven: Vec::new(),
+        equal_to: None,
         timings: BTreeMap::new(),
     }
 }

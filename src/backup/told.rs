@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     progress::{Phase, Progress},
     prune,
-    report::{BackupReport, Failure, Outcome, Pruned},
+    report::{BackupReport, CopyState, Failure, Outcome, Pruned, StoredCopy},
     vault::Proof,
 };
 use std::time::Instant;
@@ -44,11 +44,12 @@ impl Ended {
             database: config.source.dbname.clone(),
             source: config.source_label(),
             destination: config.destination.label(),
-            s3_endpoint: config.destination.option("s3-endpoint"),
+            s3_endpoint: s3_endpoint(config, &came_to.copies),
             kind: config.kind,
             verify: config.verify,
             backup: came_to.committed,
             proof: came_to.proof,
+            copies: came_to.copies,
             failure,
             anomalies: came_to.anomalies,
             fail_on_anomaly: config.anomaly.fail,
@@ -106,7 +107,10 @@ impl Ended {
             warnings.push("nothing was pruned: this backup differs too much from the one before".into());
             return None;
         }
-        let pruned = prune::behind(&config.destination, retention, &own.manifest, progress, cancel).await;
+        let (all, copies) = (config.destination.each(), &self.came_to.copies);
+        let good = |n: usize| copies.get(n).is_none_or(|copy| copy.state != CopyState::Failed);
+        let places: Vec<_> = all.into_iter().enumerate().filter(|(n, _)| good(*n)).map(|(_, place)| place).collect();
+        let pruned = prune::behind(&places, retention, &own.manifest, progress, cancel).await;
         let mut pruned = pruned.unwrap_or_else(|e| Pruned {
             failure: Some(e.one_line()),
             hint: e.hint_text().map(str::to_owned),
@@ -115,4 +119,10 @@ impl Ended {
         warnings.append(&mut pruned.warnings);
         Some(pruned)
     }
+}
+
+/// The endpoint of the place whose address is told: the first that holds a good copy.
+fn s3_endpoint(config: &BackupConfig, copies: &[StoredCopy]) -> Option<String> {
+    let good = copies.iter().position(|copy| copy.state != CopyState::Failed).unwrap_or(0);
+    config.destination.each().get(good)?.option("s3-endpoint")
 }

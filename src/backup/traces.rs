@@ -9,12 +9,13 @@ use crate::{
     error::{Error, Kind, Result},
     preflight::Starting,
     progress::{Event, Progress},
-    report::StoredBackup,
+    report::{StoredBackup, StoredCopy},
     scratch::Scratch,
     store::Store,
     vault::{MANIFEST, Proof},
     verify::server::Server,
 };
+use futures_util::future::join_all;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -50,6 +51,8 @@ pub(super) struct CameTo {
     pub committed: Option<StoredBackup>,
     /// The proof, once it ran.
     pub proof: Option<Proof>,
+    /// Where else it lies, or was to.
+    pub copies: Vec<StoredCopy>,
     /// What is remarkable beside the backup before.
     pub anomalies: Vec<String>,
 }
@@ -126,7 +129,7 @@ impl Traces {
         tracker.wait().await;
         tracker.reopen();
         if let (Some(store), Some(folder)) = (store, folder) {
-            for line in remove_stored(&*store, &folder, &sinks).await {
+            for line in remove_stored(&store, &folder, &sinks).await {
                 progress.event(Event::Warning(&line));
             }
         }
@@ -149,8 +152,9 @@ impl Traces {
         let stored = async {
             match (left.store, left.folder) {
                 (Some(store), Some(folder)) if failed && left.result.committed.is_none() => {
-                    remove_stored(&*store, &folder, &left.sinks).await
+                    remove_stored(&store, &folder, &left.sinks).await
                 }
+                (Some(store), Some(folder)) => remove_lost(&store, &folder).await,
                 _ => Vec::new(),
             }
         };
@@ -194,13 +198,24 @@ impl Drop for Held {
     }
 }
 
-/// Aborts the uploads and removes the objects of a backup that was not committed; returns a line for each that is left.
-async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> Vec<String> {
+/// Aborts the uploads and removes the objects of a backup that was not committed, from each place; returns a line for each that is left.
+async fn remove_stored(store: &Arc<dyn Store>, folder: &str, sinks: &[Arc<Sink>]) -> Vec<String> {
     let mut left = Vec::new();
     let aborted = futures_util::future::join_all(sinks.iter().map(async |sink| (sink, sink.abort().await))).await;
     for (sink, e) in aborted.into_iter().filter_map(|(sink, aborted)| Some((sink, aborted.err()?))) {
         left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
     }
+    let places = match store.copies() {
+        Some(copies) => copies.members().into_iter().filter_map(|member| member.store).collect(),
+        None => vec![store.clone()],
+    };
+    left.extend(join_all(places.iter().map(|place| remove_folder(&**place, folder))).await.into_iter().flatten());
+    left
+}
+
+/// Removes all of a folder from one place; a line for each that is left.
+async fn remove_folder(store: &dyn Store, folder: &str) -> Vec<String> {
+    let mut left = Vec::new();
     // A request that was broken off may still be carried out by the server, behind the first look.
     for look in 1..=LAST_LOOKS {
         let more = remove_listed(store, folder, &mut left).await;
@@ -210,6 +225,14 @@ async fn remove_stored(store: &dyn Store, folder: &str, sinks: &[Arc<Sink>]) -> 
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     left
+}
+
+/// Removes what places hold that were lost to the run before its commit point: it is no backup.
+async fn remove_lost(store: &Arc<dyn Store>, folder: &str) -> Vec<String> {
+    let members = store.copies().map(|copies| copies.members()).unwrap_or_default();
+    let lost = members.into_iter().filter(|member| member.lost.is_some()).filter_map(|member| member.store);
+    let lost: Vec<_> = lost.collect();
+    join_all(lost.iter().map(|place| remove_folder(&**place, folder))).await.into_iter().flatten().collect()
 }
 
 /// Aborts and removes what is listed below `folder`; true when there was something, which is gone now.

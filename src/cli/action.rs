@@ -2,6 +2,7 @@
 
 use super::{
     anomaly::AnomalyArgs,
+    copies::CopiesArgs,
     destination::DestinationArgs,
     drill::DrillArgs,
     encrypt::{EncryptArgs, IdentityArgs},
@@ -36,6 +37,8 @@ pub struct ActionArgs {
     pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub destination: DestinationArgs,
+    #[command(flatten)]
+    pub copies: CopiesArgs,
     #[command(flatten)]
     pub kind: KindArgs,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use super::{
     action::ActionArgs,
     anomaly::AnomalyArgs,
+    copies::CopiesArgs,
     destination::DestinationArgs,
     encrypt::EncryptArgs,
     engine::EngineArgs,
@@ -36,6 +37,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub copies: CopiesArgs,
+    #[command(flatten)]
     pub kind: KindArgs,
     #[command(flatten)]
     pub take: TakeArgs,
@@ -67,6 +70,7 @@ impl From<&ActionArgs> for BackupArgs {
             part: inputs.part,
             exclude: inputs.exclude,
             destination: inputs.destination,
+            copies: inputs.copies,
             kind: inputs.kind,
             take: inputs.take,
             encrypt: inputs.encrypt,

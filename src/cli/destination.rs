@@ -1,15 +1,32 @@
 //! Where backups lie.
 
 use super::text::Flag as _;
+use crate::secret::Secret;
 use clap::Args;
+
+/// An access key of S3, from the environment.
+#[derive(Clone, Debug)]
+pub struct AccessKey {
+    /// `…_ACCESS_KEY_ID`
+    pub id: Option<String>,
+    /// `…_SECRET_ACCESS_KEY`
+    pub secret: Option<Secret>,
+    /// `…_SESSION_TOKEN`
+    pub token: Option<Secret>,
+}
 
 /// Where backups lie.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Destination")]
 pub struct DestinationArgs {
-    /// Where backups are stored: s3://bucket/prefix, or a folder (/path, ./path, file:///path)
+    /// Where backups are stored: s3://bucket/prefix, or a folder (/path, ./path, file:///path). Several hold a copy each; what differs
+    /// between buckets stands behind a question mark (endpoint, region, storage-class, sse, kms-key-id, path-style, checksums, profile,
+    /// keys). Example: s3://a/app, s3://b/app?region=eu-west-1&keys=B, where B_ACCESS_KEY_ID and B_SECRET_ACCESS_KEY are variables
     #[arg(long, value_name = "DEST")]
-    pub destination: Option<String>,
+    pub destination: Vec<String>,
+    /// Keys of buckets, by the names that their addresses give them: looked up in the environment.
+    #[arg(skip)]
+    pub keys: Vec<(String, AccessKey)>,
     /// Endpoint of an S3 clone. Example: https://account.r2.cloudflarestorage.com
     #[arg(long, value_name = "URL")]
     pub s3_endpoint: Option<String>,

@@ -8,6 +8,8 @@ mod action;
 mod anomaly;
 mod backup;
 mod check;
+mod copies;
+mod copy;
 mod destination;
 mod diff;
 mod drill;
@@ -35,7 +37,9 @@ pub use action::ActionArgs;
 pub use anomaly::AnomalyArgs;
 pub use backup::BackupArgs;
 pub use check::CheckArgs;
-pub use destination::DestinationArgs;
+pub use copies::CopiesArgs;
+pub use copy::CopyArgs;
+pub use destination::{AccessKey, DestinationArgs};
 pub use diff::DiffArgs;
 pub use drill::DrillArgs;
 pub use encrypt::{EncryptArgs, IdentityArgs};
@@ -92,6 +96,9 @@ pub enum Command {
     /// Compare two stored backups: tables, rows, sizes, schema
     #[command(after_help = AFTER_HELP)]
     Diff(DiffArgs),
+    /// Bring stored backups to another place as well, and read back every byte there
+    #[command(after_help = AFTER_HELP)]
+    Copy(CopyArgs),
     /// Delete old backups by a rule; print why each one stays or goes
     #[command(after_help = AFTER_HELP)]
     Prune(PruneArgs),

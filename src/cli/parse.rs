@@ -114,11 +114,11 @@ mod tests {
     fn the_command_line_beats_inputs_and_inputs_beat_variables() {
         let env = [("INPUT_DESTINATION", "s3://input"), ("SAVEPOINT_DESTINATION", "s3://variable")];
         let argv = ["savepoint", "action", "--destination", "s3://line"];
-        assert_eq!(backup(&argv, &env).destination.destination.as_deref(), Some("s3://line"));
-        assert_eq!(backup(&argv[..2], &env).destination.destination.as_deref(), Some("s3://input"));
-        assert_eq!(backup(&argv[..2], &env[1..]).destination.destination.as_deref(), Some("s3://variable"));
+        assert_eq!(backup(&argv, &env).destination.destination, ["s3://line"]);
+        assert_eq!(backup(&argv[..2], &env).destination.destination, ["s3://input"]);
+        assert_eq!(backup(&argv[..2], &env[1..]).destination.destination, ["s3://variable"]);
         // Inputs belong to the action verb alone.
-        assert_eq!(backup(&["savepoint", "backup"], &env).destination.destination.as_deref(), Some("s3://variable"));
+        assert_eq!(backup(&["savepoint", "backup"], &env).destination.destination, ["s3://variable"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::{
     anomaly::anomaly,
     context::context,
-    destination::{destination, with_endpoint},
+    copies::copies,
+    destination::{destination, with_environment},
     encrypt::encryption,
     engine::{engine, stall},
     notify::notify,
@@ -42,9 +43,13 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     if verify_url.as_ref().is_some_and(|target| (&target.host, target.port) == (&source.host, source.port)) {
         notices.push("verify-url is the source's own server: the throwaway database is created there".into());
     }
+    let destination = destination(&with_environment(&raw.destination, env), &base, verify, stall, &mut notices)?;
+    let (require, verify_all) = copies(&raw.copies, &destination)?;
     let config = BackupConfig {
         source,
-        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, stall, &mut notices)?,
+        destination,
+        require,
+        verify_all,
         kind: take::kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         max_rate: given(raw.take.max_rate.as_ref()).map(take::rate).transpose()?,
         compression: take::compression(&raw.take.compression)?,

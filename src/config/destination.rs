@@ -1,21 +1,82 @@
 //! Where backups lie.
 
+use super::read::list;
 use crate::{
-    cli::DestinationArgs,
+    cli::{AccessKey, DestinationArgs},
     error::Result,
+    secret::Secret,
     store::{self, Destination, Given},
     value::{given, usage},
     vault::VerifyLevel,
 };
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
-/// The AWS SDK heeds these variables; whoever copies a printed command into another shell may not have them.
-pub(super) fn with_endpoint(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<String>) -> DestinationArgs {
+/// How the address of a bucket begins. Only there a question mark begins options: a folder's name may hold one.
+const BUCKET: &str = "s3://";
+
+/// What may stand behind a bucket's question mark, with the option that it goes before.
+const OF_ONE_BUCKET: &[(&str, &str)] = &[
+    ("endpoint", "s3-endpoint"),
+    ("region", "s3-region"),
+    ("path-style", "s3-path-style"),
+    ("storage-class", "s3-storage-class"),
+    ("sse", "s3-sse"),
+    ("kms-key-id", "s3-kms-key-id"),
+    ("checksums", "s3-checksums"),
+    ("profile", store::s3::PROFILE),
+    ("keys", KEYS),
+];
+
+const KEYS: &str = "keys";
+
+/// With what the environment says of S3: the AWS SDK heeds some of these variables, and whoever copies a printed command into another
+/// shell may not have them; keys of a bucket's own are named by its address.
+pub(super) fn with_environment(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<String>) -> DestinationArgs {
     let ignored = env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
-    let bucket = given(raw.destination.as_ref()).is_some_and(|d| d.starts_with("s3://"));
+    let items = items(&raw.destination).unwrap_or_default();
+    let bucket = items.iter().any(|d| d.starts_with(BUCKET));
     let named = || env("AWS_ENDPOINT_URL_S3").or_else(|| env("AWS_ENDPOINT_URL"));
     let endpoint = given(raw.s3_endpoint.as_ref()).map(str::to_owned);
-    DestinationArgs { s3_endpoint: endpoint.or_else(|| named().filter(|_| bucket && !ignored)), ..raw.clone() }
+    let key = |name: &str| AccessKey {
+        id: env(&format!("{name}_ACCESS_KEY_ID")),
+        secret: env(&format!("{name}_SECRET_ACCESS_KEY")).map(Secret::new),
+        token: env(&format!("{name}_SESSION_TOKEN")).map(Secret::new),
+    };
+    let names = items.iter().filter_map(|item| of_one(item).ok()?.1.into_iter().find(|(name, _)| *name == KEYS));
+    DestinationArgs {
+        s3_endpoint: endpoint.or_else(|| named().filter(|_| bucket && !ignored)),
+        keys: names.map(|(_, name)| (name.clone(), key(&name))).collect(),
+        ..raw.clone()
+    }
+}
+
+/// The places that were named; quotes around one that holds a comma are taken off.
+fn items(raw: &[String]) -> Result<Vec<String>> {
+    let unquoted = |item: String| match item.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) => inner.to_owned(),
+        None => item,
+    };
+    Ok(list("destination", raw)?.into_iter().map(unquoted).collect())
+}
+
+/// An address without what stands behind its question mark, and that.
+fn of_one(item: &str) -> Result<(&str, Vec<(&'static str, String)>)> {
+    let Some((address, query)) = item.split_once('?').filter(|_| item.starts_with(BUCKET)) else {
+        return Ok((item, Vec::new()));
+    };
+    let mut options = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some((_, option)) = OF_ONE_BUCKET.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = OF_ONE_BUCKET.iter().map(|(known, _)| *known).collect();
+            // Whatever stands there may hold a key.
+            return Err(usage(format!("option destination: {address} has an option that is not known"))
+                .hint(format!("behind the question mark may stand {}", known.join(", "))));
+        };
+        let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+        options.push((*option, value));
+    }
+    Ok((address, options))
 }
 
 pub(super) fn destination(
@@ -25,10 +86,36 @@ pub(super) fn destination(
     stall: Duration,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
-    let Some(text) = given(raw.destination.as_ref()) else {
-        return Err(usage("option destination: not set")
-            .hint("set destination to s3://bucket/prefix or to a folder such as ./backups"));
-    };
+    let (mut places, mut labels, mut said) = (Vec::new(), BTreeSet::new(), None::<Vec<String>>);
+    for item in items(&raw.destination)? {
+        let (place, idle) = one(&item, raw, base, verify, stall)?;
+        if !labels.insert((place.label(), place.options())) {
+            return Err(usage(format!("option destination: {} is named twice", place.label()))
+                .hint("a second copy needs a place of its own"));
+        }
+        places.push(place);
+        // An option that one of several places heeds has its effect.
+        said = Some(match said {
+            Some(said) => said.into_iter().filter(|line| idle.contains(line)).collect(),
+            None => idle,
+        });
+    }
+    notices.extend(said.unwrap_or_default());
+    Destination::several(places).ok_or_else(|| {
+        usage("option destination: not set")
+            .hint("set destination to s3://bucket/prefix or to a folder such as ./backups")
+    })
+}
+
+/// One place.
+fn one(
+    item: &str,
+    raw: &DestinationArgs,
+    base: &Path,
+    verify: VerifyLevel,
+    stall: Duration,
+) -> Result<(Destination, Vec<String>)> {
+    let (address, own) = of_one(item)?;
     let options = [
         ("s3-endpoint", given(raw.s3_endpoint.as_ref())),
         ("s3-region", given(raw.s3_region.as_ref())),
@@ -38,11 +125,22 @@ pub(super) fn destination(
         ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
         ("s3-checksums", Some(raw.s3_checksums.as_str())),
     ];
-    let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
+    let own = own.iter().map(|(name, text)| (*name, text.as_str())).filter(|(_, text)| !text.is_empty());
+    let own: Vec<(&str, &str)> = own.collect();
+    let all = options.into_iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+    let mut options: Vec<(&str, &str)> = all.filter_map(|(name, text)| Some((name, text?))).collect();
+    options.extend(own.iter().filter(|(name, _)| *name != KEYS));
+    if let Some((_, name)) = own.iter().find(|(name, _)| *name == KEYS) {
+        let key = raw.keys.iter().find(|(known, _)| known == name).map(|(_, key)| key);
+        let (Some(id), Some(secret)) = (key.and_then(|k| k.id.as_deref()), key.and_then(|k| k.secret.as_ref())) else {
+            return Err(usage(format!("option destination: the keys of {address} are not set"))
+                .hint(format!("set the variables {name}_ACCESS_KEY_ID and {name}_SECRET_ACCESS_KEY")));
+        };
+        options.extend([(store::s3::KEY_ID, id), (store::s3::SECRET_KEY, secret.expose())]);
+        options.extend(key.and_then(|k| k.token.as_ref()).map(|token| (store::s3::SESSION_TOKEN, token.expose())));
+    }
     let read_back = verify != VerifyLevel::None;
-    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back, stall })?;
-    notices.extend(said);
-    Ok(place)
+    store::destination(&Given { address, options: &options, base, read_back, stall })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 mod anomaly;
 mod backup;
 mod context;
+mod copies;
+mod copy;
 mod destination;
 mod diff;
 mod drill;
@@ -29,6 +31,7 @@ mod verify;
 pub(crate) use crate::value::flag;
 pub use backup::backup;
 pub(crate) use context::context;
+pub use copy::copy;
 pub use diff::diff;
 pub use list::listing;
 pub use prune::prune;

@@ -2,6 +2,7 @@
 
 use super::{
     context::context,
+    destination::with_environment,
     encrypt::identity,
     engine::{engine, stall},
     notify::notify,
@@ -34,7 +35,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
     let config = RestoreConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
         pick,
         target,
         place,

@@ -84,10 +84,14 @@ pub(super) fn place_or(
     stall: Duration,
     notices: &mut Vec<String>,
 ) -> Result<Option<Destination>> {
-    if matches!(pick.which, Which::File(_)) && root.is_none() && given(raw.destination.as_ref()).is_none() {
+    if matches!(pick.which, Which::File(_))
+        && root.is_none()
+        && raw.destination.iter().all(|item| item.trim().is_empty())
+    {
         return Ok(None);
     }
-    let raw = DestinationArgs { destination: root.or_else(|| raw.destination.clone()), ..raw.clone() };
+    let raw =
+        DestinationArgs { destination: root.map_or_else(|| raw.destination.clone(), |root| vec![root]), ..raw.clone() };
     destination(&raw, base, VerifyLevel::None, stall, notices).map(Some)
 }
 

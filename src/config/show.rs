@@ -1,7 +1,7 @@
 //! `savepoint show`.
 
 use super::{
-    destination::with_endpoint,
+    destination::with_environment,
     output::output,
     read::{Env, base, present},
     selection::{one_only, pick, stored_in},
@@ -16,7 +16,7 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     // Its page names a command for other shells.
-    let place = with_endpoint(&raw.destination, env);
+    let place = with_environment(&raw.destination, env);
     let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

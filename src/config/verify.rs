@@ -1,6 +1,7 @@
 //! `savepoint verify`.
 
 use super::{
+    destination::with_environment,
     drill::check_sql,
     encrypt::identity,
     engine::{engine, stall},
@@ -31,7 +32,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let config = VerifyConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
         pick,
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),

@@ -23,10 +23,10 @@ use crate::{
         proof_line,
     },
     scratch::Scratch,
-    store::{self, Store},
+    store::Store,
     vault::{
         Folder, Manifest, Proof, Stored, Which,
-        find::{Found, find, newest},
+        find::{self, Found, newest},
         folder::no_identity,
         manifest::{Extension, File, Role, Source},
         proof,
@@ -119,8 +119,9 @@ async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progr
     let Some(destination) = &config.destination else {
         return Err(Error::new(Kind::Usage, "option destination: not set").hint("name the place that backups lie in"));
     };
-    let store = store::open(destination).await?;
-    let Found { backups: found, strangers } = find(&store, &config.pick).await?;
+    let place = find::place(destination, &config.pick).await?;
+    let (store, Found { backups: found, strangers }) = (place.store, place.found);
+    place.passed_over.iter().for_each(|line| progress.event(Event::Warning(line)));
     strangers.iter().for_each(|line| progress.event(Event::Warning(line)));
     // How much would be lost now is told by the newest backup, whichever is being proven.
     let mut youngest: BTreeMap<String, OffsetDateTime> = BTreeMap::new();

@@ -11,12 +11,7 @@ use crate::{
         page::{self, Page, Verdict},
     },
     store::Destination,
-    vault::{
-        Folder, Manifest, Pick, Stored,
-        find::{find, open},
-        manifest::Table,
-        read::whole_manifest,
-    },
+    vault::{Folder, Manifest, Pick, Stored, find, manifest::Table, read::whole_manifest},
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,13 +35,18 @@ pub struct DiffConfig {
 /// # Errors
 /// When one of them is not there, or its manifest cannot be read. A table of contents that cannot be read is a warning.
 pub async fn diff(config: &DiffConfig) -> Result<Page> {
-    let store = open(&config.destination).await?;
-    let (one, other) = tokio::try_join!(find(&store, &config.one), find(&store, &config.other))?;
-    let mut strangers = one.strangers;
-    strangers.extend(other.strangers.into_iter().filter(|s| !strangers.contains(s)).collect::<Vec<_>>());
-    let (one, other) = (show::the_one(one.backups)?, show::the_one(other.backups)?);
-    let folder = |stored: &Stored| Folder::new(store.clone(), &stored.folder).opened_by(config.identity.clone());
-    let (in_one, in_other) = (folder(&one), folder(&other));
+    let place = |pick| find::place(&config.destination, pick);
+    let (one, other) = tokio::try_join!(place(&config.one), place(&config.other))?;
+    let mut strangers = one.found.strangers;
+    for line in other.found.strangers.into_iter().chain(one.passed_over).chain(other.passed_over) {
+        if !strangers.contains(&line) {
+            strangers.push(line);
+        }
+    }
+    let folder = |store, stored: &Stored| Folder::new(store, &stored.folder).opened_by(config.identity.clone());
+    let (stores, one, other) =
+        ((one.store, other.store), show::the_one(one.found.backups)?, show::the_one(other.found.backups)?);
+    let (in_one, in_other) = (folder(stores.0, &one), folder(stores.1, &other));
     let (a, b) = tokio::try_join!(whole_manifest(&in_one, &one), whole_manifest(&in_other, &other))?;
     let mut page = Page::new("diff", "");
     page.warnings = strangers;

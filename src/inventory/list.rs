@@ -20,7 +20,11 @@ use crate::{
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use time::OffsetDateTime;
 
 /// Which backups are listed.
@@ -82,6 +86,9 @@ struct BriefOptions {
 
 /// A backup in the list.
 struct Row {
+    store: Arc<dyn Store>,
+    /// The places that hold it, by their numbers.
+    places: Vec<usize>,
     stored: Stored,
     brief: Option<Brief>,
     proof: Option<Proof>,
@@ -105,24 +112,38 @@ impl Row {
 /// # Errors
 /// When the destination cannot be listed; what cannot be read of a single backup stands in its line.
 pub async fn list(config: &ListConfig) -> Result<Page> {
-    let store = open(&config.destination).await?;
     let now = OffsetDateTime::now_utc();
-    let found = scan(&store, config.database.as_deref()).await?;
-    let (committed, unfinished): (Vec<Stored>, Vec<Stored>) = found.into_iter().partition(Stored::committed);
-    let total = committed.len();
+    let places = config.destination.each();
+    let (opened, lost) = opened(&places, config.database.as_deref()).await?;
+    let (mut committed, mut unfinished) = (Vec::new(), Vec::new());
+    for (n, store, found) in &opened {
+        for stored in found.iter().cloned() {
+            if stored.committed() { &mut committed } else { &mut unfinished }.push((*n, store, stored));
+        }
+    }
     let younger = |s: &Stored, than: Option<Duration>| than.is_none_or(|d| now - s.at < d);
     let older = |s: &Stored, than: Option<Duration>| than.is_none_or(|d| now - s.at > d);
     let wanted = |s: &Stored| {
         config.kind.is_none_or(|k| s.kind == k) && younger(s, config.newer_than) && older(s, config.older_than)
     };
-    let committed = committed.into_iter().rev().filter(wanted);
-    let mut rows: Vec<Row> = stream::iter(committed).map(|s| read(&store, s)).buffered(READS).collect().await;
-    let damaged: Vec<String> =
+    let total = committed.iter().map(|(.., s)| &s.folder).collect::<BTreeSet<_>>().len();
+    let committed = committed.into_iter().filter(|(.., s)| wanted(s));
+    let read: Vec<Row> = stream::iter(committed.collect::<Vec<_>>())
+        .map(|(n, store, stored)| read(n, store, stored))
+        .buffered(READS)
+        .collect()
+        .await;
+    let mut rows = merged(read);
+    let mut damaged: Vec<String> =
         rows.iter().flat_map(|r| r.damage.iter().map(|why| format!("backup {}: {why}", r.stored.id))).collect();
+    damaged.extend(lost);
+    damaged.extend(opened.iter().filter_map(|(n, ..)| lacking(&rows, *n, &places)));
     rows.retain(|r| config.proof.is_none_or(|p| r.state() == p));
-    let unfinished: Vec<Stored> = unfinished.into_iter().rev().filter(wanted).collect();
+    unfinished.retain(|(.., s)| wanted(s));
+    unfinished.sort_by(|(_, _, a), (_, _, b)| (b.at, &b.id).cmp(&(a.at, &a.id)));
 
-    let place = store.uri("");
+    let (_, store, _) = &opened[0];
+    let place = if places.len() == 1 { store.uri("") } else { config.destination.label() };
     let of = config.database.as_deref().map(|d| format!(" of database {d}")).unwrap_or_default();
     let size: u64 = rows.iter().map(|r| r.stored.bytes()).sum();
     let headline = match (total, rows.len()) {
@@ -136,13 +157,13 @@ pub async fn list(config: &ListConfig) -> Result<Page> {
     }
     page.json = json!({
         "destination": place,
-        "backups": rows.iter().map(|r| object(&store, r, now)).collect::<Vec<_>>(),
-        "unfinished": unfinished.iter().map(|s| json!({
+        "backups": rows.iter().map(|r| object(r, &places, now)).collect::<Vec<_>>(),
+        "unfinished": unfinished.iter().map(|(_, store, s)| json!({
             "id": s.id, "database": s.database, "kind": s.kind, "uri": store.uri(&s.folder),
             "begun_at": rfc3339(s.at), "age_seconds": (now - s.at).whole_seconds(), "bytes": s.bytes(),
         })).collect::<Vec<_>>(),
     });
-    page.tables.push(table(&rows, now));
+    page.tables.push(table(&rows, places.len(), now));
     page.warnings = damaged;
     if !unfinished.is_empty() {
         let title =
@@ -151,9 +172,9 @@ pub async fn list(config: &ListConfig) -> Result<Page> {
             let (age, size) = (age(now, s.at), bytes(s.bytes()));
             format!("{} of database {}: no manifest, begun {age} ago, {size}", s.id, s.database)
         };
-        page.lists.push((title, unfinished.iter().map(line).collect()));
+        page.lists.push((title, unfinished.iter().map(|(.., s)| line(s)).collect()));
     }
-    let options = destination_options(&store, &config.destination);
+    let options = destination_options(store, &places[0]);
     if total == 0 {
         let others: Vec<String> = match config.database {
             Some(_) => store.folders("").await?.iter().filter_map(|f| database_of(f)).collect(),
@@ -175,7 +196,64 @@ fn database_of(folder: &str) -> Option<String> {
     percent_encoding::percent_decode_str(folder.trim_end_matches('/')).decode_utf8().ok().map(|name| name.into_owned())
 }
 
-async fn read(store: &Arc<dyn Store>, stored: Stored) -> Row {
+/// What each place holds, by its number, and a line for each that does not answer.
+type Opened = (Vec<(usize, Arc<dyn Store>, Vec<Stored>)>, Vec<String>);
+
+/// Looks into every place. Of those that do not answer another one's list is no less worth.
+///
+/// # Errors
+/// When none answers: why the first does not.
+async fn opened(places: &[Destination], database: Option<&str>) -> Result<Opened> {
+    let (mut opened, mut lost, mut failed) = (Vec::new(), Vec::new(), None);
+    for (n, place) in places.iter().enumerate() {
+        let looked = async {
+            let store = open(place).await?;
+            let found = scan(&store, database).await?;
+            Ok::<_, Error>((n, store, found))
+        };
+        match looked.await {
+            Ok(looked) => opened.push(looked),
+            Err(e) => {
+                lost.push(format!("not listed: {}: {}", place.label(), e.one_line()));
+                failed = failed.or(Some(e));
+            }
+        }
+    }
+    match failed {
+        Some(e) if opened.is_empty() => Err(e),
+        _ => Ok((opened, lost)),
+    }
+}
+
+/// One row for each backup, the newest first, with the places that hold it.
+fn merged(read: Vec<Row>) -> Vec<Row> {
+    let mut rows: BTreeMap<(OffsetDateTime, String, String), Row> = BTreeMap::new();
+    for row in read {
+        let key = (row.stored.at, row.stored.id.clone(), row.stored.folder.clone());
+        match rows.get_mut(&key) {
+            Some(known) => {
+                known.places.extend(row.places);
+                let named = |why: String| format!("{}: {why}", row.store.uri(&row.stored.folder));
+                known.damage.extend(row.damage.into_iter().map(named));
+            }
+            None => drop(rows.insert(key, row)),
+        }
+    }
+    rows.into_values().rev().collect()
+}
+
+/// What one of several places lacks, in a line.
+fn lacking(rows: &[Row], place: usize, places: &[Destination]) -> Option<String> {
+    let mut missing = rows.iter().filter(|row| !row.places.contains(&place)).map(|row| row.stored.id.as_str());
+    let first = missing.next()?;
+    let more = match missing.count() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    Some(format!("{} lacks {first}{more}: savepoint copy brings them there", places.get(place)?.label()))
+}
+
+async fn read(place: usize, store: &Arc<dyn Store>, stored: Stored) -> Row {
     let (brief, proof) = tokio::join!(brief(store, &stored), last_proof(store, &stored));
     let mut damage = Vec::new();
     let brief = brief.map_err(|e| damage.push(e.one_line())).ok();
@@ -190,7 +268,7 @@ async fn read(store: &Arc<dyn Store>, stored: Stored) -> Row {
             damage.push(format!("{} of its {} bytes are missing", count(named - there), count(named)));
         }
     }
-    Row { stored, brief, proof, damage }
+    Row { store: store.clone(), places: vec![place], stored, brief, proof, damage }
 }
 
 /// Bytes of the files that the manifest names.
@@ -238,7 +316,7 @@ fn rfc3339(at: OffsetDateTime) -> String {
     at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
-fn table(rows: &[Row], now: OffsetDateTime) -> Table {
+fn table(rows: &[Row], places: usize, now: OffsetDateTime) -> Table {
     let first = rows.first().map(|r| &r.stored.database);
     let several = rows.iter().any(|r| Some(&r.stored.database) != first);
     let mut columns = vec![("id", false), ("age", true), ("kind", false)];
@@ -246,6 +324,9 @@ fn table(rows: &[Row], now: OffsetDateTime) -> Table {
         columns.push(("database", false));
     }
     columns.extend([("tables", true), ("rows", true), ("stored", true), ("PostgreSQL", false), ("proof", false)]);
+    if places > 1 {
+        columns.push(("copies", true));
+    }
     let cells = |row: &Row| {
         let Stored { id, kind, database, .. } = &row.stored;
         let mut cells = vec![id.clone(), age(now, row.stored.at), kind.name().to_owned()];
@@ -260,6 +341,9 @@ fn table(rows: &[Row], now: OffsetDateTime) -> Table {
             of(&|b| b.source.server_version.clone()),
             proof_cell(row, now),
         ]);
+        if places > 1 {
+            cells.push(format!("{} of {places}", row.places.len()));
+        }
         cells
     };
     Table { title: String::new(), columns, rows: rows.iter().map(cells).collect(), whole: true }
@@ -275,7 +359,7 @@ fn proof_cell(row: &Row, now: OffsetDateTime) -> String {
     format!("{verdict} ({}{ago})", super::show::level(proof.level))
 }
 
-fn object(store: &Arc<dyn Store>, row: &Row, now: OffsetDateTime) -> Value {
+fn object(row: &Row, places: &[Destination], now: OffsetDateTime) -> Value {
     let Stored { id, database, kind, at, folder, .. } = &row.stored;
     let kind: &BackupKind = kind;
     let brief = row.brief.as_ref();
@@ -286,7 +370,8 @@ fn object(store: &Arc<dyn Store>, row: &Row, now: OffsetDateTime) -> Value {
         })
     });
     json!({
-        "id": id, "database": database, "kind": kind, "uri": store.uri(folder),
+        "id": id, "database": database, "kind": kind, "uri": row.store.uri(folder),
+        "copies": row.places.iter().filter_map(|n| Some(places.get(*n)?.label())).collect::<Vec<_>>(),
         "taken_at": brief.map_or_else(|| rfc3339(*at), |b| b.taken_at.clone()),
         "stored_at": brief.map(|b| &b.stored_at), "age_seconds": (now - *at).whole_seconds(),
         "tables": brief.map(|b| b.totals.tables), "rows": brief.map(|b| b.totals.rows),

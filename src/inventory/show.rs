@@ -12,9 +12,9 @@ use crate::{
     store::Destination,
     vault::{
         Manifest, Pick, Proof, RunContext, Stored, VerifyLevel,
-        find::{Found, find, open},
+        find::{self, Found},
         manifest::TakenBy,
-        read::{manifest, proof as read_proof},
+        read::{last_proof, manifest, proof as read_proof},
     },
 };
 use futures_util::{StreamExt, stream};
@@ -31,13 +31,40 @@ pub struct ShowConfig {
     pub pick: Pick,
 }
 
+/// What each of several places holds of a backup, in a line each, and a line for each that holds none.
+async fn copies(destination: &Destination, stored: &Stored) -> (Vec<String>, Vec<String>) {
+    let (mut copies, mut missing) = (Vec::new(), Vec::new());
+    let places = destination.each();
+    for place in places.iter().filter(|_| places.len() > 1) {
+        let looked = async {
+            let store = find::open(place).await?;
+            let objects = store.list(&stored.folder).await?;
+            let there = Stored { objects, ..stored.clone() };
+            if !there.committed() {
+                return Err(Error::new(Kind::NotFound, "it does not lie there"));
+            }
+            Ok((store.uri(&there.folder), last_proof(&store, &there).await?))
+        };
+        match looked.await {
+            Ok((uri, None)) => copies.push(format!("{uri}: not proven")),
+            Ok((uri, Some(proof))) if !proof.passed => missing.push(format!("{uri}: its last proof failed")),
+            Ok((uri, Some(Proof { equal_to: None, .. }))) => copies.push(format!("{uri}: proven")),
+            Ok((uri, Some(_))) => {
+                copies.push(format!("{uri}: proven, read back and equal to the copy that was restored"))
+            }
+            Err(e) => missing.push(format!("no good copy in {}: {}", place.label(), e.one_line())),
+        }
+    }
+    (copies, missing)
+}
+
 /// Facts, tables, proofs and files of one backup, and the commands that restore it.
 ///
 /// # Errors
 /// When the backup is not there, or its manifest cannot be read. A proof record that cannot be read is a warning.
 pub async fn show(config: &ShowConfig) -> Result<Page> {
-    let store = open(&config.destination).await?;
-    let Found { backups, strangers } = find(&store, &config.pick).await?;
+    let place = find::place(&config.destination, &config.pick).await?;
+    let (store, Found { backups, strangers }) = (place.store, place.found);
     let stored = the_one(backups)?;
     let manifest = manifest(&store, &stored).await?;
     let proofs: Vec<(String, Result<Proof>)> = stream::iter(stored.proofs().map(str::to_owned))
@@ -49,14 +76,15 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         .collect()
         .await;
     let uri = store.uri(&stored.folder);
-    let options = destination_options(&store, &config.destination);
-    let endpoint = config.destination.option("s3-endpoint");
+    let options = destination_options(&store, &place.destination);
+    let endpoint = place.destination.option("s3-endpoint");
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
     let without_us = report::restore_commands(&uri, endpoint.as_deref(), &manifest);
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));
     page.warnings = strangers;
+    page.warnings.extend(place.passed_over);
     page.warnings.extend(missing(&stored, &manifest));
     page.warnings.extend(proofs.iter().filter_map(|(_, proof)| proof.as_ref().err().map(Error::one_line)));
     let proofs: Vec<(String, Proof)> =
@@ -66,6 +94,12 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         page.verdict = Verdict::Doubtful;
     }
     page.facts = facts(&manifest, &uri, last, now);
+    let (copies, missing) = copies(&config.destination, &stored).await;
+    page.facts.extend(copies.into_iter().map(|line| ("copy", line)));
+    if !missing.is_empty() {
+        page.verdict = Verdict::Doubtful;
+        page.warnings.extend(missing);
+    }
     page.tables = vec![proof_table(&proofs, now), tables(&manifest)];
     if let Some(proof) = last {
         page.lists.push(("differences of the last proof", proof.differences.clone()));

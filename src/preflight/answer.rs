@@ -23,6 +23,11 @@ impl Answer {
         Self { status: Status::Warning, ..Self::ok(detail) }
     }
 
+    /// The same, with a cure.
+    pub(super) fn hint(self, cure: impl Into<String>) -> Self {
+        Self { hint: Some(cure.into()), ..self }
+    }
+
     /// Not asked this time, and why.
     pub(super) fn skipped(detail: impl Into<String>) -> Self {
         Self { status: Status::Skipped, ..Self::ok(detail) }

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result, joined},
-    store::{self, Destination},
+    store::{self, Destination, Store, copies::Member},
 };
 use async_trait::async_trait;
+use futures_util::future::join_all;
+use std::sync::Arc;
 
 pub(super) struct Usable;
 
@@ -22,19 +24,52 @@ impl Question for Usable {
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let destination = &facts.config.destination;
         if facts.reach == Reach::Look {
-            let seen = look_at(destination).await?;
-            return Ok(vec![Answer::skipped(format!("{seen}; not written to in a dry run"))]);
+            let mut answers = Vec::new();
+            for place in destination.each() {
+                let seen = look_at(&place).await?;
+                answers.push(Answer::skipped(format!("{seen}; not written to in a dry run")));
+            }
+            return Ok(answers);
         }
         let store = store::open(destination).await?;
-        // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
-        let probed = store.clone();
-        let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
-        let warnings = joined("trying the destination", probing.await)?;
-        enough_space(destination)?;
-        let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
-        facts.store.learn(store);
-        Ok(std::iter::once(usable).chain(warnings.into_iter().map(Answer::warning)).collect())
+        let Some(copies) = store.copies() else {
+            let answers = usable(facts, destination, &store).await?;
+            facts.store.learn(store);
+            return Ok(answers);
+        };
+        let members = copies.members();
+        let copies = copies.requiring(facts.config.require.of(members.len()));
+        let asking = members.iter().map(async |Member { place, store, .. }| match store {
+            Some(store) => Some(usable(facts, place, store).await),
+            None => None,
+        });
+        let mut answers = Vec::new();
+        for (n, answered) in join_all(asking).await.into_iter().enumerate() {
+            match answered {
+                Some(Ok(said)) => answers.extend(said),
+                Some(Err(e)) => copies.lose(n, e)?,
+                None => copies.enough()?,
+            }
+        }
+        let lost = copies.members().into_iter().filter_map(|member| Some((member.place.label(), member.lost?)));
+        answers.extend(lost.map(|(place, lost)| {
+            let warning = Answer::warning(format!("{place} takes no copy: {}", lost.why));
+            lost.hint.into_iter().fold(warning, Answer::hint)
+        }));
+        facts.store.learn(Arc::new(copies));
+        Ok(answers)
     }
+}
+
+/// Tries one place.
+async fn usable(facts: &Facts<'_>, place: &Destination, store: &Arc<dyn Store>) -> Result<Vec<Answer>> {
+    // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
+    let probed = store.clone();
+    let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
+    let warnings = joined("trying the destination", probing.await)?;
+    enough_space(place)?;
+    let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
+    Ok(std::iter::once(usable).chain(warnings.into_iter().map(Answer::warning)).collect())
 }
 
 /// Whether the destination answers, without writing to it.

@@ -48,6 +48,16 @@ pub struct PruneConfig {
 
 /// Prunes. A plan that is refused, and a dry run, touch nothing.
 pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
+    let mut pages = Vec::new();
+    for destination in config.destination.each() {
+        let one = PruneConfig { destination, ..config.clone() };
+        pages.push((one.destination.label(), one_place(&one, progress.clone(), cancel.clone()).await));
+    }
+    Page::of_several("prune", pages)
+}
+
+/// Prunes one place, by its own proofs and its own age.
+async fn one_place(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let now = OffsetDateTime::now_utc();
     let scope = Scope { database: config.database.as_deref(), kind: config.kind };
     let looked = async {
@@ -69,11 +79,38 @@ pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Canc
     told(Some(done), None)
 }
 
-/// Prunes behind a backup that was just proven: its own database and kind.
+/// Prunes behind a backup that was just proven: its own database and kind, in each place that holds it.
 ///
 /// # Errors
 /// When nothing was touched. What could not be deleted stands in the result.
 pub async fn behind(
+    places: &[Destination],
+    retention: &Retention,
+    own: &Manifest,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Pruned> {
+    let mut all: Option<Pruned> = None;
+    for place in places {
+        let pruned = behind_one(place, retention, own, progress, cancel).await;
+        let pruned = match (pruned, &all) {
+            (Err(e), None) if places.len() == 1 => return Err(e),
+            (Err(e), _) => Pruned {
+                failure: Some(format!("{}: {}", place.label(), e.one_line())),
+                hint: e.hint_text().map(str::to_owned),
+                ..Pruned::default()
+            },
+            (Ok(pruned), _) => pruned,
+        };
+        all = Some(match all {
+            Some(all) => all.and(pruned),
+            None => pruned,
+        });
+    }
+    Ok(all.unwrap_or_default())
+}
+
+async fn behind_one(
     destination: &Destination,
     retention: &Retention,
     own: &Manifest,

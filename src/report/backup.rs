@@ -35,6 +35,51 @@ pub struct StoredBackup {
     pub manifest: Manifest,
 }
 
+/// What became of one of several places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyState {
+    /// The proof read it.
+    Proven,
+    /// Every byte was read back, and is equal to the one that the proof read.
+    Equal,
+    /// Stored, not proven.
+    Stored,
+    /// It holds no good copy.
+    Failed,
+}
+
+/// One of several places that a backup was to lie in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredCopy {
+    /// The destination's address.
+    pub destination: String,
+    /// Address of the backup's folder there; absent where the destination could not be opened.
+    pub uri: Option<String>,
+    /// What became of it.
+    pub state: CopyState,
+    /// Why it failed.
+    pub why: Option<String>,
+    /// The cure.
+    pub hint: Option<String>,
+}
+
+impl StoredCopy {
+    /// In one line.
+    fn line(&self) -> String {
+        let place = self.uri.as_deref().unwrap_or(&self.destination);
+        match (self.state, &self.why) {
+            (CopyState::Proven, _) => format!("{place}: proven"),
+            (CopyState::Equal, _) => format!("{place}: every byte read back, equal"),
+            (CopyState::Stored, _) => format!("{place}: stored"),
+            (CopyState::Failed, why) => {
+                let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                format!("{place}: FAILED: {}{hint}", why.as_deref().unwrap_or("no good copy"))
+            }
+        }
+    }
+}
+
 /// What a pruning behind a backup did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pruned {
@@ -53,6 +98,22 @@ pub struct Pruned {
     pub failure: Option<String>,
     /// The cure.
     pub hint: Option<String>,
+}
+
+impl Pruned {
+    /// Both, of two places.
+    #[must_use]
+    pub fn and(mut self, other: Pruned) -> Pruned {
+        self.deleted += other.deleted;
+        self.kept += other.kept;
+        self.freed_bytes += other.freed_bytes;
+        self.swept += other.swept;
+        self.warnings.extend(other.warnings);
+        if self.failure.is_none() {
+            (self.failure, self.hint) = (other.failure, other.hint);
+        }
+        self
+    }
 }
 
 /// Everything that a run of `savepoint backup` has to tell.
@@ -74,6 +135,8 @@ pub struct BackupReport {
     pub backup: Option<StoredBackup>,
     /// The proof, once it ran.
     pub proof: Option<Proof>,
+    /// The places that it was to lie in, where they are several.
+    pub copies: Vec<StoredCopy>,
     /// What failed.
     pub failure: Option<Failure>,
     /// What is remarkable beside the backup before.
@@ -109,8 +172,13 @@ impl BackupReport {
             (Outcome::ProofFailed, _) => "backup stored, but its proof failed",
             (Outcome::Failed, _) => "backup failed, nothing stored",
         };
+        let copies = match (self.backup.is_some(), self.copies.len(), self.good_copies()) {
+            (false, ..) | (_, 0, _) => String::new(),
+            (_, all, good) if all == good => format!(", in {all} places"),
+            (_, all, good) => format!(", but only in {good} of {all} places"),
+        };
         let but = if self.pruning_failed() { "; pruning failed" } else { "" };
-        format!("{}: {verdict}{but}", format::clean(&self.database))
+        format!("{}: {verdict}{copies}{but}", format::clean(&self.database))
     }
 
     /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
@@ -155,7 +223,10 @@ impl BackupReport {
         facts.push(("backup", manifest.id.clone()));
         facts.push(("taken", format!("{} ({})", manifest.taken_at, self.kind.name())));
         facts.push(("source", format!("{}, PostgreSQL {}", self.source, manifest.source.server_version)));
-        facts.push(("stored", backup.uri.clone()));
+        match self.copies.is_empty() {
+            true => facts.push(("stored", backup.uri.clone())),
+            false => facts.extend(self.copies.iter().map(|copy| ("copy", copy.line()))),
+        }
         facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
         facts.push(("size", size_line(manifest)));
         facts.extend(encrypted_to(manifest).map(|to| ("encrypted", to)));
@@ -172,6 +243,11 @@ impl BackupReport {
     /// What the proof compared, in one line; absent when none ran.
     pub fn proof_line(&self) -> Option<String> {
         self.proof.as_ref().map(proof_line)
+    }
+
+    /// Places that hold a good copy.
+    fn good_copies(&self) -> usize {
+        self.copies.iter().filter(|copy| copy.state != CopyState::Failed).count()
     }
 
     fn pruning_failed(&self) -> bool {
@@ -199,11 +275,12 @@ impl BackupReport {
         outputs
     }
 
-    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 when an anomaly was asked to fail or pruning failed,
-    /// else the failure's own.
+    /// The process exit code: 0 proven or stored as asked, 3 stored but unproven, 4 when an anomaly was asked to fail, pruning failed or
+    /// one of several destinations holds no good copy, else the failure's own.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             Outcome::Proven if self.pruning_failed() => 4,
+            Outcome::Proven | Outcome::Stored if self.good_copies() < self.copies.len() => 4,
             Outcome::Proven | Outcome::Stored if self.fail_on_anomaly && !self.anomalies.is_empty() => 4,
             Outcome::Proven | Outcome::Stored => 0,
             Outcome::ProofFailed => 3,

@@ -10,7 +10,10 @@ mod plan;
 pub mod progress;
 pub mod render;
 
-pub use backup::{BackupReport, Outcome, Pruned, StoredBackup, encrypted_to, proof_line, restore_commands, size_line};
+pub use backup::{
+    BackupReport, CopyState, Outcome, Pruned, StoredBackup, StoredCopy, encrypted_to, proof_line, restore_commands,
+    size_line,
+};
 pub use check::{Check, Checks, Status};
 pub use page::Page;
 pub use plan::{PlanReport, PlanTable};

@@ -90,6 +90,47 @@ impl Page {
         }
     }
 
+    /// What was done in each of several places, in one page; that of a single place as it is.
+    pub fn of_several(verb: &'static str, pages: Vec<(String, Page)>) -> Self {
+        if pages.len() == 1 {
+            return pages.into_iter().next().map_or_else(|| Page::new(verb, ""), |(_, page)| page);
+        }
+        let mut all = Page::new(verb, "");
+        let mut places = Vec::new();
+        let bad = |page: &Page| (page.verdict == Verdict::Bad, page.verdict == Verdict::Doubtful, page.exit_code);
+        for (place, page) in pages {
+            if bad(&page) > bad(&all) {
+                (all.verdict, all.exit_code) = (page.verdict, page.exit_code);
+            }
+            let named = |line: String| format!("{place}: {line}");
+            let headlines = [std::mem::take(&mut all.headline), named(page.headline)];
+            all.headline = headlines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+            if let Some(failure) = page.failure.filter(|_| all.failure.is_none()) {
+                all.failure = Some(Failure { message: named(failure.message), ..failure });
+            }
+            all.facts.push(("destination", place.clone()));
+            all.facts.extend(page.facts);
+            all.tables.extend(page.tables.into_iter().map(|table| Table {
+                title: if table.title.is_empty() { place.clone() } else { named(table.title) },
+                ..table
+            }));
+            all.lists.extend(page.lists);
+            all.commands.extend(page.commands);
+            all.warnings.extend(page.warnings.into_iter().map(named));
+            all.notices.extend(page.notices);
+            let mut own = json!({ "destination": place, "exit_code": page.exit_code });
+            if let (Some(own), Value::Object(fields)) = (own.as_object_mut(), page.json) {
+                own.extend(fields);
+            }
+            places.push(own);
+            if all.outputs.is_empty() {
+                all.outputs = page.outputs;
+            }
+        }
+        all.json = json!({ "destinations": places });
+        all
+    }
+
     /// A run that ended with an error.
     pub fn failed(verb: &'static str, phase: &str, error: &Error) -> Self {
         let failure = Failure {

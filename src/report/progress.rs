@@ -225,7 +225,7 @@ impl State {
                 }
                 Phase::Restore => parts.push(format!("restore {}{}", bytes(self.restored), self.estimate())),
                 Phase::Compare => parts.push(format!("compare {}", bytes(self.compared))),
-                Phase::Preflight | Phase::Plan | Phase::Commit => parts.push(phase.name().to_owned()),
+                Phase::Preflight | Phase::Plan | Phase::Commit | Phase::Copies => parts.push(phase.name().to_owned()),
             }
         }
         parts.join("; ")

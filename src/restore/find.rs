@@ -15,7 +15,7 @@ use crate::{
     store::{self, Store},
     vault::{
         Folder, Which,
-        find::{find, scan},
+        find::{self, scan},
         folder::no_identity,
         read::{last_proof, manifest, whole},
     },
@@ -55,11 +55,15 @@ impl Run<'_> {
     pub(super) async fn backup(&self, scratch: &Path) -> Result<Archive> {
         let destination = self.config.destination.as_ref();
         let destination = destination.ok_or_else(|| Error::new(Kind::Usage, "option destination: not set"))?;
-        let store = store::open(destination).await?;
-        let found = match find(&store, &self.config.pick).await {
-            Err(e) if e.kind() == Kind::NotFound => return self.without_manifest(&store, e, scratch).await,
-            found => found?,
+        let place = match find::place(destination, &self.config.pick).await {
+            Err(e) if e.kind() == Kind::NotFound => {
+                let store = store::open(&destination.each()[0]).await?;
+                return self.without_manifest(&store, e, scratch).await;
+            }
+            place => place?,
         };
+        let (store, found) = (place.store, place.found);
+        place.passed_over.iter().for_each(|line| self.progress.event(Event::Warning(line)));
         found.strangers.iter().for_each(|line| self.progress.event(Event::Warning(line)));
         let stored = found.backups.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
         with(&self.traces, |t| {

@@ -3,6 +3,7 @@
 //! Keys are relative to the destination (`app/2026/11/22/<id>/manifest.json`), with `/` between their parts.
 
 mod choose;
+pub mod copies;
 mod key;
 pub mod local;
 mod parts;
@@ -11,6 +12,7 @@ mod probe;
 pub mod s3;
 
 pub use choose::destination;
+pub use copies::Copies;
 pub use parts::{MAX_PARTS, MIN_PART};
 pub use place::{Destination, Given, Place, open};
 pub use probe::probe;
@@ -63,6 +65,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The full address of a key, for people and for `aws s3 cp`: `s3://bucket/prefix/key` or a path.
     fn uri(&self, key: &str) -> String;
 
+    /// The places that this is, where it is several.
+    fn copies(&self) -> Option<Copies> {
+        None
+    }
+
     /// Stores an object in one request, whole or not at all; an existing one is replaced.
     async fn put(&self, key: &str, body: Bytes) -> Result<()>;
 
@@ -87,6 +94,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The folders directly below `folder` (empty, or with a `/` at its end), sorted, each as a whole prefix with a `/` at its end.
     /// Objects that lie there themselves are left out.
     async fn folders(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Where an object lies, for [`Store::copy_from`] of another place; `None` where no server copies for others.
+    fn copy_source(&self, _key: &str) -> Option<CopySource> {
+        None
+    }
+
+    /// Has the server copy an object of `size` bytes from another place, so that nothing of it passes this machine; false where it does
+    /// not, and nothing was stored.
+    async fn copy_from(&self, _source: &CopySource, _key: &str, _size: u64) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Removes an object; no error when it is not there.
     async fn delete(&self, key: &str) -> Result<()>;
@@ -117,6 +135,15 @@ pub trait Store: Send + Sync + fmt::Debug {
             }
         }
     }
+}
+
+/// Where an object lies, as a server knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySource {
+    /// Which server it is.
+    service: String,
+    /// Bucket and key, percent-encoded.
+    path: String,
 }
 
 /// Removes objects by a request for each, several at a time; those that stay, and why.

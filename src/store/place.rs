@@ -49,6 +49,11 @@ pub trait Place: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// The places that this is, where it is several.
+    fn places(&self) -> &[Destination] {
+        &[]
+    }
+
     /// Whether it is there to be read, as far as that is known without asking a server.
     ///
     /// # Errors

@@ -237,6 +237,57 @@ fn nothing(store: &Arc<dyn Store>, pick: &Pick, found: &Found) -> Error {
         .hint("savepoint list --destination … shows what is there")
 }
 
+/// A place that holds what is meant.
+#[derive(Debug)]
+pub struct Place {
+    /// Which of several it is.
+    pub destination: Destination,
+    /// What lies there.
+    pub store: Arc<dyn Store>,
+    /// What is meant.
+    pub found: Found,
+    /// A line for each place before it that was passed over.
+    pub passed_over: Vec<String>,
+}
+
+/// Where what is meant lies: of several places in the first that holds it, or for the newest backup, in the one that holds the newest.
+///
+/// # Errors
+/// As [`find`] and [`open`], of the first place.
+pub async fn place(destination: &Destination, pick: &Pick) -> Result<Place> {
+    let (mut best, mut passed_over, mut failed) = (None::<Place>, Vec::new(), None);
+    let places = destination.each();
+    for destination in places {
+        let looked = async {
+            let store = open(&destination).await?;
+            let found = find(&store, pick).await?;
+            Ok::<_, Error>((store, found))
+        };
+        match looked.await {
+            Ok((store, found)) => {
+                let newest = |found: &Found| found.backups.last().map(|stored| stored.at);
+                if best.as_ref().is_none_or(|best| newest(&best.found) < newest(&found)) {
+                    let older = best.map(|best| format!("{}: its newest is an older one", best.destination.label()));
+                    passed_over.extend(older);
+                    best = Some(Place { destination, store, found, passed_over: Vec::new() });
+                }
+                if pick.which != Which::Latest {
+                    break;
+                }
+            }
+            Err(e) => {
+                passed_over.push(format!("{}: {}", destination.label(), e.one_line()));
+                failed.get_or_insert(e);
+            }
+        }
+    }
+    match (best, failed) {
+        (Some(best), _) => Ok(Place { passed_over, ..best }),
+        (None, Some(e)) => Err(e),
+        (None, None) => Err(Error::new(Kind::NotFound, "no destination")),
+    }
+}
+
 /// Opens a destination to read it. Unlike a backup, this makes no folder.
 ///
 /// # Errors

@@ -57,6 +57,9 @@ pub struct Proof {
     pub differences: Vec<String>,
     /// What this proof could not cover, and why.
     pub unproven: Vec<String>,
+    /// Where the backup was restored from, when it was not here: every byte of this copy was read back and is equal to that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal_to: Option<String>,
     /// Seconds per phase.
     pub timings: BTreeMap<String, f64>,
 }

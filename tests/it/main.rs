@@ -5,6 +5,7 @@
 mod action;
 mod archive;
 mod backup;
+mod copies;
 mod docs;
 mod drill;
 mod dumpfile;

@@ -92,7 +92,7 @@ async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
 
 /// What every backend must do. `atomic` is false for servers that ignore `If-None-Match`.
 #[expect(clippy::too_many_lines, reason = "the contract, from the first object to the last")]
-async fn contract(store: Arc<dyn Store>, atomic: bool) {
+pub async fn contract(store: Arc<dyn Store>, atomic: bool) {
     // Put, replace, read, ranges.
     store.put("app/a", Bytes::from_static(b"first")).await.unwrap();
     store.put("app/a", Bytes::from_static(b"hello world")).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::{
     failure::{Failure, Op},
-    options::{S3Checksums, S3Options},
+    options::{Keys, S3Checksums, S3Options},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -64,6 +64,13 @@ impl Bucket {
     pub(super) async fn connect(options: &S3Options) -> Result<Self> {
         let named = options.region.clone().map(Region::new);
         let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
+        if let Some(profile) = &options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(Keys { id, secret, token }) = &options.keys {
+            let token = token.as_ref().map(|token| token.expose().to_owned());
+            loader = loader.credentials_provider(Credentials::new(id, secret.expose(), token, None, "savepoint"));
+        }
         loader = match &options.endpoint {
             // Not the whole chain: off AWS, asking the instance metadata for a region only waits for timeouts.
             Some(endpoint) => loader.endpoint_url(endpoint).region(

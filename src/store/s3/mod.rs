@@ -1,6 +1,7 @@
 //! The S3 backend, for AWS and its clones, by the AWS SDK.
 
 mod bucket;
+mod copy;
 mod delete;
 mod failure;
 mod list;
@@ -10,10 +11,10 @@ mod read;
 mod upload;
 mod write;
 
-pub use options::{S3Checksums, S3Options};
+pub use options::{KEY_ID, Keys, PROFILE, S3Checksums, S3Options, SECRET_KEY, SESSION_TOKEN};
 
 use super::{
-    ObjectInfo, Reader, Store, Unfinished, Upload,
+    CopySource, ObjectInfo, Reader, Store, Unfinished, Upload,
     place::{Backend, Destination, Place},
 };
 use crate::{
@@ -72,6 +73,14 @@ impl S3Store {
         Ok(Self(Arc::new(Bucket::connect(options).await?)))
     }
 
+    /// As [`Store::copy_from`], in parts of `part` bytes, at least 5 MiB.
+    ///
+    /// # Errors
+    /// As [`Store::copy_from`].
+    pub async fn copy_in_parts(&self, source: &CopySource, key: &str, size: u64, part: u64) -> Result<bool> {
+        self.0.copy_from(source, key, size, part).await
+    }
+
     /// As [`S3Store::open`], with a fixed access key in place of the SDK's chain.
     pub fn with_credentials(options: &S3Options, access_key: &str, secret: Secret) -> Result<Self> {
         Ok(Self(Arc::new(Bucket::with_credentials(options, access_key, secret)?)))
@@ -110,6 +119,14 @@ impl Store for S3Store {
 
     async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         self.0.folders(folder).await
+    }
+
+    fn copy_source(&self, key: &str) -> Option<CopySource> {
+        Some(self.0.copy_source(key))
+    }
+
+    async fn copy_from(&self, source: &CopySource, key: &str, size: u64) -> Result<bool> {
+        self.0.copied_from(source, key, size).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 use crate::{
     clock::STALL,
     error::Result,
+    secret::Secret,
     store::place::Given,
     value::{choice, flag, usage},
 };
@@ -15,7 +16,27 @@ pub(super) const SCHEME: &str = "s3://";
 /// Options that nothing but a bucket heeds.
 pub(super) const OURS: &[&str] = &["s3-endpoint", "s3-region", "s3-storage-class", "s3-sse", "s3-kms-key-id"];
 
-/// An S3 bucket and how to talk to it. Credentials come from the SDK's own chain.
+/// A profile of the AWS configuration, for one of several buckets.
+pub const PROFILE: &str = "s3-profile";
+/// An access key's id, for one of several buckets.
+pub const KEY_ID: &str = "s3-access-key-id";
+/// An access key's secret, for one of several buckets.
+pub const SECRET_KEY: &str = "s3-secret-access-key";
+/// The token of a temporary access key, for one of several buckets.
+pub const SESSION_TOKEN: &str = "s3-session-token";
+
+/// An access key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: Secret,
+    /// The token of a temporary one.
+    pub token: Option<Secret>,
+}
+
+/// An S3 bucket and how to talk to it. Credentials come from the SDK's own chain, unless it has keys of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// Bucket name.
@@ -36,6 +57,10 @@ pub struct S3Options {
     pub kms_key_id: Option<String>,
     /// Which checksums are sent.
     pub checksums: S3Checksums,
+    /// A profile of the AWS configuration in place of the usual one.
+    pub profile: Option<String>,
+    /// An access key in place of the SDK's chain.
+    pub keys: Option<Keys>,
     /// How long a transfer may stand still, all tries together; a minute when absent.
     pub stall: Option<Duration>,
 }
@@ -74,6 +99,12 @@ impl S3Options {
             sse,
             kms_key_id,
             checksums: choice("s3-checksums", given.option("s3-checksums").unwrap_or_default())?,
+            profile: given.option(PROFILE).map(str::to_owned),
+            keys: given.option(KEY_ID).zip(given.option(SECRET_KEY)).map(|(id, secret)| Keys {
+                id: id.to_owned(),
+                secret: Secret::new(secret),
+                token: given.option(SESSION_TOKEN).map(Secret::new),
+            }),
             stall: Some(given.stall),
         })
     }

@@ -27,6 +27,11 @@ use std::{
 
 impl Bucket {
     pub(super) async fn create_upload(self: &Arc<Self>, key: &str) -> Result<Arc<dyn Upload>> {
+        Ok(Arc::new(self.begin(key).await?))
+    }
+
+    /// Begins an object of many parts.
+    pub(super) async fn begin(self: &Arc<Self>, key: &str) -> Result<S3Upload> {
         let full = self.checked_key(key)?;
         let created = self
             .call(|client, checked| {
@@ -51,14 +56,8 @@ impl Bucket {
             )
         })?;
         let (bucket, key) = (self.clone(), key.to_owned());
-        Ok(Arc::new(S3Upload {
-            bucket,
-            key,
-            full,
-            id,
-            parts: Mutex::new(Parts::new()),
-            completed: AtomicBool::new(false),
-        }))
+        let parts = Mutex::new(Parts::new());
+        Ok(S3Upload { bucket, key, full, id, parts, completed: AtomicBool::new(false) })
     }
 
     /// Drops an unfinished upload; no error when it has ended.
@@ -78,23 +77,24 @@ impl Bucket {
 
 /// What S3 gave back for a part.
 #[derive(Debug)]
-struct PartTag {
-    etag: Option<String>,
-    crc32: Option<String>,
+pub(super) struct PartTag {
+    pub(super) etag: Option<String>,
+    pub(super) crc32: Option<String>,
 }
 
+/// An object in the making.
 #[derive(Debug)]
-struct S3Upload {
+pub(super) struct S3Upload {
     bucket: Arc<Bucket>,
     key: String,
-    full: String,
-    id: String,
+    pub(super) full: String,
+    pub(super) id: String,
     parts: Mutex<Parts<PartTag>>,
     completed: AtomicBool,
 }
 
 impl S3Upload {
-    fn parts(&self) -> MutexGuard<'_, Parts<PartTag>> {
+    pub(super) fn parts(&self) -> MutexGuard<'_, Parts<PartTag>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
