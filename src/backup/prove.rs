@@ -5,7 +5,10 @@ use crate::{
     clock::now,
     error::{Error, Result, joined},
     progress::{Event, Progress},
-    vault::{Manifest, Proof, VerifyLevel, proof},
+    vault::{
+        Manifest, Proof, VerifyLevel,
+        proof::{self, Beside},
+    },
 };
 use std::collections::BTreeMap;
 
@@ -14,7 +17,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When the proof could not be finished. A proof that found differences is none: it stands in the record.
 pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<()> {
-    let Committed { folder, manifest, unproven, restoring } = committed;
+    let Committed { folder, manifest, manifest_sha256, unproven, restoring } = committed;
     let level = ground.config.verify;
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
@@ -38,7 +41,14 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
         Err(e) => (unfinished(&manifest, level, begun, &e), Some(e)),
     };
     found.unproven.extend(unproven);
-    let stored = proof::record(&ground.store, folder.prefix(), manifest.hidden().is_some(), &found).await;
+    let beside = Beside {
+        store: &ground.store,
+        folder: folder.prefix(),
+        hides_names: manifest.hidden().is_some(),
+        manifest_sha256: &manifest_sha256,
+        signer: ground.config.signer.as_ref(),
+    };
+    let stored = proof::record(beside, &found).await;
     let uri = stored.as_ref().ok().map(|key| ground.store.uri(key));
     ground.traces.result(|r| {
         r.proof = Some(found);
@@ -59,6 +69,7 @@ fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &E
     Proof {
         format: proof::FORMAT,
         backup_id: manifest.id.clone(),
+        manifest_sha256: None,
         tool_version: env!("CARGO_PKG_VERSION").into(),
         level,
         passed: false,

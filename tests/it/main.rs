@@ -21,6 +21,7 @@ mod preflight;
 mod prune;
 mod restore;
 mod secret;
+mod sign;
 mod stack;
 mod store;
 mod support;
