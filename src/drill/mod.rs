@@ -196,7 +196,11 @@ async fn prepare(
 async fn readable(config: &VerifyConfig, store: &Arc<dyn Store>, stored: &Stored) -> Result<Signed> {
     // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
     let lost = |e: Error| match of_the_archive(&e) {
-        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
+        true => {
+            let cure = e.hint_text().map(str::to_owned);
+            let lost = Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e);
+            cure.into_iter().fold(lost, Error::hint)
+        }
         false => e,
     };
     let shown = signed(store, stored, config.verify_key.as_ref()).await.map_err(lost)?;

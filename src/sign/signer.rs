@@ -1,11 +1,12 @@
 //! The private key that signs.
 
-use super::{BARE, NAMESPACE, PublicKey, is_minisign};
+use super::{BARE, Judged, NAMESPACE, PublicKey, is_minisign};
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
     value::usage,
 };
+use ct_codecs::{Base64, Decoder};
 use ssh_key::{HashAlg, LineEnding};
 use std::{fmt, sync::Arc};
 
@@ -51,7 +52,15 @@ impl Signer {
         }
         let public = PublicKey::ssh(key.public_key().clone())
             .map_err(|kind| wrong(&format!("holds a key of type {kind}, which is not known here")))?;
-        Ok(Signer { key: Arc::new(Key::Ssh(key)), public })
+        Signer { key: Arc::new(Key::Ssh(key)), public }.tried(&wrong)
+    }
+
+    /// A private key that does not belong to the public one beside it would sign what nobody can check.
+    fn tried(self, wrong: &impl Fn(&str) -> Error) -> Result<Signer> {
+        match self.public.judge(b"savepoint", &self.sign(b"savepoint", "a try")?) {
+            Judged::Fits(_) => Ok(self),
+            _ => Err(wrong("holds a key whose halves do not belong together")),
+        }
     }
 
     /// The public key that checks what it signs.
@@ -78,28 +87,31 @@ impl Signer {
 }
 
 fn minisign(line: &str, password: Option<&Secret>, wrong: &impl Fn(&str) -> Error) -> Result<Signer> {
-    // The library wants the comment that stands above it in a file. A variable may hold the line alone.
-    let boxed = || minisign::SecretKeyBox::from_string(&format!("untrusted comment: \n{line}\n"));
     let unreadable = |_| wrong("holds no secret key of minisign");
     let key = match (line.starts_with(BARE), password) {
-        (true, _) => boxed().and_then(minisign::SecretKeyBox::into_unencrypted_secret_key).map_err(unreadable)?,
+        // Byte by byte: minisign writes no checksum into such a key, and the library would miss it. That it signs is tried.
+        (true, _) => {
+            let bytes = Base64::decode_to_vec(line, None).map_err(|_| wrong("holds no secret key of minisign"))?;
+            minisign::SecretKey::from_bytes(&bytes).map_err(unreadable)?
+        }
         // Without a password the library would ask for one.
         (false, None) => {
             return Err(wrong("holds a key that is protected by a password")
                 .hint("set the variable SAVEPOINT_SIGN_PASSWORD, or make a key without one: minisign -G -W"));
         }
-        (false, Some(password)) => boxed()
+        // The library wants the comment that stands above it in a file. A variable may hold the line alone.
+        (false, Some(password)) => minisign::SecretKeyBox::from_string(&format!("untrusted comment: \n{line}\n"))
             .and_then(|key| key.into_secret_key(Some(password.expose().to_owned())))
             .map_err(|_| wrong("does not open by the password in SAVEPOINT_SIGN_PASSWORD"))?,
     };
     let public = minisign::PublicKey::from_secret_key(&key).map_err(unreadable)?.to_base64();
     let public = PublicKey::parse(&public).map_err(|why| wrong(&why))?;
-    Ok(Signer { key: Arc::new(Key::Minisign(key)), public })
+    Signer { key: Arc::new(Key::Minisign(key)), public }.tried(wrong)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Judged, *};
+    use super::*;
     use crate::sign::PublicKeys;
 
     fn ssh() -> Signer {
