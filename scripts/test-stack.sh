@@ -24,13 +24,14 @@ if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
     >/dev/null || fail 'pgbouncer could not be installed' "$cure"
 fi
 
-# age, which must open what we encrypt, and keys of SSH for it.
-if ! command -v age >/dev/null || ! command -v ssh-keygen >/dev/null; then
-  cure='apt-get install age openssh-client'
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'age or ssh-keygen is missing' "$cure"; fi
-  echo 'test-stack: age' >&2
-  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends age openssh-client; } \
-    >/dev/null || fail 'age could not be installed' "$cure"
+# age, which must open what we encrypt, keys of SSH for it, and minisign, which with ssh-keygen must accept what we sign.
+if ! command -v age >/dev/null || ! command -v ssh-keygen >/dev/null || ! command -v minisign >/dev/null; then
+  tools=(age openssh-client minisign)
+  cure="apt-get install ${tools[*]}"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'age, ssh-keygen or minisign is missing' "$cure"; fi
+  echo 'test-stack: age and minisign' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "${tools[@]}"; } \
+    >/dev/null || fail 'age or minisign could not be installed' "$cure"
 fi
 
 # A cluster of the same options is copied, not made anew.

@@ -45,6 +45,7 @@ pub mod prune;
 pub mod report;
 pub mod restore;
 pub mod secret;
+pub mod sign;
 pub mod store;
 mod value;
 pub mod vault;

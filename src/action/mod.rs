@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Kind, Result, io},
     report::{BackupReport, Page, Report},
     secret::Secret,
+    sign::is_secret,
 };
 use percent_encoding::percent_decode_str;
 use std::{borrow::Cow, fmt::Write as _, fs::OpenOptions, io::Write as _, path::Path};
@@ -16,7 +17,7 @@ use std::{borrow::Cow, fmt::Write as _, fs::OpenOptions, io::Write as _, path::P
 const SUMMARY_LIMIT: u64 = 1024 * 1024;
 
 /// Every output that any verb may have, as action.yml declares them: the runner drops others without a word.
-const OUTPUTS: [&str; 17] = [
+const OUTPUTS: [&str; 18] = [
     "age-seconds",
     "backup-id",
     "bytes",
@@ -25,6 +26,7 @@ const OUTPUTS: [&str; 17] = [
     "duration-seconds",
     "freed-bytes",
     "kept",
+    "manifest-sha256",
     "manifest-uri",
     "postgres-version",
     "restore-command",
@@ -50,8 +52,10 @@ pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
     }
     secrets.extend(env("PGPASSWORD"));
     // The name of a file is no secret, and would be blotted out wherever it stands.
-    let keys = [raw.identity.identity.as_ref().map(|key| key.expose().to_owned()), env("SAVEPOINT_IDENTITY")];
-    secrets.extend(keys.into_iter().flatten().filter(|text| is_key(text)));
+    let named = [&raw.identity.identity, &raw.sign.sign_key].into_iter().flatten().map(|key| key.expose().to_owned());
+    let keys = named.chain(["SAVEPOINT_IDENTITY", "SAVEPOINT_SIGN_KEY"].iter().filter_map(|name| env(name)));
+    secrets.extend(keys.filter(|text| is_key(text) || is_secret(text)));
+    secrets.extend(env("SAVEPOINT_SIGN_PASSWORD"));
     mask(secrets)
 }
 

@@ -9,12 +9,15 @@ use crate::{
     inventory::anomalies::{self, Beside},
     progress::{Event, Phase, Progress},
     report::StoredBackup,
+    sign::Signer,
     vault::{
         Folder, MANIFEST, Manifest, WHOLE,
         manifest::{Encryption, File, LargeObjectChunk, Options, Table, Totals},
+        receipt,
     },
     verify::Half,
 };
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +25,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) struct Committed {
     pub folder: Folder,
     pub manifest: Manifest,
+    /// SHA-256 of `manifest.json`.
+    pub manifest_sha256: String,
     /// What a proof cannot cover, known from the plan.
     pub unproven: Vec<String>,
     pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
@@ -59,6 +64,7 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
             pg_dump: ground.tools.version.clone(),
         },
         encryption: ground.sealing.as_ref().map(|s| Encryption { recipients: s.recipients().texts(), manifest: None }),
+        signed_by: ground.config.signer.as_ref().map(|s| s.public().text().to_owned()),
         left_out,
         totals: totals(&tables, &taken.large_objects, &files),
         files,
@@ -73,22 +79,26 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
         timings: ground.progress.seconds().into_iter().chain(total).collect(),
         digest: String::new(),
     };
-    store(&taken.folder, &mut manifest, ground.config.encryption.as_ref().is_some_and(|e| e.manifest)).await?;
+    let hide = ground.config.encryption.as_ref().is_some_and(|e| e.manifest);
+    let manifest_sha256 = store(&taken.folder, &mut manifest, hide, ground.config.signer.as_ref()).await?;
     ground.traces.result(|r| {
         r.committed = Some(StoredBackup {
             uri: taken.folder.uri(""),
             manifest_uri: taken.folder.uri(MANIFEST),
+            manifest_sha256: manifest_sha256.clone(),
+            signature_uri: manifest.signer().map(|key| taken.folder.uri(&receipt::name(MANIFEST, &key))),
             proof_uri: None,
             manifest: manifest.clone(),
         });
     });
     phase.end();
     let unproven = taken.plan.unproven.into_iter().chain(nameless).collect();
-    Ok(Committed { folder: taken.folder, manifest, unproven, restoring: taken.restoring })
+    Ok(Committed { folder: taken.folder, manifest, manifest_sha256, unproven, restoring: taken.restoring })
 }
 
-/// The commit point. `hide`: names stand in an encrypted file beside it.
-async fn store(folder: &Folder, manifest: &mut Manifest, hide: bool) -> Result<()> {
+/// The commit point; the SHA-256 of what was stored. `hide`: names stand in an encrypted file beside it. A signature goes first: a manifest
+/// that should be signed is never there without.
+async fn store(folder: &Folder, manifest: &mut Manifest, hide: bool, signer: Option<&Signer>) -> Result<String> {
     let mut body = manifest.seal()?;
     if hide {
         let whole = folder.put(WHOLE, body.into()).await.map_err(|e| e.context("the manifest was not stored"))?;
@@ -97,8 +107,14 @@ async fn store(folder: &Folder, manifest: &mut Manifest, hide: bool) -> Result<(
             encryption.manifest = Some(whole);
         }
     }
-    let stored = folder.store().put_new(&folder.key(MANIFEST), body.into()).await;
-    stored.map_err(|e| e.context("the manifest was not stored"))
+    let (key, sha256) = (folder.key(MANIFEST), hex::encode(Sha256::digest(&body)));
+    if let Some(signer) = signer {
+        let signed = receipt::put(folder.store(), signer, &key, &body, &manifest.id).await;
+        signed.map_err(|e| e.context("the manifest's signature was not stored"))?;
+    }
+    let stored = folder.store().put_new(&key, body.into()).await;
+    stored.map_err(|e| e.context("the manifest was not stored"))?;
+    Ok(sha256)
 }
 
 /// Every table that was planned must have come back.

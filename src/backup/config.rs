@@ -7,6 +7,7 @@ use crate::{
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
     prune::retention::Retention,
+    sign::Signer,
     store::{Destination, copies::Require},
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
 };
@@ -41,6 +42,8 @@ pub struct BackupConfig {
     pub engine: Engine,
     /// Encrypt what is stored, and how.
     pub encryption: Option<Encryption>,
+    /// Signs the manifest and the record of the proof.
+    pub signer: Option<Signer>,
     /// Store a hash of the source's host name in place of the name.
     pub redact_host: bool,
     /// What is remarkable beside the backup before.
@@ -77,6 +80,7 @@ impl BackupConfig {
             guard: Guard::default(),
             engine: Engine::default(),
             encryption: None,
+            signer: None,
             redact_host: false,
             anomaly: Anomaly::default(),
             prune: None,

@@ -9,7 +9,10 @@ use crate::{
     progress::{Event, Phase, Progress},
     report::{CopyState, StoredCopy},
     store::{Destination, Store, copies::Member},
-    vault::{Folder, Manifest, Pick, Proof, VerifyLevel, proof},
+    vault::{
+        Folder, Manifest, Pick, Proof, VerifyLevel,
+        proof::{self, Beside},
+    },
     verify::Prover,
 };
 use std::sync::Arc;
@@ -17,11 +20,16 @@ use std::sync::Arc;
 /// What to do about a copy that is none.
 const CURE: &str = "find out who writes there; savepoint copy makes the copy anew";
 
-/// What becomes of each other place is told, whatever it is. `proof`: of the first place; `None` where none was asked for.
+/// What becomes of each other place is told, whatever it is. `manifest`: with the SHA-256 of its bytes; `proof`: of the first place; `None` where none was asked for.
 ///
 /// # Errors
 /// When fewer places hold it than must.
-pub(super) async fn prove(ground: &Ground<'_>, prefix: &str, manifest: &Manifest, proof: Option<&Proof>) -> Result<()> {
+pub(super) async fn prove(
+    ground: &Ground<'_>,
+    prefix: &str,
+    manifest: (&Manifest, &str),
+    proof: Option<&Proof>,
+) -> Result<()> {
     let Some(copies) = ground.store.copies() else { return Ok(()) };
     let phase = ground.progress.begin(Phase::Copies);
     let first = copies.first_intact();
@@ -58,7 +66,7 @@ async fn prove_one(
     place: &Destination,
     store: &Arc<dyn Store>,
     prefix: &str,
-    manifest: &Manifest,
+    (manifest, manifest_sha256): (&Manifest, &str),
     first: &Proof,
 ) -> Result<CopyState> {
     let keys = ground.sealing.as_ref().map(|sealing| sealing.key().clone());
@@ -73,7 +81,14 @@ async fn prove_one(
         true => Proof { equal_to: Some(ground.store.uri(prefix)), ..first.clone() },
         false => read.clone(),
     };
-    if let Err(e) = proof::record(store, prefix, manifest.hidden().is_some(), &record).await {
+    let beside = Beside {
+        store,
+        folder: prefix,
+        hides_names: manifest.hidden().is_some(),
+        manifest_sha256,
+        signer: ground.config.signer.as_ref(),
+    };
+    if let Err(e) = proof::record(beside, &record).await {
         ground.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
     }
     equal(&read).map(|()| CopyState::Equal)
@@ -87,6 +102,7 @@ async fn restore(ground: &Ground<'_>, place: &Destination, id: &str, identity: O
         verify_url: verify_url.clone(),
         guard: guard.clone(),
         identity,
+        signer: ground.config.signer.clone(),
         engine: engine.clone(),
         ..VerifyConfig::new(Pick::id(id), place.clone())
     };

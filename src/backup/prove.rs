@@ -5,7 +5,10 @@ use crate::{
     clock::now,
     error::{Error, Result, joined},
     progress::{Event, Progress},
-    vault::{Manifest, Proof, VerifyLevel, proof},
+    vault::{
+        Manifest, Proof, VerifyLevel,
+        proof::{self, Beside},
+    },
 };
 use std::collections::BTreeMap;
 
@@ -14,11 +17,11 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When the proof could not be finished. A proof that found differences is none: it stands in the record.
 pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<()> {
-    let Committed { folder, manifest, unproven, restoring } = committed;
+    let Committed { folder, manifest, manifest_sha256, unproven, restoring } = committed;
     let level = ground.config.verify;
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
-        (VerifyLevel::None, _) => return copies::prove(ground, folder.prefix(), &manifest, None).await,
+        (VerifyLevel::None, _) => return copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), None).await,
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
             let half = joined("restoring", restoring.await);
@@ -40,7 +43,14 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     found.unproven.extend(unproven);
     // Of the place that was read, and of no other.
     let read = ground.store.copies().map_or_else(|| Ok(ground.store.clone()), |copies| copies.first().cloned())?;
-    let stored = proof::record(&read, folder.prefix(), manifest.hidden().is_some(), &found).await;
+    let beside = Beside {
+        store: &read,
+        folder: folder.prefix(),
+        hides_names: manifest.hidden().is_some(),
+        manifest_sha256: &manifest_sha256,
+        signer: ground.config.signer.as_ref(),
+    };
+    let stored = proof::record(beside, &found).await;
     let uri = stored.as_ref().ok().map(|key| read.uri(key));
     ground.traces.result(|r| {
         r.proof = Some(found.clone());
@@ -51,7 +61,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     if let Err(e) = stored {
         ground.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
     }
-    copies::prove(ground, folder.prefix(), &manifest, Some(&found)).await?;
+    copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), Some(&found)).await?;
     match broken {
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
         None => Ok(()),
@@ -62,6 +72,7 @@ fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &E
     Proof {
         format: proof::FORMAT,
         backup_id: manifest.id.clone(),
+        manifest_sha256: None,
         tool_version: env!("CARGO_PKG_VERSION").into(),
         level,
         passed: false,

@@ -14,6 +14,7 @@ use super::{
     post::PostArgs,
     proof::{LevelArgs, ServerArgs},
     selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
+    sign::{SignArgs, VerifyKeyArgs},
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
     target::TargetArgs,
@@ -47,6 +48,10 @@ pub struct ActionArgs {
     pub encrypt: EncryptArgs,
     #[command(flatten)]
     pub identity: IdentityArgs,
+    #[command(flatten)]
+    pub sign: SignArgs,
+    #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

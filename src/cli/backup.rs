@@ -12,6 +12,7 @@ use super::{
     part::{ExcludeArgs, PartArgs},
     policy::PolicyArgs,
     proof::{LevelArgs, ServerArgs},
+    sign::SignArgs,
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
 };
@@ -45,6 +46,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub encrypt: EncryptArgs,
     #[command(flatten)]
+    pub sign: SignArgs,
+    #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub anomaly: AnomalyArgs,
@@ -74,6 +77,7 @@ impl From<&ActionArgs> for BackupArgs {
             kind: inputs.kind,
             take: inputs.take,
             encrypt: inputs.encrypt,
+            sign: inputs.sign,
             policy: inputs.policy,
             anomaly: inputs.anomaly,
             engine: inputs.engine,

@@ -6,6 +6,7 @@ use super::{
     encrypt::IdentityArgs,
     output::OutputArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs, WithArgs},
+    sign::VerifyKeyArgs,
 };
 use clap::Args;
 
@@ -32,6 +33,8 @@ pub struct DiffArgs {
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -47,6 +50,7 @@ impl From<&ActionArgs> for DiffArgs {
             database: inputs.database,
             destination: inputs.destination,
             identity: inputs.identity,
+            verify_key: inputs.verify_key,
             output: inputs.output,
         }
     }

@@ -1,7 +1,7 @@
 //! From the command line, action inputs and variables to a [`Command`].
 
 use super::{Cli, Command};
-use crate::{crypt::is_key, secret::Secret};
+use crate::{crypt::is_key, secret::Secret, sign::is_secret};
 use clap::{CommandFactory, Parser, parser::ValueSource};
 use std::ffi::OsString;
 
@@ -13,11 +13,14 @@ use std::ffi::OsString;
 /// As clap: wrong usage, but also `--help` and `--version`. Show them by [`safe_message`].
 pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Result<Command, clap::Error> {
     let matches = Cli::command().try_get_matches_from(&argv)?;
-    if let Some((_, given)) = matches.subcommand()
-        && given.try_get_one::<Secret>("identity").ok().flatten().is_some_and(|text| is_key(text.expose()))
-    {
-        let what = "a private key on the command line can be read by everybody on this machine\nhint: name its file, or set the variable SAVEPOINT_IDENTITY";
-        return Err(Cli::command().error(clap::error::ErrorKind::InvalidValue, what));
+    for (option, variable) in [("identity", "SAVEPOINT_IDENTITY"), ("sign_key", "SAVEPOINT_SIGN_KEY")] {
+        let given = matches.subcommand().and_then(|(_, given)| given.try_get_one::<Secret>(option).ok().flatten());
+        if given.is_some_and(|text| is_key(text.expose()) || is_secret(text.expose())) {
+            let what = format!(
+                "a private key on the command line can be read by everybody on this machine\nhint: name its file, or set the variable {variable}"
+            );
+            return Err(Cli::command().error(clap::error::ErrorKind::InvalidValue, what));
+        }
     }
     let mut filled = argv;
     if let Some((verb, given)) = matches.subcommand() {

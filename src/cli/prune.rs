@@ -7,6 +7,7 @@ use super::{
     output::{DryRunArgs, OutputArgs},
     policy::PolicyArgs,
     selection::{DatabaseArgs, OfKindArgs},
+    sign::VerifyKeyArgs,
 };
 use clap::Args;
 
@@ -23,6 +24,8 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
+    #[command(flatten)]
     pub notify: NotifyArgs,
     #[command(flatten)]
     pub dry: DryRunArgs,
@@ -38,6 +41,7 @@ impl From<&ActionArgs> for PruneArgs {
             database: inputs.database,
             policy: inputs.policy,
             destination: inputs.destination,
+            verify_key: inputs.verify_key,
             notify: inputs.notify,
             dry: inputs.dry,
             output: inputs.output,

@@ -10,6 +10,7 @@ use super::{
     part::PartArgs,
     proof::LevelArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs, TrustArgs},
+    sign::{SignArgs, VerifyKeyArgs},
     target::TargetArgs,
 };
 use clap::Args;
@@ -47,6 +48,10 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
+    pub sign: SignArgs,
+    #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub level: LevelArgs,
@@ -71,6 +76,8 @@ impl From<&ActionArgs> for RestoreArgs {
             target: inputs.target,
             destination: inputs.destination,
             identity: inputs.identity,
+            sign: inputs.sign,
+            verify_key: inputs.verify_key,
             engine: inputs.engine,
             level: inputs.level,
             notify: inputs.notify,

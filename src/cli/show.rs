@@ -5,6 +5,7 @@ use super::{
     destination::DestinationArgs,
     output::OutputArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs},
+    sign::VerifyKeyArgs,
 };
 use clap::Args;
 
@@ -24,6 +25,8 @@ pub struct ShowArgs {
     #[command(flatten)]
     pub destination: DestinationArgs,
     #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -36,6 +39,7 @@ impl From<&ActionArgs> for ShowArgs {
             of_kind: inputs.kind.into(),
             database: inputs.database,
             destination: inputs.destination,
+            verify_key: inputs.verify_key,
             output: inputs.output,
         }
     }

@@ -10,6 +10,7 @@ use super::{
     output::OutputArgs,
     proof::{LevelArgs, ServerArgs},
     selection::{DatabaseArgs, OfKindArgs, PickArgs, TrustArgs},
+    sign::{SignArgs, VerifyKeyArgs},
 };
 use clap::Args;
 
@@ -42,6 +43,10 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
+    pub sign: SignArgs,
+    #[command(flatten)]
+    pub verify_key: VerifyKeyArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub level: LevelArgs,
@@ -65,6 +70,8 @@ impl From<&ActionArgs> for VerifyArgs {
             drill: inputs.drill,
             destination: inputs.destination,
             identity: inputs.identity,
+            sign: inputs.sign,
+            verify_key: inputs.verify_key,
             engine: inputs.engine,
             level: inputs.level,
             server: inputs.server,

@@ -6,6 +6,7 @@ use super::{
     output::output,
     read::{Env, base, present},
     selection::{one_only, pick, stored_in},
+    sign::verify_key,
     validated::Validated,
 };
 use crate::{cli::DiffArgs, error::Result, inventory::DiffConfig, notify::Channels, value::usage};
@@ -30,6 +31,7 @@ pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
         one,
         other,
         identity: identity(&raw.identity, &base)?,
+        verify_key: verify_key(&raw.verify_key, &base, None)?,
     };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

@@ -22,6 +22,7 @@ mod read;
 mod restore;
 mod selection;
 mod show;
+mod sign;
 mod source;
 mod take;
 mod target;

@@ -7,6 +7,7 @@ use super::{
     policy::retention,
     read::{Env, base},
     selection::kind,
+    sign::verify_key,
     validated::{Output, Validated},
 };
 use crate::{cli::PruneArgs, clock::STALL, error::Result, prune::PruneConfig, value::given, vault::VerifyLevel};
@@ -26,6 +27,7 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,
         retention: retention(&raw.policy)?,
+        verify_key: verify_key(&raw.verify_key, &base, None)?,
         dry_run: dry_run(&raw.dry)?,
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };

@@ -2,10 +2,14 @@
 
 use crate::{
     cli::OutputArgs,
-    error::Result,
+    error::{Error, Result},
+    secret::Secret,
     value::{given, usage},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 /// How a variable of the environment is looked up.
@@ -59,6 +63,56 @@ pub(super) fn list(name: &str, values: &[String]) -> Result<Vec<String>> {
         }
     }
     Ok(items)
+}
+
+/// Public keys, one a line, and files of them. `begins`: how such a line begins; `check`: whether the lines of a file are keys.
+pub(super) fn lines_or_files(
+    name: &str,
+    values: &[String],
+    begins: &[&str],
+    base: &Path,
+    check: impl Fn(&[String]) -> Result<()>,
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for item in list(name, values)? {
+        // A key never names a file: none that is there by chance may stand in for it.
+        let key = begins.iter().any(|begin| item.starts_with(begin));
+        let path = base.join(&item);
+        if key || !path.is_file() {
+            lines.push(item);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            usage(format!("option {name}: cannot read {}", path.display()))
+                .because(e)
+                .hint("name a text file of public keys")
+        })?;
+        let before = lines.len();
+        lines.extend(text.lines().map(str::to_owned));
+        check(&lines[before..]).map_err(|e| e.context(path.display()))?;
+    }
+    Ok(lines)
+}
+
+/// A private key as it was given, or as it stands in the file that was named, and where it comes from, for people.
+pub(super) fn key_text(
+    given: Option<&Secret>,
+    base: &Path,
+    is_key: impl Fn(&str) -> bool,
+    unread: impl FnOnce(std::io::Error) -> Error,
+) -> Result<Option<(Secret, String)>> {
+    let Some(text) = given.filter(|text| !text.expose().trim().is_empty()) else { return Ok(None) };
+    if is_key(text.expose()) {
+        return Ok(Some((text.clone(), "the variable".into())));
+    }
+    let path = base.join(text.expose().trim());
+    let read = std::fs::read_to_string(&path).map_err(unread)?;
+    Ok(Some((Secret::new(read), path.display().to_string())))
+}
+
+/// The error for the file of a private key. What was meant to be a key is not shown for a path.
+pub(super) fn no_key_file(name: &str, e: std::io::Error) -> Error {
+    usage(format!("option {name}: the file that it names cannot be read")).because(e)
 }
 
 /// A moment in UTC: RFC 3339, or a date, or a date and a time.

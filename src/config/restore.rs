@@ -10,6 +10,7 @@ use super::{
     part::part,
     read::{Env, base, list, present},
     selection::{one_only, pick, place_or},
+    sign::{signer, verify_key},
     target::{agree, owners, place, target},
     validated::{Output, Validated},
 };
@@ -34,6 +35,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let (place, part) = (place(&raw.target, &target)?, part(&raw.part)?);
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
+    let verify_key = verify_key(&raw.verify_key, &base, Some(&pick))?;
     let config = RestoreConfig {
         destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
         pick,
@@ -48,6 +50,8 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         database_properties: flag("database-properties", &raw.target.database_properties)?,
         verify: choice("verify", &raw.level.verify)?,
         identity: identity(&raw.identity, &base)?,
+        signer: signer(&raw.sign, &base, env)?,
+        verify_key,
         force_unproven: flag("force-unproven", &raw.target.force_unproven)?,
         dry_run: dry_run(&raw.dry)?,
         trust_file: flag("trust-file", &raw.trust.trust_file)?,

@@ -5,6 +5,7 @@ use super::{
     output::output,
     read::{Env, base, present},
     selection::{one_only, pick, stored_in},
+    sign::verify_key,
     validated::Validated,
 };
 use crate::{cli::ShowArgs, error::Result, inventory::ShowConfig, notify::Channels};
@@ -17,6 +18,7 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     one_only(&pick)?;
     // Its page names a command for other shells.
     let place = with_environment(&raw.destination, env);
-    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick };
+    let verify_key = verify_key(&raw.verify_key, &base, None)?;
+    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick, verify_key };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

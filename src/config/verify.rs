@@ -10,6 +10,7 @@ use super::{
     proof::{guard, verify_url},
     read::{Env, base, duration, present},
     selection::{pick, place_or},
+    sign::{signer, verify_key},
     validated::Validated,
 };
 use crate::{
@@ -31,6 +32,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     }
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
+    let verify_key = verify_key(&raw.verify_key, &base, Some(&pick))?;
     let config = VerifyConfig {
         destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
         pick,
@@ -38,6 +40,8 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),
         check_sql,
         identity: identity(&raw.identity, &base)?,
+        signer: signer(&raw.sign, &base, env)?,
+        verify_key,
         max_rto: duration("max-rto", raw.drill.max_rto.as_ref())?,
         max_age: duration("max-age", raw.drill.max_age.as_ref())?,
         guard: guard(&raw.server, &mut notices)?,

@@ -4,6 +4,7 @@ use crate::{
     crypt::Identities,
     engine::{Engine, Guard},
     postgres::conninfo::Target,
+    sign::{PublicKeys, Signer},
     store::Destination,
     vault::{Pick, VerifyLevel},
 };
@@ -26,6 +27,10 @@ pub struct VerifyConfig {
     pub check_sql: Option<PathBuf>,
     /// Opens a backup that is encrypted.
     pub identity: Option<Identities>,
+    /// Signs the record of the proof.
+    pub signer: Option<Signer>,
+    /// Take only what one of these keys signed.
+    pub verify_key: Option<PublicKeys>,
     /// The longest that a restore may take.
     pub max_rto: Option<Duration>,
     /// The oldest that the backup may be.
@@ -47,6 +52,8 @@ impl VerifyConfig {
             guard: Guard::default(),
             check_sql: None,
             identity: None,
+            signer: None,
+            verify_key: None,
             max_rto: None,
             max_age: None,
             trust_file: false,

@@ -25,12 +25,12 @@ use crate::{
     scratch::Scratch,
     store::Store,
     vault::{
-        Folder, Manifest, Proof, Stored, Which,
+        Folder, Manifest, Proof, Receipt, Stored, Which,
         find::{self, Found, newest},
         folder::no_identity,
         manifest::{Extension, File, Role, Source},
-        proof,
-        read::{manifest, whole},
+        proof::{self, Beside},
+        read::{Signed, signed, whole},
     },
     verify::{Prover, limits::Guarded, restore::of_the_archive, server::Server},
 };
@@ -194,21 +194,25 @@ async fn prepare(
 }
 
 /// The manifest of a backup, as far as it is needed.
-async fn readable(config: &VerifyConfig, store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifest> {
+async fn readable(config: &VerifyConfig, store: &Arc<dyn Store>, stored: &Stored) -> Result<Signed> {
     // A manifest that cannot be understood is no trouble on the way, but a backup that is lost.
     let lost = |e: Error| match of_the_archive(&e) {
-        true => Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e),
+        true => {
+            let cure = e.hint_text().map(str::to_owned);
+            let lost = Error::new(Kind::Proof, format!("backup {} cannot be proven", stored.id)).because(e);
+            cure.into_iter().fold(lost, Error::hint)
+        }
         false => e,
     };
-    let shown = manifest(store, stored).await.map_err(lost)?;
+    let shown = signed(store, stored, config.verify_key.as_ref()).await.map_err(lost)?;
     match &config.identity {
-        None if shown.encryption.is_some() && config.level.restores() => {
+        None if shown.manifest.encryption.is_some() && config.level.restores() => {
             Err(no_identity(&format!("backup {}", stored.id)))
         }
         None => Ok(shown),
         Some(keys) => {
             let folder = Folder::new(store.clone(), &stored.folder).opened_by(Some(keys.clone()));
-            whole(&folder, shown).await.map_err(lost)
+            Ok(Signed { manifest: whole(&folder, shown.manifest).await.map_err(lost)?, ..shown })
         }
     }
 }
@@ -224,7 +228,7 @@ async fn stored(
     bench.phase = "preflight";
     progress.event(Event::Started(Phase::Preflight));
     let begun = Instant::now();
-    let manifest = readable(config, store, stored).await?;
+    let Signed { manifest, sha256, receipt } = readable(config, store, stored).await?;
     let built_in = config.level.restores() && config.verify_url.is_none();
     let tools = match config.level.restores() {
         true => Some(tools::find(manifest.source.major, &config.engine.pg_bin_dirs, built_in).await?),
@@ -251,7 +255,18 @@ async fn stored(
         rows: manifest.totals.rows,
         ..Drilled::default()
     };
-    match proof::record(store, &stored.folder, manifest.hidden().is_some(), &proof).await {
+    drilled.warnings.extend(receipt.warning(&format!("backup {}", stored.id)));
+    if receipt != Receipt::Unsigned && config.signer.is_none() {
+        drilled.warnings.push("the backup is signed, and this record of its proof is not: sign-key signs it".into());
+    }
+    let beside = Beside {
+        store,
+        folder: &stored.folder,
+        hides_names: manifest.hidden().is_some(),
+        manifest_sha256: &sha256,
+        signer: config.signer.as_ref(),
+    };
+    match proof::record(beside, &proof).await {
         Ok(key) => drilled.proof_uri = Some(store.uri(&key)),
         Err(e) => drilled.warnings.push(e.context("the proof record was not stored").one_line()),
     }
@@ -262,8 +277,9 @@ async fn stored(
         ("source", format!("{}, PostgreSQL {}", manifest.source.database, manifest.source.server_version)),
         ("stored", store.uri(&stored.folder)),
         ("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))),
-        ("proof", proof_line(&proof)),
     ];
+    drilled.facts.extend(receipt.line().map(|by| ("signed", by)));
+    drilled.facts.push(("proof", proof_line(&proof)));
     drilled.proof = Some(proof);
     told(&mut drilled);
     Ok(drilled)

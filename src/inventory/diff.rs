@@ -10,6 +10,7 @@ use crate::{
         format::{bytes, count, counted},
         page::{self, Page, Verdict},
     },
+    sign::PublicKeys,
     store::Destination,
     vault::{Folder, Manifest, Pick, Stored, find, manifest::Table, read::whole_manifest},
 };
@@ -28,6 +29,8 @@ pub struct DiffConfig {
     pub other: Pick,
     /// Opens backups that are encrypted.
     pub identity: Option<Identities>,
+    /// Compare only what one of these keys signed.
+    pub verify_key: Option<PublicKeys>,
 }
 
 /// Tables, rows, sizes and schema of two backups, in the order in which they were named.
@@ -47,9 +50,12 @@ pub async fn diff(config: &DiffConfig) -> Result<Page> {
     let (stores, one, other) =
         ((one.store, other.store), show::the_one(one.found.backups)?, show::the_one(other.found.backups)?);
     let (in_one, in_other) = (folder(stores.0, &one), folder(stores.1, &other));
-    let (a, b) = tokio::try_join!(whole_manifest(&in_one, &one), whole_manifest(&in_other, &other))?;
+    let trusted = config.verify_key.as_ref();
+    let (a, b) = tokio::try_join!(whole_manifest(&in_one, &one, trusted), whole_manifest(&in_other, &other, trusted))?;
     let mut page = Page::new("diff", "");
     page.warnings = strangers;
+    page.warnings.extend([&a, &b].iter().filter_map(|of| of.receipt.warning(&format!("backup {}", of.manifest.id))));
+    let (a, b) = (a.manifest, b.manifest);
     let mut entries = Vec::new();
     if a.schema_digest != b.schema_digest {
         match tokio::try_join!(toc(&in_one, &a), toc(&in_other, &b)) {

@@ -15,6 +15,7 @@ use crate::{
         find::{open, scan},
         manifest::Totals,
         read::{check_header, last_proof},
+        receipt,
     },
 };
 use futures_util::{StreamExt, stream};
@@ -275,7 +276,9 @@ async fn read(place: usize, store: &Arc<dyn Store>, stored: Stored) -> Row {
 fn archived(stored: &Stored) -> u64 {
     let rest = |key: &str| key.strip_prefix(&stored.folder).unwrap_or_default().to_owned();
     let counts = |key: &str| {
-        rest(key) != "manifest.json" && crypt::bare(&rest(key)) != WHOLE && !rest(key).starts_with("proofs/")
+        let name = rest(key);
+        let beside = name.starts_with("proofs/") || !name.contains('/') && receipt::is_signature(&name);
+        name != "manifest.json" && crypt::bare(&name) != WHOLE && !beside
     };
     stored.objects.iter().filter(|o| counts(&o.key)).map(|o| o.size).sum()
 }

@@ -9,12 +9,13 @@ use crate::{
         format::{bytes, count, counted, seconds, shell_word},
         page::{Page, Table, Verdict},
     },
+    sign::PublicKeys,
     store::Destination,
     vault::{
         Manifest, Pick, Proof, RunContext, Stored, VerifyLevel,
         find::{self, Found},
         manifest::TakenBy,
-        read::{last_proof, manifest, proof as read_proof},
+        read::{Signed, last_proof_of, proof_of, signed},
     },
 };
 use futures_util::{StreamExt, stream};
@@ -29,12 +30,14 @@ pub struct ShowConfig {
     pub destination: Destination,
     /// The backup.
     pub pick: Pick,
+    /// Show only what one of these keys signed.
+    pub verify_key: Option<PublicKeys>,
 }
 
 /// What each of several places holds of a backup, in a line each, and a line for each that holds none.
-async fn copies(destination: &Destination, stored: &Stored) -> (Vec<String>, Vec<String>) {
+async fn copies(config: &ShowConfig, stored: &Stored, of: &Signed) -> (Vec<String>, Vec<String>) {
     let (mut copies, mut missing) = (Vec::new(), Vec::new());
-    let places = destination.each();
+    let places = config.destination.each();
     for place in places.iter().filter(|_| places.len() > 1) {
         let looked = async {
             let store = find::open(place).await?;
@@ -43,7 +46,7 @@ async fn copies(destination: &Destination, stored: &Stored) -> (Vec<String>, Vec
             if !there.committed() {
                 return Err(Error::new(Kind::NotFound, "it does not lie there"));
             }
-            Ok((store.uri(&there.folder), last_proof(&store, &there).await?))
+            Ok((store.uri(&there.folder), last_proof_of(&store, &there, of, config.verify_key.as_ref()).await?))
         };
         match looked.await {
             Ok((uri, None)) => copies.push(format!("{uri}: not proven")),
@@ -66,10 +69,12 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     let place = find::place(&config.destination, &config.pick).await?;
     let (store, Found { backups, strangers }) = (place.store, place.found);
     let stored = the_one(backups)?;
-    let manifest = manifest(&store, &stored).await?;
+    let trusted = config.verify_key.as_ref();
+    let of = signed(&store, &stored, trusted).await?;
+    let Signed { manifest, sha256, receipt } = &of;
     let proofs: Vec<(String, Result<Proof>)> = stream::iter(stored.proofs().map(str::to_owned))
         .map(|key| async {
-            let proof = read_proof(&store, &key).await;
+            let proof = proof_of(&store, &key, &of, trusted).await;
             (key, proof)
         })
         .buffered(READS)
@@ -79,13 +84,14 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     let options = destination_options(&store, &place.destination);
     let endpoint = place.destination.option("s3-endpoint");
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
-    let without_us = report::restore_commands(&uri, endpoint.as_deref(), &manifest);
+    let without_us = report::restore_commands(&uri, endpoint.as_deref(), manifest);
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));
     page.warnings = strangers;
     page.warnings.extend(place.passed_over);
-    page.warnings.extend(missing(&stored, &manifest));
+    page.warnings.extend(missing(&stored, manifest));
+    page.warnings.extend(receipt.warning(&format!("backup {}", stored.id)));
     page.warnings.extend(proofs.iter().filter_map(|(_, proof)| proof.as_ref().err().map(Error::one_line)));
     let proofs: Vec<(String, Proof)> =
         proofs.into_iter().filter_map(|(key, proof)| Some((store.uri(&key), proof.ok()?))).collect();
@@ -93,14 +99,14 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     if !page.warnings.is_empty() || last.is_some_and(|p| !p.passed) {
         page.verdict = Verdict::Doubtful;
     }
-    page.facts = facts(&manifest, &uri, last, now);
-    let (copies, missing) = copies(&config.destination, &stored).await;
+    page.facts = facts(&of, &uri, last, now);
+    let (copies, missing) = copies(config, &stored, &of).await;
     page.facts.extend(copies.into_iter().map(|line| ("copy", line)));
     if !missing.is_empty() {
         page.verdict = Verdict::Doubtful;
         page.warnings.extend(missing);
     }
-    page.tables = vec![proof_table(&proofs, now), tables(&manifest)];
+    page.tables = vec![proof_table(&proofs, now), tables(manifest)];
     if let Some(proof) = last {
         page.lists.push(("differences of the last proof", proof.differences.clone()));
         page.lists.push(("not proven by the last proof", proof.unproven.clone()));
@@ -110,12 +116,13 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
     page.outputs = vec![
         ("backup-id", stored.id.clone()),
         ("uri", uri.clone()),
-        ("manifest-uri", store.uri(&format!("{}manifest.json", stored.folder))),
+        ("manifest-uri", store.uri(&stored.manifest_key())),
+        ("manifest-sha256", sha256.clone()),
         ("verified", last.is_some_and(|p| p.passed).to_string()),
         ("restore-command", without_us.join(" && ")),
     ];
     page.json = json!({
-        "backup": without_chunks(&manifest)?, "uri": uri,
+        "backup": without_chunks(manifest)?, "uri": uri, "manifest_sha256": sha256, "signature": receipt.json(),
         "proofs": proofs.iter().map(|(uri, p)| json!({ "uri": uri, "proof": p })).collect::<Vec<_>>(),
         "objects": stored.objects.len(), "object_bytes": stored.bytes(),
         "restore_command": ours, "restore_commands": without_us,
@@ -157,7 +164,8 @@ fn missing(stored: &Stored, manifest: &Manifest) -> Vec<String> {
     manifest.files.iter().chain(manifest.hidden()).filter_map(|f| wrong(&f.path, f.size)).collect()
 }
 
-fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> Vec<(&'static str, String)> {
+fn facts(of: &Signed, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> Vec<(&'static str, String)> {
+    let m = &of.manifest;
     let ago = moment(&m.taken_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
     let source = &m.source;
     let user = if source.user.is_empty() { String::new() } else { format!("{}@", source.user) };
@@ -176,6 +184,7 @@ fn facts(m: &Manifest, uri: &str, last: Option<&Proof>, now: OffsetDateTime) -> 
         facts.push(("hidden", format!("what is in the database: age -d of {} shows it", whole.path)));
     }
     facts.extend(report::encrypted_to(m).map(|to| ("encrypted", to)));
+    facts.extend(of.receipt.line().map(|by| ("signed", by)));
     let mut files: Vec<_> = m.files.iter().collect();
     files.sort_by_key(|f| std::cmp::Reverse(f.size));
     if let Some(largest) = files.first() {

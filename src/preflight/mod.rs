@@ -18,6 +18,7 @@ mod question;
 mod rights;
 mod row_security;
 mod scratch;
+mod signature;
 mod standby;
 mod starting;
 mod throwaway;
@@ -74,7 +75,7 @@ const OF_THE_SOURCE: &[Round] = &[
 ];
 
 /// About all else, meanwhile. Their answers come behind those of the source.
-const BESIDE_IT: &[Round] = &[&[&encryption::Recipients, &destination::Usable]];
+const BESIDE_IT: &[Round] = &[&[&encryption::Recipients, &signature::Signer, &destination::Usable]];
 
 /// What the questions brought to light; everything that a backup goes on with.
 pub struct Ready {

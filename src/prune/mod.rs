@@ -23,6 +23,7 @@ use crate::{
         format::{count, counted},
         page::Page,
     },
+    sign::PublicKeys,
     store::{self, Destination},
     vault::{BackupKind, Manifest},
 };
@@ -42,6 +43,8 @@ pub struct PruneConfig {
     pub kind: Option<BackupKind>,
     /// Which go.
     pub retention: Retention,
+    /// Only what one of these keys signed counts as proven.
+    pub verify_key: Option<PublicKeys>,
     /// Print the plan, delete nothing.
     pub dry_run: bool,
 }
@@ -59,7 +62,8 @@ pub async fn run(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Canc
 /// Prunes one place, by its own proofs and its own age.
 async fn one_place(config: &PruneConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
     let now = OffsetDateTime::now_utc();
-    let scope = Scope { database: config.database.as_deref(), kind: config.kind };
+    let trusted = config.verify_key.as_ref();
+    let scope = Scope { database: config.database.as_deref(), kind: config.kind, trusted };
     let looked = async {
         let store = store::open(&config.destination).await?;
         let survey = cancel.unless(survey(&store, scope, &config.retention, now), || cancel.error()).await?;
@@ -118,7 +122,7 @@ async fn behind_one(
     cancel: &Cancel,
 ) -> Result<Pruned> {
     let store = store::open(destination).await?;
-    let scope = Scope { database: Some(&own.source.database), kind: Some(own.kind) };
+    let scope = Scope { database: Some(&own.source.database), kind: Some(own.kind), trusted: None };
     let survey = survey(&store, scope, retention, OffsetDateTime::now_utc()).await?;
     // Its proof passed a moment ago; below a newer proven one, taken at the same time, nothing is read of it here.
     let stays = |d: &Decision| d.keep() && matches!(d.backup.proven, Proven::Yes | Proven::Unknown);

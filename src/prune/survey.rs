@@ -3,12 +3,13 @@
 use super::retention::{self, Candidate, IN_FLIGHT, Plan, Proven, Retention};
 use crate::{
     error::{Error, Kind, Result},
+    sign::PublicKeys,
     store::{Store, Unfinished},
     vault::{
-        BackupKind, Stored,
+        BackupKind, Proof, Stored,
         find::scan,
         folder_name,
-        read::{HEAD, Known, known, last_proof},
+        read::{HEAD, Known, known, last_proof, last_proof_of, signed},
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -28,6 +29,8 @@ pub struct Scope<'a> {
     pub database: Option<&'a str>,
     /// Only of this kind.
     pub kind: Option<BackupKind>,
+    /// Only what one of these keys signed counts as proven.
+    pub trusted: Option<&'a PublicKeys>,
 }
 
 /// What lies there, and what is to be done about it. Nothing was touched yet.
@@ -88,7 +91,7 @@ pub async fn survey(
     }
     drop(checks);
 
-    let proofs = proofs(store, &ours, now).await?;
+    let proofs = proofs(store, &ours, scope.trusted, now).await?;
     let mut stored: HashMap<String, Stored> = ours.into_iter().map(|s| (s.folder.clone(), s)).collect();
     let mut examined = BTreeSet::new();
     loop {
@@ -157,8 +160,21 @@ async fn leftovers(
     Ok((unfinished, old))
 }
 
+/// The last proof record, which with `trusted` must be signed, and belong to a manifest that is.
+async fn last(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<Option<Proof>> {
+    match trusted {
+        None => last_proof(store, stored).await,
+        Some(_) => last_proof_of(store, stored, &signed(store, stored, trusted).await?, trusted).await,
+    }
+}
+
 /// How the last proof of each backup ended, as far as it needs to be known: of each group from the newest down to one that passed.
-async fn proofs(store: &Arc<dyn Store>, ours: &[Stored], now: OffsetDateTime) -> Result<HashMap<String, Proven>> {
+async fn proofs(
+    store: &Arc<dyn Store>,
+    ours: &[Stored],
+    trusted: Option<&PublicKeys>,
+    now: OffsetDateTime,
+) -> Result<HashMap<String, Proven>> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Stored>> = BTreeMap::new();
     for stored in ours.iter().filter(|s| s.at <= now) {
         groups.entry((&stored.database, stored.kind.name())).or_default().push(stored);
@@ -167,7 +183,7 @@ async fn proofs(store: &Arc<dyn Store>, ours: &[Stored], now: OffsetDateTime) ->
         group.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
         let mut read = Vec::new();
         for stored in group {
-            let proven = match last_proof(store, stored).await {
+            let proven = match last(store, stored, trusted).await {
                 Ok(None) => Proven::Never,
                 Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
                 Ok(Some(proof)) if proof.proves_a_restore() => Proven::Yes,

@@ -3,7 +3,7 @@
 use super::{Failure, format};
 use crate::{
     postgres::extension::around,
-    vault::{BackupKind, Manifest, Proof, RunContext, VerifyLevel},
+    vault::{BackupKind, MANIFEST, Manifest, Proof, RunContext, VerifyLevel, receipt},
 };
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
@@ -29,6 +29,10 @@ pub struct StoredBackup {
     pub uri: String,
     /// Address of `manifest.json`.
     pub manifest_uri: String,
+    /// SHA-256 of `manifest.json`, hex.
+    pub manifest_sha256: String,
+    /// Address of its signature, where it is signed.
+    pub signature_uri: Option<String>,
     /// Address of the proof record, when there is one.
     pub proof_uri: Option<String>,
     /// The manifest as stored.
@@ -186,7 +190,8 @@ impl BackupReport {
     pub fn relative_to(&mut self, folder: &str) {
         let Some(backup) = &mut self.backup else { return };
         let folder = format!("{}/", folder.trim_end_matches('/'));
-        for address in [&mut backup.uri, &mut backup.manifest_uri].into_iter().chain(&mut backup.proof_uri) {
+        let others = backup.proof_uri.iter_mut().chain(&mut backup.signature_uri);
+        for address in [&mut backup.uri, &mut backup.manifest_uri].into_iter().chain(others) {
             if let Some(rest) = address.strip_prefix(&folder) {
                 *address = format!("./{rest}");
             }
@@ -230,6 +235,7 @@ impl BackupReport {
         facts.push(("content", format!("{}, {}", counted(totals.tables, "table"), counted(totals.rows, "row"))));
         facts.push(("size", size_line(manifest)));
         facts.extend(encrypted_to(manifest).map(|to| ("encrypted", to)));
+        facts.extend(signed_by(manifest));
         facts.push(("time", seconds(self.seconds)));
         if let Some(pruned) = &self.pruned {
             let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
@@ -264,6 +270,7 @@ impl BackupReport {
                 ("backup-id", manifest.id.clone()),
                 ("uri", backup.uri.clone()),
                 ("manifest-uri", backup.manifest_uri.clone()),
+                ("manifest-sha256", backup.manifest_sha256.clone()),
                 ("tables", totals.tables.to_string()),
                 ("rows", totals.rows.to_string()),
                 ("bytes", totals.bytes.to_string()),
@@ -329,6 +336,14 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifes
 /// To whom it is encrypted.
 pub fn encrypted_to(manifest: &Manifest) -> Option<String> {
     Some(format!("to {}", manifest.encryption.as_ref()?.recipients.join(", ")))
+}
+
+/// Who signed it, and how that is checked.
+fn signed_by(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let Some(key) = manifest.signer() else { return Vec::new() };
+    let file = receipt::name(MANIFEST, &key);
+    let check = format!("--verify-key {} with restore, verify, show, diff, prune", shell_word(key.text()));
+    vec![("signed", format!("by {}, in {file}", key.label())), ("checked by", check)]
 }
 
 /// Size of the content and of what is stored.

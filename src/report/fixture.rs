@@ -79,6 +79,7 @@ fn manifest() -> Manifest {
             pg_dump: "pg_dump (PostgreSQL) 17.5".into(),
         },
         encryption: None,
+        signed_by: None,
         left_out: vec!["rows of public.sessions: exclude-table-data".into()],
         files: vec![File {
             path: "archive/toc.dat".into(),
@@ -114,12 +115,15 @@ pub fn proven() -> BackupReport {
         backup: Some(StoredBackup {
             uri: uri.into(),
             manifest_uri: format!("{uri}manifest.json"),
+            manifest_sha256: "ef".repeat(32),
+            signature_uri: None,
             proof_uri: Some(format!("{uri}proofs/20261122T030058Z.json")),
             manifest: manifest(),
         }),
         proof: Some(Proof {
             format: 1,
             backup_id: manifest().id,
+            manifest_sha256: Some("ef".repeat(32)),
             tool_version: "0.1.0".into(),
             level: VerifyLevel::Content,
             passed: true,

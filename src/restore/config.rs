@@ -4,6 +4,7 @@ use crate::{
     crypt::Identities,
     engine::Engine,
     postgres::conninfo::Target,
+    sign::{PublicKeys, Signer},
     store::Destination,
     vault::{Filter, Pick, RunContext, VerifyLevel},
 };
@@ -36,6 +37,10 @@ pub struct RestoreConfig {
     pub verify: VerifyLevel,
     /// Opens a backup that is encrypted.
     pub identity: Option<Identities>,
+    /// Signs the backup of the target that is taken before it is cleaned.
+    pub signer: Option<Signer>,
+    /// Restore only what one of these keys signed.
+    pub verify_key: Option<PublicKeys>,
     /// Restore also what is not proven.
     pub force_unproven: bool,
     /// Stop after the plan.
@@ -65,6 +70,8 @@ impl RestoreConfig {
             database_properties: false,
             verify: VerifyLevel::Content,
             identity: None,
+            signer: None,
+            verify_key: None,
             force_unproven: false,
             dry_run: false,
             trust_file: false,

@@ -17,7 +17,7 @@ use crate::{
         Folder, Which,
         find::{self, scan},
         folder::no_identity,
-        read::{last_proof, manifest, whole},
+        read::{Signed, last_proof_of, signed, whole},
     },
     verify::{self, readback},
 };
@@ -70,18 +70,30 @@ impl Run<'_> {
             t.backup_id = Some(stored.id.clone());
             t.facts.push(("backup", stored.id.clone()));
         });
-        let manifest = manifest(&store, &stored).await?;
+        let trusted = self.config.verify_key.as_ref();
+        let signed = signed(&store, &stored, trusted).await?;
+        if let Some(line) = signed.receipt.warning(&format!("backup {}", stored.id)) {
+            self.progress.event(Event::Warning(&line));
+        }
         let keys = self.config.identity.clone();
-        if manifest.encryption.is_some() && keys.is_none() {
+        if signed.manifest.encryption.is_some() && keys.is_none() {
             return Err(no_identity(&format!("backup {}", stored.id)));
         }
-        let proof = last_proof(&store, &stored).await?;
-        let proof = plan::gate(&manifest, proof.as_ref(), self.config.force_unproven)?;
+        let proof = match last_proof_of(&store, &stored, &signed, trusted).await {
+            // It proves nothing, as if there were none.
+            Err(e) if e.kind() == Kind::Archive && self.config.force_unproven => {
+                self.progress.event(Event::Warning(&e.one_line()));
+                None
+            }
+            proof => proof?,
+        };
+        let proof = plan::gate(&signed.manifest, proof.as_ref(), self.config.force_unproven)?;
         let (folder, local) = (Folder::new(store, stored.folder).opened_by(keys), scratch.join("toc.dat"));
+        let Signed { manifest, receipt, .. } = signed;
         let manifest = whole(&folder, manifest).await?;
         readback::whole(&folder, manifest.toc()?, Some(&local)).await?;
         let toc = verify::restore::read_toc(&local)?;
-        Ok(Archive::Stored(Box::new(Backup { folder, manifest, proof, toc, read: Arc::default() })))
+        Ok(Archive::Stored(Box::new(Backup { folder, manifest, receipt, proof, toc, read: Arc::default() })))
     }
 
     /// A folder that an id names but that holds no manifest is told apart from nothing at all; what is left of its archive is restored
@@ -104,6 +116,12 @@ impl Run<'_> {
             .hint(
                 "choose another one: savepoint list shows them; --force-unproven restores what is left of its archive, as far as \
                  pg_restore can",
+            ));
+        }
+        if self.config.verify_key.is_some() {
+            let message = format!("backup {id} has no manifest.json, and so nothing that could be signed");
+            return Err(Error::new(Kind::Archive, message).hint(
+                "restore what is left of it without verify-key, if you trust whoever writes to the destination",
             ));
         }
         with(&self.traces, |t| t.backup_id = Some(id.clone()));

@@ -476,6 +476,8 @@ mod tests {
             verify: VerifyLevel::Content,
             database_properties: false,
             identity: None,
+            signer: None,
+            verify_key: None,
             force_unproven: false,
             trust_file: false,
             dry_run: false,

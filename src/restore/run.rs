@@ -10,7 +10,7 @@ use crate::{
     archive::toc::Toc,
     dumpfile::DumpFile,
     postgres::{conninfo::Target, tools::Tools},
-    vault::{Folder, Manifest},
+    vault::{Folder, Manifest, Receipt},
 };
 use bytes::Bytes;
 
@@ -40,6 +40,7 @@ impl Archive {
 pub(super) struct Backup {
     pub folder: Folder,
     pub manifest: Manifest,
+    pub receipt: Receipt,
     pub proof: String,
     pub toc: Toc,
     /// Small files that the check has read, by their paths.

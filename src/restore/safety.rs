@@ -34,6 +34,7 @@ impl Run<'_> {
         }
         let backup = BackupConfig {
             encryption,
+            signer: config.signer.clone(),
             kind: BackupKind::PreRestore,
             engine: config.engine.clone(),
             anomaly: Anomaly { max_drop: 100, max_growth: 1_000_000, fail: false, allow_empty: true },

@@ -33,6 +33,7 @@ impl Run<'_> {
             let database = what.database.as_deref().unwrap_or("?");
             lines.push(("source", format!("database {database}, PostgreSQL {version}")));
         }
+        lines.extend(what.signed.clone().map(|by| ("signed", by)));
         lines.push(("proof", proof.to_owned()));
         let there = match &facts.content {
             Some(content) => plan::describe(content),

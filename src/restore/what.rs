@@ -24,6 +24,8 @@ pub struct What {
     pub version: Option<String>,
     /// Its major.
     pub major: Option<u32>,
+    /// Who signed it, where somebody did.
+    pub signed: Option<String>,
     /// Roles that it names, in the order of their names.
     pub roles: Vec<String>,
     /// Those of them that come to own something.

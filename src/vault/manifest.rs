@@ -5,6 +5,7 @@ use crate::{
     archive::fingerprint::{Fingerprint, parse_sum},
     crypt,
     error::{Error, Kind, Result},
+    sign::PublicKey,
     vault::{BackupKind, VerifyLevel, lines},
 };
 use schemars::JsonSchema;
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// How the files are encrypted; absent where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// The public key that its signature fits (`ssh-ed25519 …`, or minisign's `RW…`), which lies beside it; absent where nobody signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// What was left out, and why, in words.
     pub left_out: Vec<String>,
     /// Every stored file but this one, in order of its key.
@@ -149,6 +153,11 @@ impl Manifest {
     pub fn toc(&self) -> Result<&File> {
         let toc = self.files.iter().find(|f| f.name() == TOC);
         toc.ok_or_else(|| Error::new(Kind::Archive, format!("the manifest names no {TOC}")))
+    }
+
+    /// The public key that it names as that of its signature; `None` where it names none, or what it names is none.
+    pub fn signer(&self) -> Option<PublicKey> {
+        PublicKey::parse(self.signed_by.as_deref()?).ok()
     }
 
     /// Gives it its digest, and returns the bytes that are stored.

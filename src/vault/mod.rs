@@ -1,4 +1,4 @@
-//! What lies in a destination: backups by database, day and id; their manifests and proof records; how they are found and read.
+//! What lies in a destination: backups by database, day and id; their manifests, proof records and signatures; how they are found and read.
 //!
 //! Everything that writes, finds, proves, restores or removes stored backups goes through this room.
 
@@ -9,6 +9,7 @@ pub(crate) mod lines;
 pub mod manifest;
 pub mod proof;
 pub mod read;
+pub mod receipt;
 pub mod stored;
 
 pub use address::{Address, BackupKind, MANIFEST, WHOLE, folder_name, is_id};
@@ -16,4 +17,5 @@ pub use find::{Pick, Which};
 pub use folder::Folder;
 pub use manifest::{Filter, Manifest, RunContext};
 pub use proof::{Proof, VerifyLevel};
+pub use receipt::Receipt;
 pub use stored::Stored;

@@ -1,7 +1,9 @@
 //! `proofs/<time>.json`: what a proof of a stored backup found.
 
+use super::receipt;
 use crate::{
     error::{Error, Kind, Result},
+    sign::Signer,
     store::Store,
 };
 use schemars::JsonSchema;
@@ -39,6 +41,9 @@ pub struct Proof {
     pub format: u32,
     /// The backup's id.
     pub backup_id: String,
+    /// SHA-256 (hex) of the backup's `manifest.json`: what was proven. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// Version of the program that proved it.
     pub tool_version: String,
     /// How much was proven.
@@ -115,24 +120,82 @@ impl Proof {
     }
 }
 
-/// Stores the record of a proof beside the manifest, under a name that is still free. `hides_names`: as its backup does. Returns its key.
+/// What a record is stored beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// Where the backup lies.
+    pub store: &'a Arc<dyn Store>,
+    /// The backup's folder.
+    pub folder: &'a str,
+    /// The backup hides its names.
+    pub hides_names: bool,
+    /// SHA-256 of its `manifest.json`.
+    pub manifest_sha256: &'a str,
+    /// Signs the record.
+    pub signer: Option<&'a Signer>,
+}
+
+/// The suffix of a second proof within a second keeps the order of the names that of the proofs.
+const AGAIN: [&str; 9] = ["", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9"];
+
+/// The name of the record of a proof that began then, without its suffix.
+fn time(started_at: &str) -> String {
+    started_at.replace([':', '-'], "")
+}
+
+/// Stores the record of a proof beside the manifest, under a name that is still free. Returns its key.
 ///
 /// # Errors
 /// When it cannot be stored.
-pub async fn record(store: &Arc<dyn Store>, folder: &str, hides_names: bool, proof: &Proof) -> Result<String> {
-    let nameless = hides_names.then(|| proof.nameless());
-    let body = serde_json::to_vec_pretty(nameless.as_ref().unwrap_or(proof))
+pub async fn record(beside: Beside<'_>, proof: &Proof) -> Result<String> {
+    let Beside { store, folder, hides_names, manifest_sha256, signer } = beside;
+    let proof = if hides_names { proof.nameless() } else { proof.clone() };
+    let proof = Proof { manifest_sha256: Some(manifest_sha256.to_owned()), ..proof };
+    let body = serde_json::to_vec_pretty(&proof)
         .map_err(|e| Error::new(Kind::Archive, "cannot write the proof record").because(e))?;
-    let time = proof.started_at.replace([':', '-'], "");
-    let mut taken = None;
-    // The suffix of a second proof within a second keeps the order of the names that of the proofs.
-    for suffix in ["", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9"] {
-        let key = format!("{}proofs/{time}{suffix}.json", folder);
-        match store.put_new(&key, body.clone().into()).await {
+    // A signature comes first, and must not come to lie beside the record of somebody else.
+    let there = match signer {
+        Some(_) => store.list(&format!("{folder}proofs/")).await?,
+        None => Vec::new(),
+    };
+    let mut taken = Error::new(Kind::Exists, "no name is free");
+    for suffix in AGAIN {
+        let key = format!("{folder}proofs/{}{suffix}.json", time(&proof.started_at));
+        if there.iter().any(|object| object.key == key) {
+            continue;
+        }
+        let stored = async {
+            if let Some(signer) = signer {
+                receipt::put(store, signer, &key, &body, &proof.backup_id).await?;
+            }
+            store.put_new(&key, body.clone().into()).await
+        };
+        match stored.await {
             Ok(()) => return Ok(key),
-            Err(e) if e.kind() == Kind::Exists => taken = Some(e),
+            Err(e) if e.kind() == Kind::Exists => taken = e,
             Err(e) => return Err(e),
         }
     }
-    Err(taken.unwrap_or_else(|| Error::new(Kind::Exists, "no name is free")))
+    Err(taken)
+}
+
+/// Refuses the record of another backup, of another manifest, and one that lies under the name of another time.
+///
+/// # Errors
+/// [`Kind::Archive`].
+pub(super) fn belongs(proof: &Proof, key: &str, id: &str, manifest_sha256: &str) -> Result<()> {
+    let file = key.rsplit('/').next().unwrap_or_default();
+    let time = time(&proof.started_at);
+    let what = if proof.backup_id != id {
+        format!("it is the record of backup {:?}", proof.backup_id)
+    } else if proof.manifest_sha256.as_deref().is_some_and(|proven| proven != manifest_sha256) {
+        "it is the record of another manifest than the one that lies there".into()
+    } else if !AGAIN.iter().any(|suffix| file == format!("{time}{suffix}.json")) {
+        format!("it is the record of a proof that began at {}", proof.started_at)
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::Archive, format!("stored file {key} was replaced: {what}")).hint(format!(
+        "savepoint verify {id} proves the backup anew; find out who writes to the destination, and remove what is not yours"
+    )))
 }

@@ -1,12 +1,14 @@
 //! Reading what lies in a backup's folder: manifest and proof records.
 
 use super::{
-    Folder, MANIFEST, Stored,
+    Folder, MANIFEST, Receipt, Stored,
     manifest::{FORMAT_VERSION, Manifest},
-    proof::Proof,
+    proof::{self, Proof},
+    receipt,
 };
 use crate::{
     error::{Error, Kind, Result},
+    sign::PublicKeys,
     store::Store,
 };
 use serde::{
@@ -33,12 +35,37 @@ pub async fn manifest(store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifes
     Ok(manifest)
 }
 
+/// A manifest, and what binds other things to it.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The manifest, as [`manifest`] reads it.
+    pub manifest: Manifest,
+    /// SHA-256 (hex) of its bytes as they lie there.
+    pub sha256: String,
+    /// Who signed it.
+    pub receipt: Receipt,
+}
+
+/// As [`manifest`], with its signature checked. `trusted`: the keys of which one must have signed it.
+///
+/// # Errors
+/// As [`manifest`] and [`receipt::check`].
+pub async fn signed(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<Signed> {
+    let key = stored.manifest_key();
+    let bytes = store.open(&key, None).await?.bytes().await?;
+    let manifest = Manifest::parse(&bytes).map_err(|e| e.context(format!("stored file {key}")))?;
+    check_header(stored, manifest.format, &manifest.id)?;
+    let receipt = receipt::check(store, &key, &bytes, manifest.signed_by.as_deref(), trusted).await?;
+    Ok(Signed { manifest, sha256: hex::encode(Sha256::digest(&bytes)), receipt })
+}
+
 /// A backup's whole manifest, also where it is encrypted.
 ///
 /// # Errors
-/// As [`manifest`] and [`whole`].
-pub async fn whole_manifest(folder: &Folder, stored: &Stored) -> Result<Manifest> {
-    whole(folder, manifest(folder.store(), stored).await?).await
+/// As [`signed`] and [`whole`].
+pub async fn whole_manifest(folder: &Folder, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<Signed> {
+    let signed = signed(folder.store(), stored, trusted).await?;
+    Ok(Signed { manifest: whole(folder, signed.manifest).await?, ..signed })
 }
 
 /// The whole of a manifest that hides its names; any other as it is.
@@ -80,6 +107,36 @@ pub fn check_header(stored: &Stored, format: u32, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// The newest proof record of a backup, which must belong to the manifest that was read; `None` when it was never proven.
+///
+/// # Errors
+/// As [`proof_of`].
+pub async fn last_proof_of(
+    store: &Arc<dyn Store>,
+    stored: &Stored,
+    of: &Signed,
+    trusted: Option<&PublicKeys>,
+) -> Result<Option<Proof>> {
+    match stored.proofs().next_back() {
+        Some(key) => proof_of(store, key, of, trusted).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A proof record by its key, which must belong to the manifest that was read. `trusted`: the keys of which one must have signed it.
+///
+/// # Errors
+/// [`Kind::Archive`] when it is no proof record, another's, or not signed as it must be.
+pub async fn proof_of(store: &Arc<dyn Store>, key: &str, of: &Signed, trusted: Option<&PublicKeys>) -> Result<Proof> {
+    let bytes = store.open(key, None).await?.bytes().await?;
+    if trusted.is_some() {
+        receipt::check(store, key, &bytes, None, trusted).await?;
+    }
+    let proof = parse_proof(key, &bytes)?;
+    proof::belongs(&proof, key, &of.manifest.id, &of.sha256)?;
+    Ok(proof)
+}
+
 /// The newest proof record of a backup; `None` when it was never proven.
 pub async fn last_proof(store: &Arc<dyn Store>, stored: &Stored) -> Result<Option<Proof>> {
     match stored.proofs().next_back() {
@@ -93,9 +150,12 @@ pub async fn last_proof(store: &Arc<dyn Store>, stored: &Stored) -> Result<Optio
 /// # Errors
 /// [`Kind::Archive`] when it is no proof record.
 pub async fn proof(store: &Arc<dyn Store>, key: &str) -> Result<Proof> {
-    let bytes = store.open(key, None).await?.bytes().await?;
+    parse_proof(key, &store.open(key, None).await?.bytes().await?)
+}
+
+fn parse_proof(key: &str, bytes: &[u8]) -> Result<Proof> {
     let damaged = |e| Error::new(Kind::Archive, format!("stored file {key}: it is no proof record")).because(e);
-    serde_json::from_slice(&bytes).map_err(damaged)
+    serde_json::from_slice(bytes).map_err(damaged)
 }
 
 /// Bytes of a manifest that are read of a backup that stays: its first fields say whose it is.

@@ -264,6 +264,8 @@ impl Prover {
         Proof {
             format: crate::vault::proof::FORMAT,
             backup_id: manifest.id.clone(),
+            // Whoever stores the record knows it.
+            manifest_sha256: None,
             tool_version: env!("CARGO_PKG_VERSION").into(),
             level: self.level,
             passed: differences.is_empty(),

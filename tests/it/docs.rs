@@ -91,6 +91,16 @@ fn readme_tables_are_those_of_action_yml() -> Result {
     same("README.md", &with_table(&with_table(&readme, "inputs", &inputs)?, "outputs", &outputs)?)
 }
 
+/// A folder with the private keys that examples name.
+fn workspace() -> Result<tempfile::TempDir> {
+    let workspace = tempfile::tempdir()?;
+    let key = age::x25519::Identity::generate().to_string();
+    fs::write(workspace.path().join("key.txt"), age::secrecy::ExposeSecret::expose_secret(&key))?;
+    let key = minisign::KeyPair::generate_unencrypted_keypair()?.sk.to_box(None)?;
+    fs::write(workspace.path().join("backup-key"), key.into_string())?;
+    Ok(workspace)
+}
+
 #[test]
 fn readme_examples_are_accepted_together() -> Result {
     let examples = examples(&fs::read_to_string(path("README.md"))?);
@@ -99,7 +109,11 @@ fn readme_examples_are_accepted_together() -> Result {
         ensure!(!example.is_empty(), "README has no example for {name}");
         ensure!(*example != default, "README's example for {name} is its default and shows nothing");
     }
+    let workspace = workspace()?;
     let env = |name: &str| {
+        if name == "GITHUB_WORKSPACE" {
+            return Some(workspace.path().display().to_string());
+        }
         let input = name.strip_prefix("INPUT_")?.to_lowercase();
         examples.get(&input).cloned()
     };
@@ -112,6 +126,7 @@ fn readme_examples_are_accepted_together() -> Result {
         parsed.notify.names() == ["Slack", "the heartbeat's monitor"]
             && parsed.config.prune.is_some()
             && parsed.config.max_rate.is_some()
+            && parsed.config.signer.is_some()
     );
     Ok(())
 }
@@ -132,10 +147,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
     // A key is used with its kind of encryption only, and `confirm` says what `clean` does.
     let together = |name: &str| if name == "s3-kms-key-id" { "s3-sse" } else { "destination" };
     let mut tried = std::collections::BTreeSet::new();
-    // The private key that an example names is there.
-    let workspace = tempfile::tempdir()?;
-    let key = age::x25519::Identity::generate().to_string();
-    fs::write(workspace.path().join("key.txt"), age::secrecy::ExposeSecret::expose_secret(&key))?;
+    let workspace = workspace()?;
     for &(verb, needed) in needed {
         let verb_options = cli.find_subcommand(verb).context("no such verb")?.get_arguments();
         for name in verb_options.filter_map(|arg| arg.get_long()) {

@@ -5,8 +5,9 @@ use crate::support::{
     Result,
     compare::compare,
     find,
+    keys::{Key, age_key, ssh_key, tool},
     pg::{self, Server},
-    run::{Ended, Savepoint},
+    run::Savepoint,
     s3, scratch, sealed,
 };
 use anyhow::{Context, ensure};
@@ -15,7 +16,6 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// Stands in a row, and would be found in what is stored if it were not encrypted.
@@ -34,39 +34,6 @@ const TABLES: &str = "CREATE TABLE big (id serial PRIMARY KEY, note text NOT NUL
 const SMALL_TABLES: &str = "DO $$ BEGIN FOR n IN 1..120 LOOP
     EXECUTE format('CREATE TABLE small_%s AS SELECT g AS id, ''plaintext-marker-of-a-row'' AS note FROM generate_series(1, 5) g', n);
     END LOOP; END $$";
-
-/// A key pair.
-struct Key {
-    file: PathBuf,
-    public: String,
-}
-
-impl Key {
-    fn path(&self) -> String {
-        self.file.display().to_string()
-    }
-}
-
-fn tool(name: &str, args: &[&str]) -> Result<Vec<u8>> {
-    let out = Command::new(name).args(args).output().with_context(|| format!("{name}: run scripts/test-stack.sh"))?;
-    ensure!(out.status.success(), "{name} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    Ok(out.stdout)
-}
-
-fn age_key(dir: &Path, name: &str) -> Result<Key> {
-    let file = dir.join(name);
-    tool("age-keygen", &["-o", &file.display().to_string()])?;
-    let public = String::from_utf8(tool("age-keygen", &["-y", &file.display().to_string()])?)?.trim().to_owned();
-    Ok(Key { file, public })
-}
-
-fn ssh_key(dir: &Path, name: &str, args: &[&str]) -> Result<Key> {
-    let file = dir.join(name);
-    let path = file.display().to_string();
-    tool("ssh-keygen", &[&["-q", "-N", "", "-C", "somebody@laptop", "-f", &path], args].concat())?;
-    let public = fs::read_to_string(format!("{path}.pub"))?.trim().to_owned();
-    Ok(Key { file, public })
-}
 
 /// Opens every file of an archive by the real age, into a folder.
 fn opened(archive: &Path, key: &Key, into: &Path) -> Result {
@@ -95,16 +62,6 @@ async fn source(server: &Server, db: &str, more: &str) -> Result {
 
 fn verb(name: &str, server: &Server) -> Result<Savepoint> {
     Savepoint::new([name, "--pg-bin-dir", &server.bin.display().to_string(), "--jobs", "3"])
-}
-
-/// Refused with a cure, each of `named` on stderr.
-fn refused(ended: Ended, code: i32, named: &[&str]) -> Result {
-    let ended = ended.expect(code)?;
-    for name in named {
-        ensure!(ended.output().contains(name), "{name:?} is not named\n{}", ended.output());
-    }
-    ensure!(ended.output().contains("hint: "), "no cure\n{}", ended.output());
-    ended.left_nothing()
 }
 
 async fn opens_with_age(major: u32, more: &str, options: &[&str]) -> Result {
@@ -217,12 +174,12 @@ async fn an_identity_restores_verifies_and_compares() -> Result {
     let ended = verify(&["--verify", "archive"])?.run().await?.expect(0)?;
     ensure!(ended.stdout.contains("no identity was given"), "{}", ended.output());
     verify(&["--identity", &ssh.path()])?.run().await?.expect(0)?.left_nothing()?;
-    refused(verify(&[])?.run().await?, 1, &["is encrypted, and no identity was given", "--identity"])?;
-    refused(verify(&["--identity", &other.path()])?.run().await?, 1, &["the identity does not open it"])?;
+    verify(&[])?.run().await?.refused(1, &["is encrypted, and no identity was given", "--identity"])?;
+    verify(&["--identity", &other.path()])?.run().await?.refused(1, &["the identity does not open it"])?;
     for more in [&[][..], &["--identity", &other.path()]] {
         let restore = verb("restore", &server)?.to_folder(store.path()).env("SAVEPOINT_TO", &server.url("app"));
         let said = if more.is_empty() { "no identity was given" } else { "the identity does not open it" };
-        refused(restore.args(["latest", "--create", "never"]).args(more.to_vec()).run().await?, 1, &[said])?;
+        restore.args(["latest", "--create", "never"]).args(more.to_vec()).run().await?.refused(1, &[said])?;
     }
     let databases = server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'never'").await?;
     ensure!(databases == "0", "the server was touched");
@@ -333,17 +290,17 @@ async fn keys_are_checked_before_anything_is_taken() -> Result {
         let backup = Savepoint::backup(&server.url("it_keys"), &server.bin)?.to_folder(store.path());
         Ok::<_, anyhow::Error>(backup)
     };
-    refused(backup()?.args(["--encrypt-to", "age1nobody"]).run().await?, 2, &["encrypt-to"])?;
+    backup()?.args(["--encrypt-to", "age1nobody"]).run().await?.refused(2, &["encrypt-to"])?;
     let secret = fs::read_to_string(&mine.file)?;
     let secret = secret.lines().last().context("a key")?.to_owned();
     for args in [["restore", "--identity", &secret], ["verify", "--identity", &secret]] {
         let ended = Savepoint::new(args)?.to_folder(store.path()).run().await?;
         ensure!(!ended.output().contains(&secret[16..]), "the key is shown");
-        refused(ended, 2, &["private key on the command line"])?;
+        ended.refused(2, &["private key on the command line"])?;
     }
     let ended = backup()?.args(["--encrypt-to", &secret]).run().await?;
     ensure!(!ended.output().contains(&secret[16..]), "the key is shown");
-    refused(ended, 2, &["that is a private key"])?;
+    ended.refused(2, &["that is a private key"])?;
     ensure!(find(store.path(), "manifest.json").is_err(), "something was stored");
     Ok(())
 }
@@ -400,7 +357,7 @@ async fn names_are_hidden_as_well() -> Result {
     plain("prune", &["--keep-last", "1", "--min-keep", "1", "--dry-run"])?.run().await?.expect(0)?;
     let ended = verb("verify", &server)?.to_folder(store.path()).args(["oldest", "--verify", "archive"]).run().await?;
     ended.expect(0)?.left_nothing()?;
-    refused(plain("diff", &["oldest", "latest"])?.run().await?, 1, &["no identity was given"])?;
+    plain("diff", &["oldest", "latest"])?.run().await?.refused(1, &["no identity was given"])?;
     let identity = ["--identity", &mine.path()].map(str::to_owned);
     let ended = plain("diff", &["oldest", "latest"])?.args(identity.clone()).run().await?.expect(0)?;
     ensure!(ended.stdout.contains("equal tables, equal schema"), "{}", ended.output());

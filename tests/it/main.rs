@@ -22,6 +22,7 @@ mod preflight;
 mod prune;
 mod restore;
 mod secret;
+mod sign;
 mod stack;
 mod store;
 mod support;

@@ -167,7 +167,7 @@ fn connect(s3: &S3, bucket: &str, access_key: &str) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(S3Store::with_credentials(&options, access_key, Secret::new(SECRET_KEY))?))
 }
 
-const ALL: Scope = Scope { database: None, kind: None };
+const ALL: Scope = Scope { database: None, kind: None, trusted: None };
 
 fn last(last: u32) -> Retention {
     Retention { policy: Some(Policy { last, ..Policy::default() }), min_keep: 1, confirm_large: true }

@@ -36,6 +36,7 @@ fn backup(report: &BackupReport) -> Value {
         let m = &b.manifest;
         json!({
             "id": m.id, "uri": b.uri, "manifest_uri": b.manifest_uri, "proof_uri": b.proof_uri,
+            "manifest_sha256": b.manifest_sha256, "signed_by": m.signed_by, "signature_uri": b.signature_uri,
             "taken_at": m.taken_at, "stored_at": m.stored_at, "postgres_version": m.source.server_version,
             "tables": m.totals.tables, "rows": m.totals.rows, "bytes": m.totals.bytes,
             "stored_bytes": m.totals.stored_bytes, "files": m.files.len(), "compression": m.options.compression,

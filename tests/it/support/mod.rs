@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod faulty;
+pub mod keys;
 pub mod pg;
 pub mod proxy;
 pub mod run;

@@ -189,6 +189,16 @@ impl Ended {
         Ok(self)
     }
 
+    /// Fails unless it was refused with a cure, each of `named` was said, and nothing is left of it.
+    pub fn refused(self, code: i32, named: &[&str]) -> Result {
+        let ended = self.expect(code)?;
+        for name in named {
+            ensure!(ended.output().contains(name), "{name:?} is not named\n{}", ended.output());
+        }
+        ensure!(ended.output().contains("hint: "), "no cure\n{}", ended.output());
+        ended.left_nothing()
+    }
+
     /// Everything that was printed.
     pub fn output(&self) -> String {
         format!("--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
