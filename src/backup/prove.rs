@@ -5,6 +5,8 @@ use crate::{
     clock::now,
     error::{Error, Result, joined},
     progress::{Event, Progress},
+    report::format::{count, counted},
+    store::Acknowledged,
     vault::{Manifest, Proof, VerifyLevel, proof},
 };
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
         (VerifyLevel::None, _) => return Ok(()),
+        (VerifyLevel::Sent, _) => Ok(sent(&manifest, ground.store.acknowledged(), begun.clone())),
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
             let half = joined("restoring", restoring.await);
@@ -55,18 +58,54 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     }
 }
 
+/// What is known of a backup that the run may not read back.
+fn sent(manifest: &Manifest, answers: Acknowledged, started_at: String) -> Proof {
+    let mut unproven = vec![format!(
+        "that it can be read, and restores: nothing was read back; with a key that may read, savepoint verify {} proves it",
+        manifest.id
+    )];
+    if manifest.encryption.is_some() {
+        unproven.push("that it decrypts: what was compared in memory is what was encrypted".into());
+    }
+    match answers {
+        Acknowledged { equal: 0, silent: 0 } => {
+            unproven.push("that the destination took what it was sent: it answers with no checksums".into());
+        }
+        Acknowledged { silent: 0, .. } => {}
+        Acknowledged { equal, silent } => unproven.push(format!(
+            "that the destination took what it was sent, for {} of {}: it answered with no checksum that can be compared",
+            count(silent),
+            counted(equal + silent, "request")
+        )),
+    }
+    Proof {
+        format: proof::FORMAT_OF_SENT,
+        level: VerifyLevel::Sent,
+        passed: true,
+        differences: Vec::new(),
+        unproven,
+        ..record(manifest, started_at)
+    }
+}
+
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
+    let differences = vec![format!("the proof could not be finished: {}", e.one_line())];
+    Proof { level, differences, ..record(manifest, started_at) }
+}
+
+/// A record of a proof that compared nothing.
+fn record(manifest: &Manifest, started_at: String) -> Proof {
     Proof {
         format: proof::FORMAT,
         backup_id: manifest.id.clone(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
-        level,
+        level: VerifyLevel::None,
         passed: false,
         started_at,
         finished_at: now(),
         server: None,
         compared: Default::default(),
-        differences: vec![format!("the proof could not be finished: {}", e.one_line())],
+        differences: Vec::new(),
         unproven: Vec::new(),
         timings: BTreeMap::new(),
     }

@@ -4,7 +4,7 @@ use crate::{
     cli::DestinationArgs,
     error::Result,
     store::{self, Destination, Given},
-    value::{given, usage},
+    value::{flag, given, usage},
     vault::VerifyLevel,
 };
 use std::{path::Path, time::Duration};
@@ -37,10 +37,14 @@ pub(super) fn destination(
         ("s3-sse", given(raw.s3_sse.as_ref())),
         ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
         ("s3-checksums", Some(raw.s3_checksums.as_str())),
+        ("s3-object-lock-mode", given(raw.s3_object_lock_mode.as_ref())),
+        ("s3-object-lock-days", given(raw.s3_object_lock_days.as_ref())),
+        ("s3-legal-hold", flag("s3-legal-hold", &raw.s3_legal_hold)?.then_some("true")),
     ];
     let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
-    let read_back = verify != VerifyLevel::None;
-    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back, stall })?;
+    let (read_back, put_only) = (verify.reads_back(), verify == VerifyLevel::Sent);
+    let given = Given { address: text, options: &options, base, read_back, put_only, stall };
+    let (place, said) = store::destination(&given)?;
     notices.extend(said);
     Ok(place)
 }

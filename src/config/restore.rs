@@ -16,7 +16,8 @@ use crate::{
     cli::RestoreArgs,
     error::Result,
     restore::RestoreConfig,
-    value::{choice, flag, given},
+    value::{choice, flag, given, usage},
+    vault::VerifyLevel,
 };
 
 /// Validates the options of a restore.
@@ -33,6 +34,11 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let (place, part) = (place(&raw.target, &target)?, part(&raw.part)?);
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
+    let verify = choice("verify", &raw.level.verify)?;
+    if verify == VerifyLevel::Sent {
+        return Err(usage("option verify: sent says something of a backup only while it is taken")
+            .hint("use content, rows or none"));
+    }
     let config = RestoreConfig {
         destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
         pick,
@@ -45,7 +51,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         data_only,
         owners: owners(&raw.target)?,
         database_properties: flag("database-properties", &raw.target.database_properties)?,
-        verify: choice("verify", &raw.level.verify)?,
+        verify,
         identity: identity(&raw.identity, &base)?,
         force_unproven: flag("force-unproven", &raw.target.force_unproven)?,
         dry_run: dry_run(&raw.dry)?,

@@ -66,6 +66,10 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         page.verdict = Verdict::Doubtful;
     }
     page.facts = facts(&manifest, &uri, last, now);
+    // The bucket knows better than the manifest: a lock may have been made longer, or lifted.
+    let seen = store.lock(&stored.manifest_key()).await.unwrap_or_default();
+    let lock = seen.over(manifest.lock.clone());
+    page.facts.extend(lock.as_ref().map(|lock| ("locked", lock.line())));
     page.tables = vec![proof_table(&proofs, now), tables(&manifest)];
     if let Some(proof) = last {
         page.lists.push(("differences of the last proof", proof.differences.clone()));
@@ -77,13 +81,13 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         ("backup-id", stored.id.clone()),
         ("uri", uri.clone()),
         ("manifest-uri", store.uri(&format!("{}manifest.json", stored.folder))),
-        ("verified", last.is_some_and(|p| p.passed).to_string()),
+        ("verified", last.is_some_and(Proof::reads_and_passed).to_string()),
         ("restore-command", without_us.join(" && ")),
     ];
     page.json = json!({
         "backup": without_chunks(&manifest)?, "uri": uri,
         "proofs": proofs.iter().map(|(uri, p)| json!({ "uri": uri, "proof": p })).collect::<Vec<_>>(),
-        "objects": stored.objects.len(), "object_bytes": stored.bytes(),
+        "lock": lock, "objects": stored.objects.len(), "object_bytes": stored.bytes(),
         "restore_command": ours, "restore_commands": without_us,
     });
     Ok(page)
@@ -105,6 +109,7 @@ pub(super) fn level(level: VerifyLevel) -> &'static str {
         VerifyLevel::Content => "content",
         VerifyLevel::Rows => "rows",
         VerifyLevel::Archive => "archive",
+        VerifyLevel::Sent => "sent",
         VerifyLevel::None => "none",
     }
 }

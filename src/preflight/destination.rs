@@ -1,13 +1,14 @@
 //! Whether the destination can do all that a backup asks of it.
 
 use super::{
-    answer::{Answer, Answered},
+    answer::{Answer, Answered, yes},
     facts::{Facts, Reach},
     question::Question,
 };
 use crate::{
     error::{Error, Kind, Result, joined},
     store::{self, Destination},
+    vault::VerifyLevel,
 };
 use async_trait::async_trait;
 
@@ -22,12 +23,26 @@ impl Question for Usable {
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let destination = &facts.config.destination;
         if facts.reach == Reach::Look {
+            if facts.config.verify == VerifyLevel::Sent {
+                return Ok(vec![Answer::skipped(format!("{}: not asked in a dry run", destination.label()))]);
+            }
             let seen = look_at(destination).await?;
             return Ok(vec![Answer::skipped(format!("{seen}; not written to in a dry run"))]);
         }
         let store = store::open(destination).await?;
         // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
         let probed = store.clone();
+        if facts.config.verify == VerifyLevel::Sent {
+            let probing = facts.tasks.spawn(async move { store::probe_by_put(&*probed).await });
+            joined("trying the destination", probing.await)?;
+            enough_space(destination)?;
+            let probe = store.uri(store::PROBE_OF_PUTS);
+            facts.store.learn(store.clone());
+            return yes(format!(
+                "{} can be written; it was not read, listed or deleted from (verify sent), and {probe} stays",
+                store.uri("")
+            ));
+        }
         let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
         let warnings = joined("trying the destination", probing.await)?;
         enough_space(destination)?;

@@ -5,6 +5,7 @@ use crate::{
     archive::fingerprint::{Fingerprint, parse_sum},
     crypt,
     error::{Error, Kind, Result},
+    store::Lock,
     vault::{BackupKind, VerifyLevel, lines},
 };
 use schemars::JsonSchema;
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// How the files are encrypted; absent where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// How every object of it was locked when it was stored; absent where the program did not ask for a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
     /// What was left out, and why, in words.
     pub left_out: Vec<String>,
     /// Every stored file but this one, in order of its key.
@@ -251,8 +255,11 @@ pub struct Options {
     pub compression: String,
     /// What was asked for.
     pub filter: Filter,
-    /// The proof that was asked for.
+    /// The proof that was asked for; `none` also where [`sent`](Self::sent) says what was done in its place.
     pub verify: VerifyLevel,
+    /// By a key that may only put: what was sent was checked in memory, and so was what the store answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
     /// Version of pg_dump, as it prints it.
     pub pg_dump: String,
 }

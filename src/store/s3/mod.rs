@@ -1,9 +1,11 @@
 //! The S3 backend, for AWS and its clones, by the AWS SDK.
 
+mod acknowledged;
 mod bucket;
 mod delete;
 mod failure;
 mod list;
+mod lock;
 mod moving;
 mod options;
 mod read;
@@ -13,7 +15,7 @@ mod write;
 pub use options::{S3Checksums, S3Options};
 
 use super::{
-    ObjectInfo, Reader, Store, Unfinished, Upload,
+    Acknowledged, Lock, Locking, ObjectInfo, Reader, Seen, Store, Unfinished, Upload,
     place::{Backend, Destination, Place},
 };
 use crate::{
@@ -118,6 +120,22 @@ impl Store for S3Store {
 
     async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
         self.0.delete_many(keys).await
+    }
+
+    fn locks(&self) -> Option<Lock> {
+        self.0.lock.clone()
+    }
+
+    async fn locking(&self) -> Result<Locking> {
+        self.0.locking().await
+    }
+
+    async fn lock(&self, key: &str) -> Result<Seen> {
+        self.0.lock_of(key).await
+    }
+
+    fn acknowledged(&self) -> Acknowledged {
+        self.0.answers.counted()
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {

@@ -3,7 +3,7 @@
 use crate::{
     clock::STALL,
     error::Result,
-    store::place::Given,
+    store::{LockMode, place::Given},
     value::{choice, flag, usage},
 };
 
@@ -13,7 +13,19 @@ use std::time::Duration;
 pub(super) const SCHEME: &str = "s3://";
 
 /// Options that nothing but a bucket heeds.
-pub(super) const OURS: &[&str] = &["s3-endpoint", "s3-region", "s3-storage-class", "s3-sse", "s3-kms-key-id"];
+pub(super) const OURS: &[&str] = &[
+    "s3-endpoint",
+    "s3-region",
+    "s3-storage-class",
+    "s3-sse",
+    "s3-kms-key-id",
+    "s3-object-lock-mode",
+    "s3-object-lock-days",
+    "s3-legal-hold",
+];
+
+/// The longest lock that S3 takes, in days.
+const MOST_DAYS: u32 = 36_500;
 
 /// An S3 bucket and how to talk to it. Credentials come from the SDK's own chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +46,12 @@ pub struct S3Options {
     pub sse: Option<String>,
     /// KMS key for `aws:kms`.
     pub kms_key_id: Option<String>,
+    /// Who may lift the lock of what is stored, and for how many days it is locked.
+    pub lock: Option<(LockMode, u32)>,
+    /// Put what is stored under a legal hold.
+    pub legal_hold: bool,
+    /// Nothing may be asked but to store; what the store answers is compared instead.
+    pub put_only: bool,
     /// Which checksums are sent.
     pub checksums: S3Checksums,
     /// How long a transfer may stand still, all tries together; a minute when absent.
@@ -73,6 +91,9 @@ impl S3Options {
             storage_class,
             sse,
             kms_key_id,
+            lock: lock(given)?,
+            legal_hold: given.option("s3-legal-hold").is_some(),
+            put_only: given.put_only,
             checksums: choice("s3-checksums", given.option("s3-checksums").unwrap_or_default())?,
             stall: Some(given.stall),
         })
@@ -120,6 +141,27 @@ fn storage_class(given: &Given<'_>) -> Result<Option<String>> {
         .hint("use GLACIER_IR, or a lifecycle rule that moves backups later, or verify none"));
     }
     Ok(class)
+}
+
+/// Both or neither: a mode without a date locks nothing, and S3 refuses it.
+fn lock(given: &Given<'_>) -> Result<Option<(LockMode, u32)>> {
+    let (mode, days) = (given.option("s3-object-lock-mode"), given.option("s3-object-lock-days"));
+    let together = |is: &str, lacks: &str| {
+        usage(format!("option {is}: {lacks} is not set"))
+            .hint("give both, such as s3-object-lock-mode governance and s3-object-lock-days 30")
+    };
+    let (mode, days) = match (mode, days) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(together("s3-object-lock-mode", "s3-object-lock-days")),
+        (None, Some(_)) => return Err(together("s3-object-lock-days", "s3-object-lock-mode")),
+        (Some(mode), Some(days)) => (choice("s3-object-lock-mode", mode)?, days),
+    };
+    let number = days.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));
+    let number = number.ok_or_else(|| {
+        usage(format!("option s3-object-lock-days: {days:?} is not a number from 1 to {MOST_DAYS}"))
+            .hint("for example s3-object-lock-days 30")
+    })?;
+    Ok(Some((mode, number)))
 }
 
 /// The kind of encryption, and its key.
