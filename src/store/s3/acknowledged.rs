@@ -2,11 +2,10 @@
 //!
 //! The sums are made here, from the bytes that were handed to the SDK, and not taken from what the SDK sent.
 
-use super::{bucket::Bucket, failure::Failure};
+use super::failure::Failure;
 use crate::store::Acknowledged;
 use aws_sdk_s3::types::ServerSideEncryption;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use md5::{Digest, Md5};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +22,16 @@ impl Answers {
         self.silent.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Compares an answer with the bytes that it answers.
+    pub(super) fn compare(&self, body: &[u8], said: Said<'_>) -> Result<(), Failure> {
+        match differs(body, said) {
+            Some(Some(difference)) => return Err(Failure::mismatch(difference)),
+            Some(None) => self.equal.fetch_add(1, Ordering::Relaxed),
+            None => self.silent.fetch_add(1, Ordering::Relaxed),
+        };
+        Ok(())
+    }
+
     pub(super) fn counted(&self) -> Acknowledged {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Acknowledged { equal: load(&self.equal), silent: load(&self.silent) }
@@ -35,21 +44,6 @@ pub(super) struct Said<'a> {
     pub(super) crc32: Option<&'a str>,
     pub(super) etag: Option<&'a str>,
     pub(super) sse: Option<&'a ServerSideEncryption>,
-}
-
-impl Bucket {
-    /// Compares an answer with the bytes that it answers.
-    pub(super) fn compare(&self, body: &Bytes, said: Said<'_>) -> Result<(), Failure> {
-        if !self.options.put_only {
-            return Ok(());
-        }
-        match differs(body, said) {
-            Some(Some(difference)) => return Err(Failure::mismatch(difference)),
-            Some(None) => self.answers.equal.fetch_add(1, Ordering::Relaxed),
-            None => self.answers.silent.fetch_add(1, Ordering::Relaxed),
-        };
-        Ok(())
-    }
 }
 
 /// How an answer differs from the bytes; the inner `None`: not at all; the outer one: it says nothing that could be compared.

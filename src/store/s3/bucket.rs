@@ -1,9 +1,8 @@
 //! A bucket that can be spoken to: credentials, region, limits of time, and whether checksums are sent.
 
 use super::{
-    acknowledged::{Answers, content_md5},
+    acknowledged::{Answers, Said, content_md5},
     failure::{Failure, Op},
-    lock,
     options::{S3Checksums, S3Options},
 };
 use crate::{
@@ -132,7 +131,7 @@ impl Bucket {
         let checked = client(RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported);
         let plain = client(RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired);
         let use_plain = AtomicBool::new(options.checksums == S3Checksums::Off);
-        let lock = lock::wanted(&options, OffsetDateTime::now_utc());
+        let lock = options.lock_from(OffsetDateTime::now_utc());
         Ok(Self {
             options,
             checked,
@@ -155,6 +154,11 @@ impl Bucket {
     /// is sent.
     pub(super) fn learns_to_send_md5(&self, failure: &Failure) -> bool {
         failure.asks_for_md5() && !self.wants_md5.swap(true, Ordering::Relaxed)
+    }
+
+    /// Compares what the server says of a body with it, where that is the only word there is.
+    pub(super) fn compare(&self, body: &[u8], said: Said<'_>) -> Result<(), Failure> {
+        if self.options.put_only { self.answers.compare(body, said) } else { Ok(()) }
     }
 
     /// Uploads that were begun here and have not ended.

@@ -230,6 +230,9 @@ impl Failure {
             (code, _) if code.starts_with("KMS.") || message.contains("kms:") => {
                 "allow kms:GenerateDataKey and kms:Decrypt on the key, and check --s3-kms-key-id".into()
             }
+            ("InvalidRequest", _) if options.lock.is_some() && message.to_ascii_lowercase().contains("object lock") => {
+                "object lock must be switched on when the bucket is made; or leave --s3-object-lock-mode out".into()
+            }
             ("InvalidStorageClass", _) => "name a storage class that the server knows by --s3-storage-class".into(),
             ("SlowDown" | "TooManyRequests", _) | (_, Some(429)) => "lower --jobs, or try again later".into(),
             ("XMinioStorageFull" | "QuotaExceeded", _) | (_, Some(507)) => "the server's storage is full: free some space".into(),

@@ -1,16 +1,16 @@
 //! Object lock: what is asked for with every object of a backup, and what the bucket says of it.
 
-use super::{bucket::Bucket, failure::Op, options::S3Options};
+use super::{bucket::Bucket, failure::Op};
 use crate::{
     clock::stamp,
     error::Result,
-    store::{Lock, LockMode, Locking, Seen},
+    store::{LockMode, Locking, Seen},
 };
 use aws_sdk_s3::{
     primitives::DateTime,
     types::{ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetentionMode, ObjectLockRule as Rule},
 };
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// What is sent with an object.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +18,6 @@ pub(super) struct Held {
     pub(super) mode: Option<ObjectLockMode>,
     pub(super) until: Option<DateTime>,
     pub(super) legal_hold: Option<ObjectLockLegalHoldStatus>,
-}
-
-/// The lock that options ask for. One date for all objects of a run: it is made once, when the bucket is opened.
-pub(super) fn wanted(options: &S3Options, now: OffsetDateTime) -> Option<Lock> {
-    let (mode, days) = options.lock.unzip();
-    let until = days.map(|days| stamp(now.saturating_add(Duration::days(days.into()))));
-    (mode.is_some() || options.legal_hold).then_some(Lock { mode, until, legal_hold: options.legal_hold })
 }
 
 impl Bucket {

@@ -1,13 +1,14 @@
 //! What can be said of a bucket: its address and options, and how they are checked.
 
 use crate::{
-    clock::STALL,
+    clock::{STALL, stamp},
     error::Result,
-    store::{LockMode, place::Given},
+    store::{Lock, LockMode, place::Given},
     value::{choice, flag, usage},
 };
 
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// How the address of a bucket begins.
 pub(super) const SCHEME: &str = "s3://";
@@ -73,6 +74,13 @@ pub enum S3Checksums {
 impl S3Options {
     pub(super) fn stall(&self) -> Duration {
         self.stall.unwrap_or(STALL)
+    }
+
+    /// The lock that is asked for. One date for all objects of a run: it is made once, when the bucket is opened.
+    pub(super) fn lock_from(&self, now: OffsetDateTime) -> Option<Lock> {
+        let (mode, days) = self.lock.unzip();
+        let until = days.map(|days| stamp(now.saturating_add(time::Duration::days(days.into()))));
+        (mode.is_some() || self.legal_hold).then_some(Lock { mode, until, legal_hold: self.legal_hold })
     }
 
     /// Checks an address and its options.
