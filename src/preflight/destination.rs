@@ -1,13 +1,14 @@
 //! Whether the destination can do all that a backup asks of it.
 
 use super::{
-    answer::{Answer, Answered, yes},
+    answer::{Answer, Answered, Unanswered, yes},
     facts::{Facts, Reach},
+    object_lock,
     question::Question,
 };
 use crate::{
     error::{Error, Kind, Result, joined},
-    store::{self, Destination},
+    store::{self, Destination, Locking},
     vault::VerifyLevel,
 };
 use async_trait::async_trait;
@@ -30,6 +31,9 @@ impl Question for Usable {
             return Ok(vec![Answer::skipped(format!("{seen}; not written to in a dry run"))]);
         }
         let store = store::open(destination).await?;
+        if store.locks().is_some() && store.locking().await? == Locking::Off {
+            return Err(Unanswered::No(object_lock::none(&*store)));
+        }
         // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
         let probed = store.clone();
         if facts.config.verify == VerifyLevel::Sent {

@@ -5,7 +5,7 @@ use super::{
     facts::Facts,
     question::Question,
 };
-use crate::store::Locking;
+use crate::store::{Locking, Store};
 use async_trait::async_trait;
 
 /// The question's name.
@@ -26,14 +26,20 @@ impl Question for SwitchedOn {
         match store.locking().await? {
             Locking::On { default: None } => yes(all),
             Locking::On { default: Some(rule) } => yes(format!("{all}; the bucket's own rule is {rule}")),
-            Locking::Off => Ok(vec![Answer::no(
-                format!("{} has no object lock, so nothing can be locked there", store.uri("")),
-                "object lock must be switched on when the bucket is made: aws s3api create-bucket --object-lock-enabled-for-bucket (AWS can \
-                 also switch it on later where versioning is on); or leave out --s3-object-lock-mode, --s3-object-lock-days and --s3-legal-hold",
-            )]),
+            Locking::Off => Ok(vec![none(&**store)]),
             Locking::Unknown(why) => {
                 Ok(vec![Answer::warning(format!("{all}, if the bucket has object lock, which is not known: {why}"))])
             }
         }
     }
+}
+
+/// The answer for a bucket that locks nothing. The destination's own question gives it before it tries anything: it would meet a refusal that
+/// says less.
+pub(super) fn none(store: &dyn Store) -> Answer {
+    Answer::no(
+        format!("{} has no object lock, so nothing can be locked there", store.uri("")),
+        "object lock must be switched on when the bucket is made: aws s3api create-bucket --object-lock-enabled-for-bucket (AWS can \
+         also switch it on later where versioning is on); or leave out --s3-object-lock-mode, --s3-object-lock-days and --s3-legal-hold",
+    )
 }

@@ -209,8 +209,8 @@ async fn under_compliance_and_a_legal_hold_what_a_thief_hid_is_had_back() -> Res
         place.s3.client().delete_object().bucket(&place.bucket).key(key).version_id(version).send().await?;
     }
     let server = source().await?;
-    let drill = place.savepoint(&["verify", "latest", "--verify", "archive", "--pg-bin-dir"])?;
-    drill.args([server.bin.display().to_string()]).run().await?.expect(0)?;
+    let drill = place.savepoint(&["verify", "latest", "--verify", "archive"])?;
+    drill.args(["--pg-bin-dir", &server.bin.display().to_string()]).run().await?.expect(0)?;
 
     // A hold has no end: neither time nor a rule lets it go, until somebody lifts it.
     place.backup(&[]).await?.run().await?.expect(0)?;
@@ -233,11 +233,7 @@ async fn a_bucket_without_object_lock_is_refused_before_anything_is_stored() -> 
     let place = Place { s3, endpoint: s3.endpoint.clone(), bucket: s3.bucket().await? };
     for lock in [GOVERNANCE, COMPLIANCE, &["--s3-legal-hold"]] {
         let ended = place.backup(lock).await?.run().await?.expect(1)?;
-        ensure!(
-            ended.stderr.contains("object lock: ") && ended.stderr.contains("has no object lock"),
-            "{}",
-            ended.output()
-        );
+        ensure!(ended.stderr.contains("has no object lock, so nothing can be locked there"), "{}", ended.output());
         ensure!(ended.stderr.contains("must be switched on when the bucket is made"), "{}", ended.output());
         ensure!(place.s3.list(&place.bucket).await?.is_empty(), "something is left");
     }

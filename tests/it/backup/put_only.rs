@@ -137,7 +137,7 @@ async fn a_backup_needs_no_more_than_to_put_and_is_proven_with_another_key() -> 
     ensure!(listed.stdout.matches("none (sent, ").count() == 2, "{}", listed.output());
     let server = source().await?;
     let id = told["backup"]["id"].as_str().context("no id")?;
-    let drill = place.savepoint(&["verify", id, "--json", "--pg-bin-dir"])?.args([server.bin.display().to_string()]);
+    let drill = place.savepoint(&["verify", id, "--json"])?.args(["--pg-bin-dir", &server.bin.display().to_string()]);
     let proven = drill.run().await?.expect(0)?;
     ensure!(
         proven.stdout.contains("\"passed\":true") || proven.stdout.contains("\"passed\": true"),
