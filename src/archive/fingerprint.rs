@@ -1,6 +1,6 @@
 //! What rows are, whatever their order: a count, their bytes, and a sum of hashes.
 
-use super::frame::TERMINATOR;
+use super::TERMINATOR;
 use crate::error::{Error, Kind, Result};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 

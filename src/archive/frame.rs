@@ -1,7 +1,7 @@
 //! Frames: runs of gzip members, of zstd frames or of plain text that begin and end at a row.
 
 use crate::{
-    archive::compression::Compression,
+    archive::{checked::Check, compression::Compression, fingerprint::Fingerprint},
     crypt,
     error::{Error, Kind, Result},
 };
@@ -18,9 +18,7 @@ pub const FRAME_BYTES: usize = 1 << 20;
 /// See [`FRAME_BYTES`]; what a huge row has made is written out at so many bytes.
 pub const MOST_FRAME_BYTES: usize = 4 << 20;
 
-/// What stands at the very end of a data file, exactly once: COPY's end marker and the blank lines that pg_dump writes
-/// (pg_dump.c, `dumpTableData_copy`).
-pub const TERMINATOR: &[u8] = b"\\.\n\n\n";
+pub use super::TERMINATOR;
 
 impl Compression {
     /// What is appended to `.dat`.
@@ -66,6 +64,7 @@ pub struct FrameWriter {
     block: Vec<u8>,
     out: Vec<u8>,
     open: bool,
+    check: Option<Check>,
 }
 
 enum Codec {
@@ -101,7 +100,28 @@ impl FrameWriter {
                 (Codec::Zstd(context), size)
             }
         };
-        Ok(Self { codec, size, text: Vec::new(), block: Vec::new(), out: Vec::new(), open: false })
+        Ok(Self { codec, size, text: Vec::new(), block: Vec::new(), out: Vec::new(), open: false, check: None })
+    }
+
+    /// The same; what it makes is decompressed and compared before anybody gets it.
+    ///
+    /// # Errors
+    /// When there is no decompressor.
+    pub fn checked(self, wanted: bool, compression: Compression) -> Result<Self> {
+        let check = if wanted { Some(Check::new(compression)?) } else { None };
+        Ok(Self { check, ..self })
+    }
+
+    /// Begins to count the rows of what is made, for [`FrameWriter::rows`].
+    pub fn count_rows(&mut self) {
+        if let Some(check) = &mut self.check {
+            check.count_rows();
+        }
+    }
+
+    /// The rows in all that was made since [`FrameWriter::count_rows`], read from it; `None` where nothing is checked.
+    pub fn rows(&self) -> Option<Fingerprint> {
+        self.check.as_ref().map(Check::rows)
     }
 
     /// Adds text to the open frame, or opens one.
@@ -128,7 +148,11 @@ impl FrameWriter {
 
     /// Takes what has left the compressor; the frame stays open.
     pub fn drain(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        let made = std::mem::take(&mut self.out);
+        if let (Some(check), Codec::None) = (&mut self.check, &self.codec) {
+            check.plain(&made);
+        }
+        made
     }
 
     /// Closes the open frame; `None` when there is none.
@@ -153,6 +177,9 @@ impl FrameWriter {
                 self.block.reserve(zstd::zstd_safe::compress_bound(self.text.len()));
                 codec.compress_to_buffer(&self.text, &mut self.block).map_err(failed)?;
             }
+        }
+        if let Some(check) = &mut self.check {
+            check.block(&self.block, &self.text)?;
         }
         self.out.extend_from_slice(&self.block);
         self.text.clear();
@@ -277,6 +304,27 @@ mod tests {
             let mut reader = FrameReader::new(compression).unwrap();
             let pieces = stored.chunks(100_003).map(|b| reader.text(b).unwrap());
             assert!(pieces.collect::<Vec<_>>().concat() == text, "{compression} in pieces");
+        }
+    }
+
+    #[test]
+    fn what_a_checked_writer_made_holds_the_rows_that_it_was_given() {
+        for compression in [Compression::None, Compression::Gzip(4), Compression::Zstd(2)] {
+            let mut writer = FrameWriter::new(compression).unwrap().checked(true, compression).unwrap();
+            let (mut rows, line) = (Fingerprint::default(), format!("{}\n", "x".repeat(700_000)));
+            for _ in 0..2 {
+                writer.count_rows();
+                rows = Fingerprint::default();
+                for n in 0..9 {
+                    let line = format!("{n}\t{line}");
+                    rows.add_row(line.as_bytes());
+                    writer.write(line.as_bytes()).unwrap();
+                    writer.drain();
+                }
+                writer.finish().unwrap().unwrap();
+                assert_eq!(writer.rows(), Some(rows), "{compression}");
+            }
+            assert_eq!(rows.rows, 9);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     report::StoredBackup,
     sign::Signer,
     vault::{
-        Folder, MANIFEST, Manifest, WHOLE,
+        Folder, MANIFEST, Manifest, VerifyLevel, WHOLE,
         manifest::{Encryption, File, LargeObjectChunk, Options, Table, Totals},
         receipt,
     },
@@ -60,11 +60,13 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
             jobs: ground.jobs as u32,
             compression: taken.compression.to_string(),
             filter: ground.config.filter.clone(),
-            verify: ground.config.verify,
+            verify: if ground.sent() { VerifyLevel::None } else { ground.config.verify },
+            sent: ground.sent(),
             pg_dump: ground.tools.version.clone(),
         },
         encryption: ground.sealing.as_ref().map(|s| Encryption { recipients: s.recipients().texts(), manifest: None }),
         signed_by: ground.config.signer.as_ref().map(|s| s.public().text().to_owned()),
+        lock: ground.store.locks(),
         left_out,
         totals: totals(&tables, &taken.large_objects, &files),
         files,
@@ -162,6 +164,10 @@ fn totals(tables: &[Table], large_objects: &[LargeObjectChunk], files: &[File]) 
 /// Compares with the backup before. That this cannot be done is a warning.
 pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest) {
     let progress = &ground.progress;
+    if ground.sent() {
+        return progress
+            .event(Event::Notice("not compared with the backup before: the key may only put (verify sent)"));
+    }
     match anomalies::beside(&ground.store, manifest, &ground.config.anomaly).await {
         Ok(Beside::First) => {}
         Ok(Beside::Compared { anomalies, fewer_rows }) => {

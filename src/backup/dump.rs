@@ -235,8 +235,8 @@ impl Streams {
         }
         let numbers = Numbers::default();
         let small = plan.streams.iter().filter(|t| t.size.bytes <= pack::SMALL).count();
-        let packer =
-            (small >= pack::FROM).then(|| Packer::new(folder, numbers.clone(), compression, ground.progress.clone()));
+        let pack = || Packer::new(folder, numbers.clone(), compression, ground.sent(), ground.progress.clone());
+        let packer = (small >= pack::FROM).then(pack);
         let engine = Arc::new(Engine {
             target: ground.target.clone(),
             major: source.major,
@@ -245,6 +245,7 @@ impl Streams {
             jobs: ground.jobs,
             locks: planned.locks,
             compression,
+            checked: ground.sent(),
             rate: ground.rate.clone(),
             progress: ground.progress.clone(),
             tracker: ground.traces.tracker(),

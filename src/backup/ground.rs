@@ -12,7 +12,7 @@ use crate::{
     report::Status,
     store::Store,
     vault::{
-        Folder,
+        Folder, VerifyLevel,
         manifest::{Extension, Source},
     },
     verify::granted_extensions,
@@ -64,7 +64,7 @@ impl<'a> Ground<'a> {
         let examined = preflight::examine(config, Reach::Full, &*progress, &traces.tracker()).await;
         for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
             let line = format!("{}: {}", check.name, check.detail);
-            match check.name == preflight::HEALTH {
+            match [preflight::HEALTH, preflight::OBJECT_LOCK].contains(&check.name.as_str()) {
                 true => progress.event(Event::Notice(&line)),
                 false => progress.event(Event::Warning(&line)),
             }
@@ -74,7 +74,7 @@ impl<'a> Ground<'a> {
         let Ready { target, looked, source, extensions, tools, store, sealing, server, scratch, jobs, alone } = ready;
         let store = store.ok_or_else(|| Error::new(Kind::Store, "the destination was not opened"))?;
         let (proves, folder) = (server.is_some(), scratch.path().to_owned());
-        traces.opened(store.clone(), scratch, server);
+        traces.opened(store.clone(), scratch, server, config.verify == VerifyLevel::Sent);
         let ground = Ground {
             config,
             target,
@@ -100,6 +100,11 @@ impl<'a> Ground<'a> {
     /// The folder of a backup in the destination.
     pub fn folder(&self, folder: &str) -> Folder {
         Folder::new(self.store.clone(), folder).telling(self.progress.clone()).sealed(self.sealing.clone())
+    }
+
+    /// The key may only put: what is sent is checked before it is, as nobody reads it back.
+    pub fn sent(&self) -> bool {
+        self.config.verify == VerifyLevel::Sent
     }
 
     /// Extensions that the archive takes for granted.

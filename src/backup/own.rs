@@ -116,7 +116,7 @@ impl<'a> Own<'a> {
             places: toc.entries.iter().enumerate().map(|(at, e)| (e.dump_id, at)).collect(),
             toc,
             files: Vec::new(),
-            packer: many.then(|| Packer::new(folder, numbers, compression, ground.progress.clone())),
+            packer: many.then(|| Packer::new(folder, numbers, compression, ground.sent(), ground.progress.clone())),
             rows: HashMap::new(),
             large_objects: Vec::new(),
             open: None,
@@ -173,7 +173,7 @@ impl<'a> Own<'a> {
         let expected = entry.oid().and_then(|oid| self.sizes.get(&oid)).map_or(0, |size| size.bytes);
         let label = entry.name();
         let sink = self.sink(format!("archive/{name}{}", self.compression.suffix()), expected);
-        let mut writer = FrameWriter::new(self.compression)?;
+        let mut writer = FrameWriter::new(self.compression)?.checked(self.ground.sent(), self.compression)?;
         loop {
             match parts.recv().await {
                 Some(Part::Bytes(bytes)) => {
@@ -248,7 +248,7 @@ impl<'a> Own<'a> {
                 let compression = large_objects::compression(self.compression);
                 let number = self.large_objects.len() as u32 + 1;
                 let name = pack::name_for_large_objects(number, compression != Compression::None);
-                let out = PackOut::new(self.sink(format!("archive/{name}"), 0), compression)?;
+                let out = PackOut::new(self.sink(format!("archive/{name}"), 0), compression, self.ground.sent())?;
                 OpenPack { first: oid, last: oid, sum: Sum::default(), out }
             }
         };

@@ -5,6 +5,8 @@ use crate::{
     clock::now,
     error::{Error, Result, joined},
     progress::{Event, Progress},
+    report::format::{count, counted},
+    store::Acknowledged,
     vault::{
         Manifest, Proof, VerifyLevel,
         proof::{self, Beside},
@@ -21,7 +23,10 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     let level = ground.config.verify;
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
-        (VerifyLevel::None, _) => return copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), None).await,
+        (VerifyLevel::None, _) => {
+            return copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), None).await;
+        }
+        (VerifyLevel::Sent, _) => Ok(sent(&manifest, ground.store.acknowledged(), begun.clone())),
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
             let half = joined("restoring", restoring.await);
@@ -61,26 +66,64 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     if let Err(e) = stored {
         ground.progress.event(Event::Warning(&e.context("the proof record was not stored").one_line()));
     }
-    copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), Some(&found)).await?;
+    // Of what may not be read nothing more is to be said.
+    let read = (level != VerifyLevel::Sent).then_some(&found);
+    copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), read).await?;
     match broken {
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
         None => Ok(()),
     }
 }
 
+/// What is known of a backup that the run may not read back.
+fn sent(manifest: &Manifest, answers: Acknowledged, started_at: String) -> Proof {
+    let mut unproven = vec![format!(
+        "that it can be read, and restores: nothing was read back; with a key that may read, savepoint verify {} proves it",
+        manifest.id
+    )];
+    if manifest.encryption.is_some() {
+        unproven.push("that it decrypts: what was compared in memory is what was encrypted".into());
+    }
+    match answers {
+        Acknowledged { equal: 0, silent: 0 } => {
+            unproven.push("that the destination took what it was sent: it answers with no checksums".into());
+        }
+        Acknowledged { silent: 0, .. } => {}
+        Acknowledged { equal, silent } => unproven.push(format!(
+            "that the destination took what it was sent, for {} of {}: it answered with no checksum that can be compared",
+            count(silent),
+            counted(equal + silent, "request")
+        )),
+    }
+    Proof {
+        format: proof::FORMAT_OF_SENT,
+        level: VerifyLevel::Sent,
+        passed: true,
+        differences: Vec::new(),
+        unproven,
+        ..record(manifest, started_at)
+    }
+}
+
 fn unfinished(manifest: &Manifest, level: VerifyLevel, started_at: String, e: &Error) -> Proof {
+    let differences = vec![format!("the proof could not be finished: {}", e.one_line())];
+    Proof { level, differences, ..record(manifest, started_at) }
+}
+
+/// A record of a proof that compared nothing.
+fn record(manifest: &Manifest, started_at: String) -> Proof {
     Proof {
         format: proof::FORMAT,
         backup_id: manifest.id.clone(),
         manifest_sha256: None,
         tool_version: env!("CARGO_PKG_VERSION").into(),
-        level,
+        level: VerifyLevel::None,
         passed: false,
         started_at,
         finished_at: now(),
         server: None,
         compared: Default::default(),
-        differences: vec![format!("the proof could not be finished: {}", e.one_line())],
+        differences: Vec::new(),
         unproven: Vec::new(),
         equal_to: None,
         timings: BTreeMap::new(),

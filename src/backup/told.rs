@@ -81,6 +81,7 @@ impl Ended {
         match (&self.came_to.committed, &self.came_to.proof, &self.error) {
             (None, ..) => Outcome::Failed,
             (Some(_), _, Some(_)) => Outcome::ProofFailed,
+            (Some(_), Some(proof), None) if proof.passed && !proof.level.reads_back() => Outcome::Stored,
             (Some(_), Some(proof), None) if proof.passed => Outcome::Proven,
             (Some(_), Some(_), None) => Outcome::ProofFailed,
             (Some(_), None, None) => Outcome::Stored,

@@ -9,9 +9,9 @@ use crate::{
     error::{Error, Kind, Result},
     preflight::Starting,
     progress::{Event, Progress},
-    report::{StoredBackup, StoredCopy},
+    report::{StoredBackup, StoredCopy, format::counted},
     scratch::Scratch,
-    store::Store,
+    store::{Lock, Store},
     vault::{MANIFEST, Proof},
     verify::server::Server,
 };
@@ -33,6 +33,8 @@ pub(super) struct Traces(Arc<Mutex<Left>>);
 #[derive(Default)]
 struct Left {
     store: Option<Arc<dyn Store>>,
+    /// The key may neither list nor delete.
+    put_only: bool,
     /// Where this attempt stores, and what it is storing there.
     folder: Option<String>,
     sinks: Vec<Arc<Sink>>,
@@ -63,8 +65,9 @@ impl Traces {
     }
 
     /// What the preflight opened and began.
-    pub fn opened(&self, store: Arc<dyn Store>, scratch: Scratch, starting: Option<Starting>) {
+    pub fn opened(&self, store: Arc<dyn Store>, scratch: Scratch, starting: Option<Starting>, put_only: bool) {
         self.with(|t| {
+            t.put_only = put_only;
             t.store = Some(store);
             t.scratch = Some(scratch);
             t.starting = Arc::new(tokio::sync::Mutex::new(starting));
@@ -123,13 +126,13 @@ impl Traces {
 
     /// Removes what a broken-off attempt stored, once all of its tasks have ended; the run goes on.
     pub async fn undo_attempt(&self, progress: &dyn Progress) {
-        let (store, folder, sinks, tracker) =
-            self.with(|t| (t.store.clone(), t.folder.take(), std::mem::take(&mut t.sinks), t.tracker.clone()));
+        let (store, folder, sinks, tracker, put_only) = self
+            .with(|t| (t.store.clone(), t.folder.take(), std::mem::take(&mut t.sinks), t.tracker.clone(), t.put_only));
         tracker.close();
         tracker.wait().await;
         tracker.reopen();
         if let (Some(store), Some(folder)) = (store, folder) {
-            for line in remove_stored(&store, &folder, &sinks).await {
+            for line in remove_stored(&store, &folder, &sinks, put_only).await {
                 progress.event(Event::Warning(&line));
             }
         }
@@ -152,7 +155,7 @@ impl Traces {
         let stored = async {
             match (left.store, left.folder) {
                 (Some(store), Some(folder)) if failed && left.result.committed.is_none() => {
-                    remove_stored(&store, &folder, &left.sinks).await
+                    remove_stored(&store, &folder, &left.sinks, left.put_only).await
                 }
                 (Some(store), Some(folder)) => remove_lost(&store, &folder).await,
                 _ => Vec::new(),
@@ -198,24 +201,35 @@ impl Drop for Held {
     }
 }
 
-/// Aborts the uploads and removes the objects of a backup that was not committed, from each place; returns a line for each that is left.
-async fn remove_stored(store: &Arc<dyn Store>, folder: &str, sinks: &[Arc<Sink>]) -> Vec<String> {
+/// Aborts the uploads and removes the objects of a backup that was not committed, from each place; returns a line for what is left.
+async fn remove_stored(store: &Arc<dyn Store>, folder: &str, sinks: &[Arc<Sink>], put_only: bool) -> Vec<String> {
     let mut left = Vec::new();
     let aborted = futures_util::future::join_all(sinks.iter().map(async |sink| (sink, sink.abort().await))).await;
-    for (sink, e) in aborted.into_iter().filter_map(|(sink, aborted)| Some((sink, aborted.err()?))) {
-        left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
-    }
+    let refused: Vec<_> = aborted.into_iter().filter_map(|(sink, aborted)| Some((sink, aborted.err()?))).collect();
     let places = match store.copies() {
         Some(copies) => copies.members().into_iter().filter_map(|member| member.store).collect(),
         None => vec![store.clone()],
     };
+    if put_only {
+        for place in &places {
+            left_of_puts(&**place, folder, refused.first().map(|(_, e)| e), &mut left).await;
+        }
+        return left;
+    }
+    for (sink, e) in refused {
+        left.push(format!("an unfinished upload is left at {}: {}", store.uri(sink.key()), e.one_line()));
+    }
     left.extend(join_all(places.iter().map(|place| remove_folder(&**place, folder))).await.into_iter().flatten());
     left
 }
 
-/// Removes all of a folder from one place; a line for each that is left.
+/// Removes all of a folder from one place; a line for what is left.
 async fn remove_folder(store: &dyn Store, folder: &str) -> Vec<String> {
     let mut left = Vec::new();
+    if let Some(lock) = store.locks() {
+        left_under_lock(store, folder, &lock, &mut left).await;
+        return left;
+    }
     // A request that was broken off may still be carried out by the server, behind the first look.
     for look in 1..=LAST_LOOKS {
         let more = remove_listed(store, folder, &mut left).await;
@@ -235,6 +249,46 @@ async fn remove_lost(store: &Arc<dyn Store>, folder: &str) -> Vec<String> {
     join_all(lost.iter().map(|place| remove_folder(&**place, folder))).await.into_iter().flatten().collect()
 }
 
+/// A key that may only put can at most drop its own uploads.
+async fn left_of_puts(store: &dyn Store, folder: &str, refused: Option<&Error>, left: &mut Vec<String>) {
+    let aborted = store.abort_uploads(folder).await.map(drop);
+    if let Some(e) = refused.or(aborted.as_ref().err()) {
+        left.push(format!("unfinished uploads are left below {}: {}", store.uri(folder), e.one_line()));
+    }
+    left.push(format!(
+        "objects of this run may be left below {}, as the key may not remove them: without a manifest they are no backup, and savepoint \
+         prune with another key sweeps them",
+        store.uri(folder)
+    ));
+}
+
+/// What is locked stays. A delete would only hide it, and nobody would sweep it when its time is over.
+async fn left_under_lock(store: &dyn Store, folder: &str, lock: &Lock, left: &mut Vec<String>) {
+    if let Err(e) = store.abort_uploads(folder).await {
+        left.push(format!("unfinished uploads may be left below {}: {}", store.uri(folder), e.one_line()));
+    }
+    let manifest = format!("{folder}{MANIFEST}");
+    match store.list(folder).await {
+        Ok(objects) if objects.is_empty() => {}
+        Ok(objects) => {
+            // Half a backup is no backup, so that this one is hidden.
+            if objects.iter().any(|o| o.key == manifest)
+                && let Err(e) = store.delete(&manifest).await
+            {
+                left.push(format!("{} could not be removed: {}", store.uri(&manifest), e.one_line()));
+            }
+            left.push(format!(
+                "{} of this run stay below {}, locked {}: without a manifest they are no backup, and savepoint prune sweeps them when that \
+                 has ended",
+                counted(objects.len() as u64, "object"),
+                store.uri(folder),
+                lock.line()
+            ));
+        }
+        Err(e) => left.push(format!("what is left below {} is unknown: {}", store.uri(folder), e.one_line())),
+    }
+}
+
 /// Aborts and removes what is listed below `folder`; true when there was something, which is gone now.
 async fn remove_listed(store: &dyn Store, folder: &str, left: &mut Vec<String>) -> bool {
     let mut removed = false;
@@ -251,9 +305,18 @@ async fn remove_listed(store: &dyn Store, folder: &str, left: &mut Vec<String>) 
             let keys = objects.into_iter().map(|o| o.key);
             let manifest = format!("{folder}{MANIFEST}");
             let (manifest, rest): (Vec<_>, Vec<_>) = keys.partition(|k| *k == manifest);
+            let mut held = Vec::new();
             for keys in [manifest, rest].iter().filter(|keys| !keys.is_empty()) {
-                let stay = store.delete_many(keys).await.into_iter();
-                left.extend(stay.map(|(k, e)| format!("{} could not be removed: {}", store.uri(&k), e.one_line())));
+                for (key, e) in store.delete_many(keys).await {
+                    match e.kind() {
+                        Kind::Locked => held.push(e),
+                        _ => left.push(format!("{} could not be removed: {}", store.uri(&key), e.one_line())),
+                    }
+                }
+            }
+            if let Some(first) = held.first() {
+                let (number, folder) = (counted(held.len() as u64, "object"), store.uri(folder));
+                left.push(format!("{number} of this run stay below {folder}: {}", first.one_line()));
             }
         }
         Err(e) => left.push(format!("what is left below {} is unknown: {}", store.uri(folder), e.one_line())),

@@ -45,6 +45,15 @@ pub struct DestinationArgs {
     /// Key for aws:kms. Example: alias/backups
     #[arg(long, value_name = "KEY")]
     pub s3_kms_key_id: Option<String>,
+    /// Lock every object of a backup; the bucket must have object lock
+    #[arg(long, value_name = "governance|compliance")]
+    pub s3_object_lock_mode: Option<String>,
+    /// For so many days from the beginning of the run. Example: 30
+    #[arg(long, value_name = "N")]
+    pub s3_object_lock_days: Option<String>,
+    /// Put every object of a backup under a legal hold, which has no end
+    #[arg(long, flag())]
+    pub s3_legal_hold: String,
     /// Checksums sent with requests; auto: none where the server refuses them
     #[arg(long, value_name = "auto|required|off", default_value = "auto")]
     pub s3_checksums: String,

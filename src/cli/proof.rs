@@ -8,8 +8,8 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Proof")]
 pub struct LevelArgs {
-    /// What to prove: every row's content, row counts, the stored files, or nothing
-    #[arg(long, value_name = "content|rows|archive|none", default_value = "content")]
+    /// What to prove: every row's content, row counts, the stored files, what was sent (by a key that may only put), or nothing
+    #[arg(long, value_name = "content|rows|archive|sent|none", default_value = "content")]
     pub verify: String,
 }
 

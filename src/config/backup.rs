@@ -22,7 +22,7 @@ use crate::{
     backup::BackupConfig,
     cli::BackupArgs,
     error::Result,
-    value::{choice, flag, given},
+    value::{choice, flag, given, usage},
     vault::VerifyLevel,
 };
 
@@ -37,6 +37,11 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     let output = Output { dry_run: dry_run(&raw.dry)?, ..output(&raw.output)? };
     let verify = choice::<VerifyLevel>("verify", &raw.level.verify)?;
     let base = base(&raw.output, env);
+    let prune = if flag("prune", &raw.take.prune)? { Some(retention(&raw.policy)?) } else { None };
+    if prune.is_some() && verify == VerifyLevel::Sent {
+        return Err(usage("option prune: verify sent is for a key that may neither list nor delete")
+            .hint("run savepoint prune with a key of its own, or use verify archive, rows or content"));
+    }
 
     let stall = stall(&raw.engine)?;
     let source = source(&raw.source, env, &mut notices)?.with_stall(stall);
@@ -63,7 +68,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
         signer: signer(&raw.sign, &base, env)?,
         redact_host: flag("redact-host", &raw.take.redact_host)?,
         anomaly: anomaly(&raw.anomaly)?,
-        prune: if flag("prune", &raw.take.prune)? { Some(retention(&raw.policy)?) } else { None },
+        prune,
         context: context(env),
     };
     Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
@@ -159,6 +164,12 @@ pub(super) mod tests {
             &["--s3-kms-key-id=alias/x"],
             &["--s3-checksums=md5"],
             &["--s3-storage-class=deep_archive"],
+            &["--s3-object-lock-mode=governance"],
+            &["--s3-object-lock-days=30"],
+            &["--s3-object-lock-mode=worm", "--s3-object-lock-days=30"],
+            &["--s3-object-lock-mode=compliance", "--s3-object-lock-days=36501"],
+            &["--s3-legal-hold=perhaps"],
+            &["--prune", "--verify=sent"],
             &["--slack-webhook-url=hooks.slack.com/s3cret"],
             &["--notify-on=never"],
             &["--heartbeat-url=hc-ping.com/s3cret"],

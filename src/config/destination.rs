@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     secret::Secret,
     store::{self, Destination, Given},
-    value::{given, usage},
+    value::{flag, given, usage},
     vault::VerifyLevel,
 };
 use std::{collections::BTreeSet, path::Path, time::Duration};
@@ -23,6 +23,8 @@ const OF_ONE_BUCKET: &[(&str, &str)] = &[
     ("sse", "s3-sse"),
     ("kms-key-id", "s3-kms-key-id"),
     ("checksums", "s3-checksums"),
+    ("object-lock-mode", "s3-object-lock-mode"),
+    ("object-lock-days", "s3-object-lock-days"),
     ("profile", store::s3::PROFILE),
     ("keys", KEYS),
 ];
@@ -124,6 +126,9 @@ fn one(
         ("s3-sse", given(raw.s3_sse.as_ref())),
         ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
         ("s3-checksums", Some(raw.s3_checksums.as_str())),
+        ("s3-object-lock-mode", given(raw.s3_object_lock_mode.as_ref())),
+        ("s3-object-lock-days", given(raw.s3_object_lock_days.as_ref())),
+        ("s3-legal-hold", flag("s3-legal-hold", &raw.s3_legal_hold)?.then_some("true")),
     ];
     let own = own.iter().map(|(name, text)| (*name, text.as_str())).filter(|(_, text)| !text.is_empty());
     let own: Vec<(&str, &str)> = own.collect();
@@ -139,8 +144,8 @@ fn one(
         options.extend([(store::s3::KEY_ID, id), (store::s3::SECRET_KEY, secret.expose())]);
         options.extend(key.and_then(|k| k.token.as_ref()).map(|token| (store::s3::SESSION_TOKEN, token.expose())));
     }
-    let read_back = verify != VerifyLevel::None;
-    store::destination(&Given { address, options: &options, base, read_back, stall })
+    let (read_back, put_only) = (verify.reads_back(), verify == VerifyLevel::Sent);
+    store::destination(&Given { address, options: &options, base, read_back, put_only, stall })
 }
 
 #[cfg(test)]

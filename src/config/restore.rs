@@ -18,7 +18,8 @@ use crate::{
     cli::RestoreArgs,
     error::Result,
     restore::RestoreConfig,
-    value::{choice, flag, given},
+    value::{choice, flag, given, usage},
+    vault::VerifyLevel,
 };
 
 /// Validates the options of a restore.
@@ -36,6 +37,11 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
     let verify_key = verify_key(&raw.verify_key, &base, Some(&pick))?;
+    let verify = choice("verify", &raw.level.verify)?;
+    if verify == VerifyLevel::Sent {
+        return Err(usage("option verify: sent says something of a backup only while it is taken")
+            .hint("use content, rows or none"));
+    }
     let config = RestoreConfig {
         destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
         pick,
@@ -48,7 +54,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         data_only,
         owners: owners(&raw.target)?,
         database_properties: flag("database-properties", &raw.target.database_properties)?,
-        verify: choice("verify", &raw.level.verify)?,
+        verify,
         identity: identity(&raw.identity, &base)?,
         signer: signer(&raw.sign, &base, env)?,
         verify_key,

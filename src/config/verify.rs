@@ -27,8 +27,15 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let mut notices = Vec::new();
     let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     let level = choice::<VerifyLevel>("verify", &raw.level.verify)?;
-    if level == VerifyLevel::None {
-        return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
+    match level {
+        VerifyLevel::None => {
+            return Err(usage("option verify: none proves nothing").hint("use content, rows or archive"));
+        }
+        VerifyLevel::Sent => {
+            return Err(usage("option verify: sent says something of a backup only while it is taken")
+                .hint("use content, rows or archive"));
+        }
+        _ => {}
     }
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;

@@ -287,12 +287,13 @@ pub struct PackOut {
 }
 
 impl PackOut {
-    /// An empty one.
+    /// An empty one. `checked`: what it makes is decompressed and compared before it is sent.
     ///
     /// # Errors
     /// When there is no compressor.
-    pub fn new(sink: Arc<Sink>, compression: Compression) -> Result<Self> {
-        Ok(Self { sink, writer: FrameWriter::new(compression)?, compression, frames: Vec::new(), size: 0 })
+    pub fn new(sink: Arc<Sink>, compression: Compression, checked: bool) -> Result<Self> {
+        let writer = FrameWriter::new(compression)?.checked(checked, compression)?;
+        Ok(Self { sink, writer, compression, frames: Vec::new(), size: 0 })
     }
 
     /// Takes a piece.

@@ -2,6 +2,7 @@
 
 use crate::{
     archive::{
+        checked::not_the_same,
         compression::Compression,
         pack::{self, Pack},
     },
@@ -26,6 +27,7 @@ pub struct Packer<T> {
     folder: Folder,
     numbers: Numbers,
     gzip: bool,
+    checked: bool,
     progress: Arc<dyn Progress>,
     open: Mutex<Open<T>>,
 }
@@ -46,10 +48,16 @@ impl<T> Default for Open<T> {
 type Member<T> = (T, u64, u64);
 
 impl<T> Packer<T> {
-    /// One that has nothing yet. `of_rows`: how the rows of the backup are compressed.
-    pub fn new(folder: &Folder, numbers: Numbers, of_rows: Compression, progress: Arc<dyn Progress>) -> Self {
+    /// One that has nothing yet. `of_rows`: how the rows of the backup are compressed; `checked`: packs are unpacked before they are sent.
+    pub fn new(
+        folder: &Folder,
+        numbers: Numbers,
+        of_rows: Compression,
+        checked: bool,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
         let gzip = of_rows != Compression::None;
-        Self { folder: folder.clone(), numbers, gzip, progress, open: Mutex::default() }
+        Self { folder: folder.clone(), numbers, gzip, checked, progress, open: Mutex::default() }
     }
 
     /// Takes a file of the archive; a pack that is full with it is to be stored.
@@ -76,8 +84,13 @@ impl<T> Packer<T> {
         let Open { pack, files } = std::mem::take(open);
         let (bytes, members) = pack.finish(self.gzip)?;
         let name = pack::name(self.numbers.fetch_add(1, Ordering::Relaxed) + 1, self.gzip);
+        let bytes = Bytes::from(bytes);
+        if self.checked {
+            // gzip holds a sum of what went in.
+            pack::tar(&name, bytes.clone()).map_err(|e| not_the_same().because(e))?;
+        }
         let (folder, progress, path) = (self.folder.clone(), self.progress.clone(), format!("archive/{name}"));
-        Ok(Full { folder, progress, path, bytes: bytes.into(), members, files })
+        Ok(Full { folder, progress, path, bytes, members, files })
     }
 }
 

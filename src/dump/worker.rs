@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     archive::{
+        checked::not_the_same,
         compression::Compression,
         fingerprint::{Fingerprint, parse_sum},
         frame::{self, FrameWriter, MOST_FRAME_BYTES},
@@ -127,6 +128,8 @@ pub struct Engine {
     pub locks: Locks,
     /// How frames are made.
     pub compression: Compression,
+    /// What is made is decompressed and compared before it is sent, as nobody will read it back.
+    pub checked: bool,
     /// How fast rows are read at most; `None`: as fast as they come.
     pub rate: Option<Arc<Rate>>,
     /// Who is told.
@@ -338,7 +341,7 @@ struct Reader {
 
 impl Reader {
     fn new(engine: Arc<Engine>, wire: Wire) -> Result<Self> {
-        let writer = FrameWriter::new(engine.compression)?;
+        let writer = FrameWriter::new(engine.compression)?.checked(engine.checked, engine.compression)?;
         Ok(Self { engine, wire, writer, locked: HashSet::new(), storing: JoinSet::new() })
     }
 
@@ -400,6 +403,7 @@ impl Reader {
     async fn piece(&mut self, task: &Task) -> Result<()> {
         let (engine, job) = (&self.engine.clone(), &task.job);
         let label = format!("{}.{}", job.table.schema, job.table.name);
+        self.writer.count_rows();
         // When the connection dies, the wire knows what the server said last.
         let failed = |e: Fault| e.explain(&format!("cannot read table {label}"));
         let mut piece = Piece {
@@ -493,7 +497,7 @@ impl Reader {
             return Err(Error::new(Kind::Database, format!("{what}: the server sent none")));
         }
         let mut objects = Objects::default();
-        let mut pack = PackOut::new(sink, large_objects::compression(self.engine.compression))?;
+        let mut pack = PackOut::new(sink, large_objects::compression(self.engine.compression), self.engine.checked)?;
         let mut told = Fingerprint::default();
         while self.wire.fill().await.map_err(failed)? {
             while let Some(data) = self.wire.data() {
@@ -606,6 +610,9 @@ impl Piece<'_> {
         let Some(Out { sink, writer, .. }) = &mut self.out else { return Ok(()) };
         self.in_frame = 0;
         let last = writer.finish()?;
+        if writer.rows().is_some_and(|made| made != self.total) {
+            return Err(not_the_same().context(format!("table {}.{}", job.table.schema, job.table.name)));
+        }
         match (self.frame.take(), last) {
             (Some(mut frame), last) => {
                 frame.write(&last.unwrap_or_default()).await?;

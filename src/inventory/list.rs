@@ -9,7 +9,7 @@ use crate::{
         format::{bytes, count, counted},
         page::{Page, Table, Verdict},
     },
-    store::{Destination, Store},
+    store::{Destination, Lock, Store},
     vault::{
         BackupKind, Proof, RunContext, Stored, WHOLE,
         find::{open, scan},
@@ -71,6 +71,7 @@ struct Brief {
     #[serde(default)]
     context: RunContext,
     options: BriefOptions,
+    lock: Option<Lock>,
     totals: Totals,
 }
 
@@ -101,6 +102,7 @@ impl Row {
     fn state(&self) -> ProofState {
         match &self.proof {
             _ if !self.damage.is_empty() => ProofState::Failed,
+            Some(proof) if proof.passed && !proof.level.reads_back() => ProofState::None,
             Some(proof) if proof.passed => ProofState::Passed,
             Some(_) => ProofState::Failed,
             None => ProofState::None,
@@ -330,6 +332,9 @@ fn table(rows: &[Row], places: usize, now: OffsetDateTime) -> Table {
     if places > 1 {
         columns.push(("copies", true));
     }
+    let locked = |row: &Row| row.brief.as_ref()?.lock.as_ref().filter(|lock| lock.holds(now)).map(Lock::line);
+    let any_locked = rows.iter().any(|row| locked(row).is_some());
+    columns.extend(any_locked.then_some(("locked", false)));
     let cells = |row: &Row| {
         let Stored { id, kind, database, .. } = &row.stored;
         let mut cells = vec![id.clone(), age(now, row.stored.at), kind.name().to_owned()];
@@ -347,6 +352,7 @@ fn table(rows: &[Row], places: usize, now: OffsetDateTime) -> Table {
         if places > 1 {
             cells.push(format!("{} of {places}", row.places.len()));
         }
+        cells.extend(any_locked.then(|| locked(row).unwrap_or_default()));
         cells
     };
     Table { title: String::new(), columns, rows: rows.iter().map(cells).collect(), whole: true }
@@ -357,7 +363,11 @@ fn proof_cell(row: &Row, now: OffsetDateTime) -> String {
         return "DAMAGED".into();
     }
     let Some(proof) = &row.proof else { return "none".into() };
-    let verdict = if proof.passed { "passed" } else { "FAILED" };
+    let verdict = match proof.passed {
+        true if !proof.level.reads_back() => "none",
+        true => "passed",
+        false => "FAILED",
+    };
     let ago = moment(&proof.finished_at).map(|at| format!(", {} ago", age(now, at))).unwrap_or_default();
     format!("{verdict} ({}{ago})", super::show::level(proof.level))
 }
@@ -381,7 +391,7 @@ fn object(row: &Row, places: &[Destination], now: OffsetDateTime) -> Value {
         "bytes": brief.map(|b| b.totals.bytes), "stored_bytes": row.stored.bytes(),
         "compression": brief.map(|b| &b.options.compression), "host": brief.map(|b| &b.source.host),
         "postgres_version": brief.map(|b| &b.source.server_version), "tool_version": brief.map(|b| &b.tool_version),
-        "context": brief.map(|b| &b.context), "proof": proof, "proofs": row.stored.proofs().count(),
+        "context": brief.map(|b| &b.context), "lock": brief.and_then(|b| b.lock.as_ref()), "proof": proof, "proofs": row.stored.proofs().count(),
         "damage": row.damage,
     })
 }

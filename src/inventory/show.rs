@@ -100,6 +100,10 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         page.verdict = Verdict::Doubtful;
     }
     page.facts = facts(&of, &uri, last, now);
+    // The bucket knows better than the manifest: a lock may have been made longer, or lifted.
+    let seen = store.lock(&stored.manifest_key()).await.unwrap_or_default();
+    let lock = seen.over(manifest.lock.clone());
+    page.facts.extend(lock.as_ref().map(|lock| ("locked", lock.line())));
     let (copies, missing) = copies(config, &stored, &of).await;
     page.facts.extend(copies.into_iter().map(|line| ("copy", line)));
     if !missing.is_empty() {
@@ -118,13 +122,13 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         ("uri", uri.clone()),
         ("manifest-uri", store.uri(&stored.manifest_key())),
         ("manifest-sha256", sha256.clone()),
-        ("verified", last.is_some_and(|p| p.passed).to_string()),
+        ("verified", last.is_some_and(Proof::reads_and_passed).to_string()),
         ("restore-command", without_us.join(" && ")),
     ];
     page.json = json!({
         "backup": without_chunks(manifest)?, "uri": uri, "manifest_sha256": sha256, "signature": receipt.json(),
         "proofs": proofs.iter().map(|(uri, p)| json!({ "uri": uri, "proof": p })).collect::<Vec<_>>(),
-        "objects": stored.objects.len(), "object_bytes": stored.bytes(),
+        "lock": lock, "objects": stored.objects.len(), "object_bytes": stored.bytes(),
         "restore_command": ours, "restore_commands": without_us,
     });
     Ok(page)
@@ -146,6 +150,7 @@ pub(super) fn level(level: VerifyLevel) -> &'static str {
         VerifyLevel::Content => "content",
         VerifyLevel::Rows => "rows",
         VerifyLevel::Archive => "archive",
+        VerifyLevel::Sent => "sent",
         VerifyLevel::None => "none",
     }
 }

@@ -3,11 +3,13 @@
 use super::{
     answer::{Answer, Answered},
     facts::{Facts, Reach},
+    object_lock,
     question::Question,
 };
 use crate::{
     error::{Error, Kind, Result, joined},
-    store::{self, Destination, Store, copies::Member},
+    store::{self, Destination, Locking, Store, copies::Member},
+    vault::VerifyLevel,
 };
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -24,6 +26,9 @@ impl Question for Usable {
     async fn ask(&self, facts: &Facts<'_>) -> Answered {
         let destination = &facts.config.destination;
         if facts.reach == Reach::Look {
+            if facts.config.verify == VerifyLevel::Sent {
+                return Ok(vec![Answer::skipped(format!("{}: not asked in a dry run", destination.label()))]);
+            }
             let mut answers = Vec::new();
             for place in destination.each() {
                 let seen = look_at(&place).await?;
@@ -63,8 +68,20 @@ impl Question for Usable {
 
 /// Tries one place.
 async fn usable(facts: &Facts<'_>, place: &Destination, store: &Arc<dyn Store>) -> Result<Vec<Answer>> {
+    if store.locks().is_some() && store.locking().await? == Locking::Off {
+        return Err(object_lock::none(&**store));
+    }
     // A task of its own: whoever is broken off meanwhile waits for it, as it alone removes what it wrote.
     let probed = store.clone();
+    if facts.config.verify == VerifyLevel::Sent {
+        let probing = facts.tasks.spawn(async move { store::probe_by_put(&*probed).await });
+        joined("trying the destination", probing.await)?;
+        enough_space(place)?;
+        let (place, probe) = (store.uri(""), store.uri(store::PROBE_OF_PUTS));
+        return Ok(vec![Answer::ok(format!(
+            "{place} can be written; it was not read, listed or deleted from (verify sent), and {probe} stays"
+        ))]);
+    }
     let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
     let warnings = joined("trying the destination", probing.await)?;
     enough_space(place)?;

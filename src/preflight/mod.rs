@@ -12,6 +12,7 @@ mod extensions;
 mod facts;
 mod health;
 mod lacking;
+mod object_lock;
 mod pooler;
 mod privileges;
 mod question;
@@ -31,6 +32,7 @@ pub(crate) use disk::disk;
 pub use facts::Reach;
 pub use health::HEALTH;
 pub(crate) use lacking::missing_extensions;
+pub use object_lock::OBJECT_LOCK;
 pub use starting::Starting;
 
 use crate::{
@@ -75,7 +77,8 @@ const OF_THE_SOURCE: &[Round] = &[
 ];
 
 /// About all else, meanwhile. Their answers come behind those of the source.
-const BESIDE_IT: &[Round] = &[&[&encryption::Recipients, &signature::Signer, &destination::Usable]];
+const BESIDE_IT: &[Round] =
+    &[&[&encryption::Recipients, &signature::Signer, &destination::Usable], &[&object_lock::SwitchedOn]];
 
 /// What the questions brought to light; everything that a backup goes on with.
 pub struct Ready {

@@ -138,11 +138,13 @@ async fn behind_one(
     let failure = (!done.failures.is_empty()).then(|| done.failures.remove(0));
     let mut warnings = survey.warnings;
     warnings.extend(survey.strangers.iter().map(|s| format!("not pruned: {s}")));
+    warnings.extend(survey.held.iter().map(|h| format!("kept: {h}")));
     warnings.extend(done.held.iter().map(|h| format!("kept: {h}")));
     Ok(Pruned {
         deleted: done.deleted.len() as u64,
         kept: (survey.plan.0.len() - done.deleted.len()) as u64,
         freed_bytes: done.freed,
+        locked: survey.plan.0.iter().filter(|d| d.backup.locked.is_some()).count() as u64,
         swept: done.swept,
         warnings,
         failure: failure.as_ref().map(|e| e.one_line()),

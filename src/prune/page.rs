@@ -55,7 +55,7 @@ impl Told<'_> {
         page.tables.push(self.plan());
         page.lists = vec![
             ("could not be deleted", self.failed()),
-            ("held back by the store, kept", self.held().to_vec()),
+            ("held back by the store, kept", self.held()),
             ("not certainly ours, kept", self.survey.strangers.clone()),
             (if acted { "unfinished, swept" } else { "unfinished, to be swept" }, self.unfinished()),
         ];
@@ -149,8 +149,9 @@ impl Told<'_> {
         self.failures().iter().map(Error::one_line).collect()
     }
 
-    fn held(&self) -> &[String] {
-        self.done.as_ref().map_or(&[], |done| &done.held)
+    fn held(&self) -> Vec<String> {
+        let refused = self.done.as_ref().map_or(&[][..], |done| &done.held);
+        self.survey.held.iter().chain(refused).cloned().collect()
     }
 
     fn json(&self, done: &Figures) -> Value {

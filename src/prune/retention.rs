@@ -95,6 +95,8 @@ pub struct Candidate {
     pub stored: OffsetDateTime,
     /// Its last proof. Records need to be read from a group's newest backup downwards only until one that passed.
     pub proven: Proven,
+    /// How the store holds it back, in words. It needs to be known only of those that a plan lets go.
+    pub locked: Option<String>,
 }
 
 impl Candidate {
@@ -229,6 +231,8 @@ fn rails(min_keep: usize, group: &[Candidate], now: OffsetDateTime, reasons: &mu
                 most => format!("one of the last {most} (min-keep)"),
             });
         }
+        // A delete would hide it and free nothing.
+        reasons.extend(backup.locked.as_ref().map(|lock| format!("locked {lock}")));
         // Committed, but the run that took it may still be reading it back.
         if backup.proven == Proven::Never && backup.stored > now.saturating_sub(IN_FLIGHT) {
             reasons.push("new, its proof may be going on".into());
@@ -281,7 +285,15 @@ mod tests {
             at.minute(),
             at.second()
         );
-        Candidate { id: format!("{stamp}-{}", kind.name()), database: "app".into(), kind, at, stored: at, proven }
+        Candidate {
+            id: format!("{stamp}-{}", kind.name()),
+            database: "app".into(),
+            kind,
+            at,
+            stored: at,
+            proven,
+            locked: None,
+        }
     }
 
     /// Proven backups so long before now.

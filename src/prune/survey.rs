@@ -4,12 +4,12 @@ use super::retention::{self, Candidate, IN_FLIGHT, Plan, Proven, Retention};
 use crate::{
     error::{Error, Kind, Result},
     sign::PublicKeys,
-    store::{Store, Unfinished},
+    store::{Lock, Locking, Store, Unfinished},
     vault::{
         BackupKind, Proof, Stored,
         find::scan,
         folder_name,
-        read::{HEAD, Known, known, last_proof, last_proof_of, signed},
+        read::{HEAD, Known, known, last_proof, last_proof_of, lock_of, signed},
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -44,6 +44,8 @@ pub struct Survey {
     pub leftovers: Vec<Stored>,
     /// Uploads that no run can still be sending.
     pub uploads: Vec<Unfinished>,
+    /// Folders without a manifest that the store holds back. A line each.
+    pub held: Vec<String>,
     /// What could not be looked at.
     pub warnings: Vec<String>,
     /// The backups by their folders.
@@ -92,10 +94,16 @@ pub async fn survey(
     drop(checks);
 
     let proofs = proofs(store, &ours, scope.trusted, now).await?;
+    let locks = Locks::of(store).await;
+    let (leftovers, held) = locks.sift(leftovers, now).await?;
+    let mut locked: HashMap<String, Option<String>> = HashMap::new();
     let mut stored: HashMap<String, Stored> = ours.into_iter().map(|s| (s.folder.clone(), s)).collect();
     let mut examined = BTreeSet::new();
     loop {
-        let candidates = stored.values().map(|s| candidate(s, &proofs)).collect();
+        let candidates = stored
+            .values()
+            .map(|s| Candidate { locked: locked.get(&s.folder).cloned().flatten(), ..candidate(s, &proofs) });
+        let candidates = candidates.collect();
         let plan = retention::plan(candidates, retention, now)?;
         // What is to go is read whole before: only what is a backup of ours in every byte may be deleted.
         let going: Vec<&Stored> = plan.removed().filter_map(|c| stored.get(&c.folder())).collect();
@@ -105,8 +113,10 @@ pub async fn survey(
             .buffered(4)
             .try_collect()
             .await?;
-        if read.is_empty() {
-            return Ok(Survey { plan, strangers, leftovers, uploads, warnings, stored });
+        let going = plan.removed().filter_map(|c| stored.get(&c.folder()));
+        let unasked: Vec<Stored> = going.filter(|s| !locked.contains_key(&s.folder)).cloned().collect();
+        if read.is_empty() && (unasked.is_empty() || !locks.may_be) {
+            return Ok(Survey { plan, strangers, leftovers, uploads, held, warnings, stored });
         }
         for (folder, known) in read {
             match known {
@@ -119,6 +129,63 @@ pub async fn survey(
             }
             examined.insert(folder);
         }
+        locked.extend(locks.ask(unasked, now).await?);
+    }
+}
+
+/// What the store holds back.
+struct Locks<'a> {
+    store: &'a Arc<dyn Store>,
+    /// Where the store knows no locks, nothing more is asked.
+    may_be: bool,
+}
+
+impl<'a> Locks<'a> {
+    async fn of(store: &'a Arc<dyn Store>) -> Self {
+        Locks { store, may_be: !store.locking().await.is_ok_and(|locking| locking == Locking::Off) }
+    }
+
+    /// The lock of each backup, in words, by its folder.
+    async fn ask(&self, backups: Vec<Stored>, now: OffsetDateTime) -> Result<Vec<(String, Option<String>)>> {
+        let asked = backups.into_iter().filter(|_| self.may_be).map(|stored| async move {
+            let seen = self.store.lock(&stored.manifest_key()).await?;
+            let recorded = match seen.retention {
+                Some(_) if seen.legal_hold.is_some() => None,
+                _ => match lock_of(self.store, &stored).await {
+                    Err(e) if e.kind() == Kind::NotFound => None,
+                    lock => lock?,
+                },
+            };
+            let lock = seen.over(recorded).filter(|lock| lock.holds(now));
+            Ok((stored.folder, lock.map(|lock| lock.line())))
+        });
+        let asked: Vec<_> = asked.collect();
+        stream::iter(asked).buffered(READS).try_collect().await
+    }
+
+    /// The leftovers that can be swept, and a line for each that is held. All objects of a run are locked until the same time, or, by a
+    /// rule of the bucket, the last one for longest.
+    async fn sift(&self, leftovers: Vec<Stored>, now: OffsetDateTime) -> Result<(Vec<Stored>, Vec<String>)> {
+        let asked = leftovers.into_iter().map(|stored| async move {
+            let last = stored.objects.iter().max_by_key(|o| o.modified).filter(|_| self.may_be);
+            let lock = match last {
+                Some(last) => self.store.lock(&last.key).await?.over(None).filter(|lock| lock.holds(now)),
+                None => None,
+            };
+            Ok::<_, Error>((stored, lock))
+        });
+        let asked: Vec<_> = asked.collect();
+        let asked: Vec<(Stored, Option<Lock>)> = stream::iter(asked).buffered(READS).try_collect().await?;
+        let (mut free, mut held) = (Vec::new(), Vec::new());
+        for (stored, lock) in asked {
+            match lock {
+                None => free.push(stored),
+                Some(lock) => {
+                    held.push(format!("{}: no backup, locked {}", self.store.uri(&stored.folder), lock.line()))
+                }
+            }
+        }
+        Ok((free, held))
     }
 }
 
@@ -133,6 +200,7 @@ fn candidate(stored: &Stored, proofs: &HashMap<String, Proven>) -> Candidate {
         at: stored.at,
         stored: manifest.map_or(stored.at, |o| o.modified),
         proven: proofs.get(&stored.folder).copied().unwrap_or(unread),
+        locked: None,
     }
 }
 

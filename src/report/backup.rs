@@ -91,6 +91,9 @@ pub struct Pruned {
     pub deleted: u64,
     /// Backups of the database and kind that are there.
     pub kept: u64,
+    /// Of these, how many the rule would let go, but are locked.
+    #[serde(skip_serializing_if = "none")]
+    pub locked: u64,
     /// Bytes.
     pub freed_bytes: u64,
     /// Leftovers of broken-off runs that were removed.
@@ -110,6 +113,7 @@ impl Pruned {
     pub fn and(mut self, other: Pruned) -> Pruned {
         self.deleted += other.deleted;
         self.kept += other.kept;
+        self.locked += other.locked;
         self.freed_bytes += other.freed_bytes;
         self.swept += other.swept;
         self.warnings.extend(other.warnings);
@@ -118,6 +122,11 @@ impl Pruned {
         }
         self
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
+fn none(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Everything that a run of `savepoint backup` has to tell.
@@ -169,9 +178,12 @@ impl BackupReport {
     /// How it ended, in a few words, beginning with the database's name.
     pub fn headline(&self) -> String {
         let verdict = match (self.outcome, self.verify) {
-            (Outcome::Proven, VerifyLevel::Content | VerifyLevel::None) => "backup stored and proven",
+            (Outcome::Proven, VerifyLevel::Content | VerifyLevel::Sent | VerifyLevel::None) => {
+                "backup stored and proven"
+            }
             (Outcome::Proven, VerifyLevel::Rows) => "backup stored, row counts proven",
             (Outcome::Proven, VerifyLevel::Archive) => "backup stored, its files read back; not restored",
+            (Outcome::Stored, VerifyLevel::Sent) => "backup sent and acknowledged; nothing read back",
             (Outcome::Stored, _) => "backup stored, not proven",
             (Outcome::ProofFailed, _) => "backup stored, but its proof failed",
             (Outcome::Failed, _) => "backup failed, nothing stored",
@@ -236,11 +248,16 @@ impl BackupReport {
         facts.push(("size", size_line(manifest)));
         facts.extend(encrypted_to(manifest).map(|to| ("encrypted", to)));
         facts.extend(signed_by(manifest));
+        facts.extend(manifest.lock.as_ref().map(|lock| ("locked", lock.line())));
         facts.push(("time", seconds(self.seconds)));
         if let Some(pruned) = &self.pruned {
             let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
             let failed = pruned.failure.as_ref().map(|why| format!("; failed: {why}")).unwrap_or_default();
-            let done = format!("{deleted} deleted, {kept} kept, {} freed{failed}", bytes(pruned.freed_bytes));
+            let locked = match pruned.locked {
+                0 => String::new(),
+                n => format!(" ({} only as locked)", count(n)),
+            };
+            let done = format!("{deleted} deleted, {kept} kept{locked}, {} freed{failed}", bytes(pruned.freed_bytes));
             facts.push(("pruned", done));
         }
         facts
@@ -356,6 +373,9 @@ pub fn size_line(manifest: &Manifest) -> String {
 
 /// What a proof compared, in one line.
 pub fn proof_line(proof: &Proof) -> String {
+    if proof.level == VerifyLevel::Sent && proof.passed {
+        return "none: what was sent was checked in memory, and the answers to it; nothing was read back".into();
+    }
     let compared = &proof.compared;
     let mut parts = vec![counted(compared.files, "file")];
     if compared.tables > 0 {

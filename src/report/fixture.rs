@@ -76,10 +76,12 @@ fn manifest() -> Manifest {
             compression: "zstd:2".into(),
             filter: Filter::default(),
             verify: VerifyLevel::Content,
+            sent: false,
             pg_dump: "pg_dump (PostgreSQL) 17.5".into(),
         },
         encryption: None,
         signed_by: None,
+        lock: None,
         left_out: vec!["rows of public.sessions: exclude-table-data".into()],
         files: vec![File {
             path: "archive/toc.dat".into(),

@@ -108,6 +108,9 @@ pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<S
         Some(proof) if proof.level == VerifyLevel::Archive => {
             format!("it is not proven: at {} only its stored bytes were checked", proof.finished_at)
         }
+        Some(proof) if !proof.level.reads_back() => {
+            format!("it is not proven: at {} it was sent, and nothing was read back", proof.finished_at)
+        }
         Some(proof) => {
             let level =
                 if proof.level == VerifyLevel::Rows { "its rows were counted" } else { "every row was compared" };
@@ -188,7 +191,7 @@ pub fn decide(config: &RestoreConfig, what: &What, facts: &Facts, now: OffsetDat
     if matches!(way, Way::Swap { .. } | Way::Replace { .. }) {
         match config.verify {
             VerifyLevel::Content | VerifyLevel::Rows => {}
-            VerifyLevel::Archive | VerifyLevel::None => {
+            VerifyLevel::Archive | VerifyLevel::Sent | VerifyLevel::None => {
                 return Err(refused(
                     "a database is replaced only by one that was compared, and option verify says not to",
                 )
@@ -429,7 +432,7 @@ fn steps(config: &RestoreConfig, what: &What, way: &Way, safety: bool, create_ro
             VerifyLevel::Rows => {
                 steps.push("count the rows, and compare sequences, large objects and definitions".into())
             }
-            VerifyLevel::Archive | VerifyLevel::None => steps.push("compare nothing".into()),
+            VerifyLevel::Archive | VerifyLevel::Sent | VerifyLevel::None => steps.push("compare nothing".into()),
         }
     }
     if !config.part.schema_only {

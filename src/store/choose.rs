@@ -39,7 +39,8 @@ impl Destination {
     /// # Errors
     /// [`crate::error::Kind::Usage`] when no backend takes it.
     pub fn parse(address: &str) -> Result<Self> {
-        let given = Given { address: address.trim(), options: &[], base: Path::new(""), read_back: true, stall: STALL };
+        let (address, base) = (address.trim(), Path::new(""));
+        let given = Given { address, options: &[], base, read_back: true, put_only: false, stall: STALL };
         destination(&given).map(|(place, _)| place)
     }
 }

@@ -6,6 +6,7 @@ mod choose;
 pub mod copies;
 mod key;
 pub mod local;
+mod lock;
 mod parts;
 mod place;
 mod probe;
@@ -13,9 +14,10 @@ pub mod s3;
 
 pub use choose::destination;
 pub use copies::Copies;
+pub use lock::{Lock, LockMode, Locking, Seen};
 pub use parts::{MAX_PARTS, MIN_PART};
 pub use place::{Destination, Given, Place, open};
-pub use probe::probe;
+pub use probe::{PROBE_OF_PUTS, probe, probe_by_put};
 
 use crate::error::{Error, Result};
 use async_trait::async_trait;
@@ -115,7 +117,28 @@ pub trait Store: Send + Sync + fmt::Debug {
         delete_each(keys, |key| async move { self.delete(&key).await }).await
     }
 
-    /// Every unfinished upload whose key begins with `prefix`, also those of processes that are gone.
+    /// How every object of a backup is locked that is stored through this. `None`: not at all, or by a rule of the store's own.
+    fn locks(&self) -> Option<Lock> {
+        None
+    }
+
+    /// Whether the store can lock objects.
+    async fn locking(&self) -> Result<Locking> {
+        Ok(Locking::Off)
+    }
+
+    /// How the store holds an object back, as far as it tells.
+    async fn lock(&self, _key: &str) -> Result<Seen> {
+        Ok(Seen::default())
+    }
+
+    /// What the store said of the bytes that it took.
+    fn acknowledged(&self) -> Acknowledged {
+        Acknowledged::default()
+    }
+
+    /// Every unfinished upload whose key begins with `prefix`, also those of processes that are gone. Of a place whose key may only put:
+    /// those that were begun through this.
     async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>>;
 
     /// Drops an unfinished upload; no error when it has ended.
@@ -144,6 +167,15 @@ pub struct CopySource {
     service: String,
     /// Bucket and key, percent-encoded.
     path: String,
+}
+
+/// Answers of a store to bodies that it was sent, where these are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// A checksum in the answer was that of the bytes. One that is another is an error.
+    pub equal: u64,
+    /// The answer held none that could be compared.
+    pub silent: u64,
 }
 
 /// Removes objects by a request for each, several at a time; those that stay, and why.

@@ -99,6 +99,8 @@ pub struct Given<'a> {
     pub base: &'a Path,
     /// Whether what is stored is read back at once, to be proven.
     pub read_back: bool,
+    /// Whether nothing may be asked but to store: no list, no read, no delete.
+    pub put_only: bool,
     /// How long a transfer may stand still.
     pub stall: Duration,
 }

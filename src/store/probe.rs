@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A step that fails is an error that names the missing permission. Only a delete that fails is no error but a returned
 /// warning: a role that may add backups but not remove any is a sound choice in production.
 pub async fn probe(store: &dyn Store, prefix_key: &str) -> Result<Vec<String>> {
-    let name = format!("savepoint-probe-{}", uuid::Uuid::new_v4().simple());
+    let name = format!("{PROBE_OF_PUTS}-{}", uuid::Uuid::new_v4().simple());
     let key = match prefix_key.trim_matches('/') {
         "" => name,
         prefix => format!("{prefix}/{name}"),
@@ -31,11 +31,30 @@ pub async fn probe(store: &dyn Store, prefix_key: &str) -> Result<Vec<String>> {
     tried?;
     Ok(match deleted {
         Ok(()) => Vec::new(),
+        Err(e) if e.kind() == Kind::Locked => vec![format!(
+            "the bucket keeps everything for a time by a rule of its own: this probe stays, and so would what a failed run stored ({})",
+            store.uri(&key)
+        )],
         Err(e) => vec![format!(
             "objects cannot be deleted: {}; backups will be stored, but the leftovers of a failed one, and this probe, stay",
             e.one_line()
         )],
     })
+}
+
+/// The name of what a key that may only put leaves behind: always the same, and stored once, as it cannot be removed.
+pub const PROBE_OF_PUTS: &str = "savepoint-probe";
+
+/// Tries what a key can do that may only put: stores a small object, unless an earlier run did.
+///
+/// # Errors
+/// When it may not even do that.
+pub async fn probe_by_put(store: &dyn Store) -> Result<()> {
+    match store.put_new(PROBE_OF_PUTS, Bytes::from_static(PROBE)).await {
+        // The right to put is looked at before the condition is.
+        Err(e) if e.kind() == Kind::Exists => Ok(()),
+        put => put.map_err(|e| e.context("the destination cannot be written")),
+    }
 }
 
 /// How long a store is given to show that what it deleted is gone.
@@ -56,7 +75,8 @@ async fn probe_rest(store: &dyn Store, key: &str) -> Result<()> {
         return Err(Error::new(Kind::Store, format!("{} was just written but is not listed", store.uri(key)))
             .hint("the destination's listing must show new objects at once"));
     }
-    let parts_key = format!("{key}-parts");
+    // In a folder, as a backup's files are, which alone are locked: beginning the upload asks for the right to do so, and leaves nothing.
+    let parts_key = if store.locks().is_some() { format!("{key}-parts/1") } else { format!("{key}-parts") };
     let no_parts = |e: Error| e.context("the destination takes no upload in parts");
     let upload = store.create_upload(&parts_key).await.map_err(no_parts)?;
     let sent = upload.put_part(1, 0, Bytes::from_static(PROBE)).await;

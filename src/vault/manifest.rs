@@ -6,6 +6,7 @@ use crate::{
     crypt,
     error::{Error, Kind, Result},
     sign::PublicKey,
+    store::Lock,
     vault::{BackupKind, VerifyLevel, lines},
 };
 use schemars::JsonSchema;
@@ -55,6 +56,9 @@ pub struct Manifest {
     /// The public key that its signature fits (`ssh-ed25519 …`, or minisign's `RW…`), which lies beside it; absent where nobody signed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// How every object of it was locked when it was stored; absent where the program did not ask for a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
     /// What was left out, and why, in words.
     pub left_out: Vec<String>,
     /// Every stored file but this one, in order of its key.
@@ -260,8 +264,11 @@ pub struct Options {
     pub compression: String,
     /// What was asked for.
     pub filter: Filter,
-    /// The proof that was asked for.
+    /// The proof that was asked for; `none` also where [`sent`](Self::sent) says what was done in its place.
     pub verify: VerifyLevel,
+    /// By a key that may only put: what was sent was checked in memory, and so was what the store answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
     /// Version of pg_dump, as it prints it.
     pub pg_dump: String,
 }

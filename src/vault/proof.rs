@@ -10,8 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The version of the format of proof records.
+/// The version of the format of proof records that older programs read.
 pub const FORMAT: u32 = 2;
+
+/// That of the record of [`VerifyLevel::Sent`], a level that they do not know.
+pub const FORMAT_OF_SENT: u32 = 3;
 
 /// What the proof covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
@@ -23,6 +26,8 @@ pub enum VerifyLevel {
     Rows,
     /// Every stored file is read back and its size and SHA-256 checked; nothing is restored.
     Archive,
+    /// What is sent is checked in memory, and what the store answers is compared; nothing is read back. For a key that may only put.
+    Sent,
     /// Nothing is proven.
     None,
 }
@@ -31,6 +36,11 @@ impl VerifyLevel {
     /// Whether the proof restores, and so needs a server.
     pub fn restores(self) -> bool {
         matches!(self, VerifyLevel::Content | VerifyLevel::Rows)
+    }
+
+    /// Whether what lies in the destination is read.
+    pub fn reads_back(self) -> bool {
+        self.restores() || self == VerifyLevel::Archive
     }
 }
 
@@ -70,6 +80,11 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// True when what is stored was read, and nothing differed.
+    pub fn reads_and_passed(&self) -> bool {
+        self.passed && self.level.reads_back()
+    }
+
     /// True when the archive was restored and nothing differed. A look at the files alone proves no restore.
     pub fn proves_a_restore(&self) -> bool {
         self.passed && self.level.restores()

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     sign::PublicKeys,
-    store::Store,
+    store::{Lock, Store},
 };
 use serde::{
     Deserialize, Deserializer as _,
@@ -222,6 +222,19 @@ pub async fn known(store: &Arc<dyn Store>, stored: &Stored, limit: u64) -> Resul
     })
 }
 
+/// The lock that a backup's manifest says it was stored under.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn lock_of(store: &Arc<dyn Store>, stored: &Stored) -> Result<Option<Lock>> {
+    let range = (stored.manifest_size() > HEAD).then_some(0..HEAD);
+    let bytes = store.open(&stored.manifest_key(), range).await?.bytes().await?;
+    let mut head = Head::default();
+    // It stands before the lists, and what is cut off behind it is no matter.
+    let _ = serde_json::Deserializer::from_slice(&bytes).deserialize_map(&mut head);
+    Ok(head.lock)
+}
+
 /// The first fields of a manifest, which may be cut off behind them.
 #[derive(Default)]
 struct Head {
@@ -229,6 +242,7 @@ struct Head {
     id: Option<String>,
     kind: Option<String>,
     database: Option<String>,
+    lock: Option<Lock>,
 }
 
 #[derive(Deserialize)]
@@ -250,6 +264,7 @@ impl<'de> Visitor<'de> for &mut Head {
                 "id" => self.id = Some(map.next_value()?),
                 "kind" => self.kind = Some(map.next_value()?),
                 "source" => self.database = Some(map.next_value::<Source>()?.database),
+                "lock" => self.lock = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

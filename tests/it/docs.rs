@@ -144,8 +144,13 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("diff", &["destination", "backup", "compare-with"]),
         ("prune", &["destination"]),
     ];
-    // A key is used with its kind of encryption only, and `confirm` says what `clean` does.
-    let together = |name: &str| if name == "s3-kms-key-id" { "s3-sse" } else { "destination" };
+    // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
+    let together = |name: &str| match name {
+        "s3-kms-key-id" => "s3-sse",
+        "s3-object-lock-mode" => "s3-object-lock-days",
+        "s3-object-lock-days" => "s3-object-lock-mode",
+        _ => "destination",
+    };
     let mut tried = std::collections::BTreeSet::new();
     let workspace = workspace()?;
     for &(verb, needed) in needed {

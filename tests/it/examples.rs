@@ -193,7 +193,24 @@ fn the_policies_allow_what_the_store_asks_for() -> Result {
     let mut asked: BTreeSet<String> = named.filter(|n: &String| !n.is_empty()).map(|n| format!("s3:{n}")).collect();
     ensure!(asked.len() > 4, "{asked:?}");
     let policy = |name: &str| allowed(&fs::read_to_string(path(&format!("examples/aws/{name}.json")))?);
-    let (backup, prune) = (policy("policy")?, policy("prune-policy")?);
+    let (backup, mut prune, mut put) = (policy("policy")?, policy("prune-policy")?, policy("put-only-policy")?);
+    // Locks have rights of their own, which only those need who lock, and who must see what is locked.
+    let of_locks = |set: &mut BTreeSet<String>| -> Vec<String> {
+        let (locks, rest) =
+            std::mem::take(set).into_iter().partition(|a| ["Retention", "Lock", "Hold"].iter().any(|w| a.contains(w)));
+        *set = rest;
+        let locks: BTreeSet<String> = locks;
+        locks.into_iter().collect()
+    };
+    ensure!(of_locks(&mut asked) == ["s3:GetBucketObjectLockConfiguration"]);
+    ensure!(
+        of_locks(&mut put) == ["s3:GetBucketObjectLockConfiguration", "s3:PutObjectLegalHold", "s3:PutObjectRetention"]
+    );
+    ensure!(
+        of_locks(&mut prune)
+            == ["s3:GetBucketObjectLockConfiguration", "s3:GetObjectLegalHold", "s3:GetObjectRetention"]
+    );
+    ensure!(put.iter().eq(["s3:AbortMultipartUpload", "s3:PutObject"]), "{put:?}");
     ensure!(backup.union(&prune).eq(&asked), "{backup:?} and {prune:?} are not {asked:?}");
     ensure!(!prune.contains("s3:PutObject"));
     let readme = fs::read_to_string(path("README.md"))?;

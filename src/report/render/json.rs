@@ -40,7 +40,7 @@ fn backup(report: &BackupReport) -> Value {
             "taken_at": m.taken_at, "stored_at": m.stored_at, "postgres_version": m.source.server_version,
             "tables": m.totals.tables, "rows": m.totals.rows, "bytes": m.totals.bytes,
             "stored_bytes": m.totals.stored_bytes, "files": m.files.len(), "compression": m.options.compression,
-            "schema_digest": m.schema_digest, "left_out": m.left_out,
+            "schema_digest": m.schema_digest, "left_out": m.left_out, "lock": m.lock,
             "restore_commands": report.restore_commands(),
         })
     });

@@ -6,7 +6,10 @@
 
 mod upload;
 
-use super::{Destination, ObjectInfo, Reader, Store, Unfinished, Upload, key::check_key, place::Place};
+use super::{
+    Acknowledged, Destination, Lock, Locking, ObjectInfo, Reader, Seen, Store, Unfinished, Upload, key::check_key,
+    place::Place,
+};
 use crate::error::{Error, Kind, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -309,6 +312,32 @@ impl Store for Copies {
 
     async fn folders(&self, folder: &str) -> Result<Vec<String>> {
         self.first()?.folders(folder).await
+    }
+
+    /// Of any of them: the manifest, which says it, is one.
+    fn locks(&self) -> Option<Lock> {
+        self.intact().iter().find_map(|(_, store)| store.locks())
+    }
+
+    async fn locking(&self) -> Result<Locking> {
+        let locks = self.intact().into_iter().map(|(_, store)| store).find(|store| store.locks().is_some());
+        match locks {
+            Some(store) => store.locking().await,
+            None => self.first()?.locking().await,
+        }
+    }
+
+    async fn lock(&self, key: &str) -> Result<Seen> {
+        self.first()?.lock(key).await
+    }
+
+    /// Of all of them together.
+    fn acknowledged(&self) -> Acknowledged {
+        let answers = self.intact().into_iter().map(|(_, store)| store.acknowledged());
+        answers.fold(Acknowledged::default(), |sum, of| Acknowledged {
+            equal: sum.equal + of.equal,
+            silent: sum.silent + of.silent,
+        })
     }
 
     /// From every place, the lost ones as well.

@@ -1,13 +1,14 @@
 //! A bucket that can be spoken to: credentials, region, limits of time, and whether checksums are sent.
 
 use super::{
+    acknowledged::{Answers, Said, content_md5},
     failure::{Failure, Op},
     options::{Keys, S3Checksums, S3Options},
 };
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
-    store::key::check_key,
+    store::{Lock, Unfinished, key::check_key},
 };
 use aws_config::{environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain};
 use aws_config::{profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig};
@@ -23,9 +24,13 @@ use aws_sdk_s3::{
 use std::{
     fmt,
     future::Future,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
+use time::OffsetDateTime;
 
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +55,14 @@ pub(super) struct Bucket {
     use_plain: AtomicBool,
     /// Whether the server refused to delete many objects by one request.
     pub(super) no_batches: AtomicBool,
+    /// How what is stored is locked.
+    pub(super) lock: Option<Lock>,
+    /// Whether the server asked for the MD5 of a body that is sent without another checksum.
+    wants_md5: AtomicBool,
+    /// What it said of the bytes that it took.
+    pub(super) answers: Answers,
+    /// Uploads that were begun here and have not ended.
+    pub(super) begun: Mutex<Vec<Unfinished>>,
 }
 
 impl fmt::Debug for Bucket {
@@ -125,7 +138,39 @@ impl Bucket {
         let checked = client(RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported);
         let plain = client(RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired);
         let use_plain = AtomicBool::new(options.checksums == S3Checksums::Off);
-        Ok(Self { options, checked, plain, use_plain, no_batches: AtomicBool::new(false) })
+        let lock = options.lock_from(OffsetDateTime::now_utc());
+        Ok(Self {
+            options,
+            checked,
+            plain,
+            use_plain,
+            no_batches: AtomicBool::new(false),
+            wants_md5: AtomicBool::new(lock.is_some()),
+            lock,
+            answers: Answers::default(),
+            begun: Mutex::default(),
+        })
+    }
+
+    /// The MD5 of a body, where a request without another checksum needs it: S3 refuses to lock what it cannot check.
+    pub(super) fn digest(&self, checked: bool, body: &[u8]) -> Option<String> {
+        (!checked && self.wants_md5.load(Ordering::Relaxed)).then(|| content_md5(body))
+    }
+
+    /// Whether a request failed for want of that MD5, as those do in a bucket that locks everything by a rule of its own. From then on it
+    /// is sent.
+    pub(super) fn learns_to_send_md5(&self, failure: &Failure) -> bool {
+        failure.asks_for_md5() && !self.wants_md5.swap(true, Ordering::Relaxed)
+    }
+
+    /// Compares what the server says of a body with it, where that is the only word there is.
+    pub(super) fn compare(&self, body: &[u8], said: Said<'_>) -> Result<(), Failure> {
+        if self.options.put_only { self.answers.compare(body, said) } else { Ok(()) }
+    }
+
+    /// Uploads that were begun here and have not ended.
+    pub(super) fn begun(&self) -> MutexGuard<'_, Vec<Unfinished>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn full_key(&self, key: &str) -> String {

@@ -40,7 +40,7 @@ impl Bucket {
             return Ok(false);
         }
         let full = self.checked_key(key)?;
-        let copied = if size <= part { self.copy_at_once(source, &full).await } else { None };
+        let copied = if size <= part { self.copy_at_once(source, key, &full).await } else { None };
         match copied {
             Some(Ok(())) => return Ok(true),
             Some(Err(failure)) if failure.is_transient() => return Err(self.error(Op::Put, key, failure)),
@@ -88,8 +88,9 @@ impl Bucket {
         }
     }
 
-    async fn copy_at_once(&self, source: &CopySource, full: &str) -> Option<Result<(), Failure>> {
+    async fn copy_at_once(&self, source: &CopySource, key: &str, full: &str) -> Option<Result<(), Failure>> {
         let sending = self.call(|client, _| {
+            let held = self.held(key);
             let copy = client
                 .copy_object()
                 .bucket(&self.options.bucket)
@@ -97,6 +98,9 @@ impl Bucket {
                 .copy_source(&source.path)
                 .content_type(content_type(full))
                 .metadata_directive(aws_sdk_s3::types::MetadataDirective::Replace)
+                .set_object_lock_mode(held.mode)
+                .set_object_lock_retain_until_date(held.until)
+                .set_object_lock_legal_hold_status(held.legal_hold)
                 .set_storage_class(self.storage_class())
                 .set_server_side_encryption(self.sse())
                 .set_ssekms_key_id(self.options.kms_key_id.clone());

@@ -18,6 +18,7 @@ pub(super) enum Op {
     PutPart(u32),
     Complete,
     Abort,
+    Locking,
 }
 
 impl Op {
@@ -31,6 +32,7 @@ impl Op {
             Op::ListUploads => "s3:ListBucketMultipartUploads",
             Op::Delete => "s3:DeleteObject",
             Op::Abort => "s3:AbortMultipartUpload",
+            Op::Locking => "s3:GetBucketObjectLockConfiguration",
         }
     }
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Op {
             Op::PutPart(n) => return write!(f, "cannot store part {n} of"),
             Op::Complete => "cannot complete the upload of",
             Op::Abort => "cannot abort the upload of",
+            Op::Locking => "cannot ask for the object lock of",
         })
     }
 }
@@ -65,6 +68,8 @@ pub(super) struct Failure {
     timeout: bool,
     /// The region that the bucket lies in, where the answer names it.
     region: Option<String>,
+    /// The server took other bytes than it was sent.
+    mismatch: bool,
 }
 
 impl Failure {
@@ -75,6 +80,7 @@ impl Failure {
             status: response.map(|r| r.status().as_u16()),
             region: response.and_then(|r| r.headers().get("x-amz-bucket-region")).map(str::to_owned),
             timeout: matches!(error, SdkError::TimeoutError(_)),
+            mismatch: false,
             code: error.code().map(str::to_owned),
             message: if answered { error.message().unwrap_or_default().to_owned() } else { chain(&error) },
         }
@@ -94,8 +100,20 @@ impl Failure {
         }
     }
 
+    /// What the server says of a body is not what was sent.
+    pub(super) fn mismatch(difference: String) -> Self {
+        Failure { message: difference, mismatch: true, ..Failure::default() }
+    }
+
+    /// Whether the server wants the MD5 of a body that it is to lock
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html>).
+    pub(super) fn asks_for_md5(&self) -> bool {
+        self.status == Some(400) && self.message.to_ascii_lowercase().contains("content-md5")
+    }
+
     pub(super) fn is_transient(&self) -> bool {
         match self.status {
+            None if self.mismatch => false,
             None => !self.lacks_credentials(),
             Some(status) => status == 409 || status == 429 || (status >= 500 && status != 501),
         }
@@ -167,6 +185,11 @@ impl Failure {
                 "the bucket holds it back by an object lock or a retention rule: it can be deleted when that has ended",
             );
         }
+        if self.mismatch {
+            return Error::new(Kind::Store, format!("{uri} is not what was sent: {}", self.message)).hint(
+                "something on the way or in the store changes bytes: a proxy, or failing memory; nothing was committed",
+            );
+        }
         let error = Error::new(Kind::Store, format!("{op} {uri}: {reason}"));
         match self.hint(op, uri, options) {
             Some(hint) => error.hint(hint),
@@ -207,16 +230,25 @@ impl Failure {
             (code, _) if code.starts_with("KMS.") || message.contains("kms:") => {
                 "allow kms:GenerateDataKey and kms:Decrypt on the key, and check --s3-kms-key-id".into()
             }
+            ("InvalidRequest", _) if options.lock.is_some() && message.to_ascii_lowercase().contains("object lock") => {
+                "object lock must be switched on when the bucket is made; or leave --s3-object-lock-mode out".into()
+            }
             ("InvalidStorageClass", _) => "name a storage class that the server knows by --s3-storage-class".into(),
             ("SlowDown" | "TooManyRequests", _) | (_, Some(429)) => "lower --jobs, or try again later".into(),
             ("XMinioStorageFull" | "QuotaExceeded", _) | (_, Some(507)) => "the server's storage is full: free some space".into(),
             ("AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden", _) | (_, Some(401 | 403)) => {
                 let permission = op.permission();
                 match op {
-                    Op::List => format!("allow {permission} on arn:aws:s3:::{bucket}"),
+                    Op::List | Op::Locking => format!("allow {permission} on arn:aws:s3:::{bucket}"),
                     // Without the right to list, S3 says so too of an object that is not there.
                     Op::Get | Op::Head => {
                         format!("allow {permission} on arn:aws:s3:::{key} and s3:ListBucket on arn:aws:s3:::{bucket}")
+                    }
+                    // Which of them is missing not every store says.
+                    Op::Put | Op::CreateUpload if options.lock.is_some() || options.legal_hold => {
+                        let lock = options.lock.map_or("", |_| ", s3:PutObjectRetention");
+                        let hold = if options.legal_hold { ", s3:PutObjectLegalHold" } else { "" };
+                        format!("allow {permission}{lock}{hold} on arn:aws:s3:::{key}")
                     }
                     _ => format!("allow {permission} on arn:aws:s3:::{key}"),
                 }

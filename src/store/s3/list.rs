@@ -50,6 +50,9 @@ impl Bucket {
 
     pub(super) async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {
         check_prefix(prefix)?;
+        if self.options.put_only {
+            return Ok(self.begun().iter().filter(|upload| upload.key.starts_with(prefix)).cloned().collect());
+        }
         let (full, skip) = (self.full_key(prefix), self.full_key("").len());
         let mut found = Vec::new();
         let mut marker: Option<(String, Option<String>)> = None;

@@ -1,10 +1,12 @@
 //! The S3 backend, for AWS and its clones, by the AWS SDK.
 
+mod acknowledged;
 mod bucket;
 mod copy;
 mod delete;
 mod failure;
 mod list;
+mod lock;
 mod moving;
 mod options;
 mod read;
@@ -14,7 +16,7 @@ mod write;
 pub use options::{KEY_ID, Keys, PROFILE, S3Checksums, S3Options, SECRET_KEY, SESSION_TOKEN};
 
 use super::{
-    CopySource, ObjectInfo, Reader, Store, Unfinished, Upload,
+    Acknowledged, CopySource, Lock, Locking, ObjectInfo, Reader, Seen, Store, Unfinished, Upload,
     place::{Backend, Destination, Place},
 };
 use crate::{
@@ -135,6 +137,22 @@ impl Store for S3Store {
 
     async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
         self.0.delete_many(keys).await
+    }
+
+    fn locks(&self) -> Option<Lock> {
+        self.0.lock.clone()
+    }
+
+    async fn locking(&self) -> Result<Locking> {
+        self.0.locking().await
+    }
+
+    async fn lock(&self, key: &str) -> Result<Seen> {
+        self.0.lock_of(key).await
+    }
+
+    fn acknowledged(&self) -> Acknowledged {
+        self.0.answers.counted()
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Unfinished>> {

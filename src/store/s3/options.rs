@@ -1,20 +1,33 @@
 //! What can be said of a bucket: its address and options, and how they are checked.
 
 use crate::{
-    clock::STALL,
+    clock::{STALL, stamp},
     error::Result,
     secret::Secret,
-    store::place::Given,
+    store::{Lock, LockMode, place::Given},
     value::{choice, flag, usage},
 };
 
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// How the address of a bucket begins.
 pub(super) const SCHEME: &str = "s3://";
 
 /// Options that nothing but a bucket heeds.
-pub(super) const OURS: &[&str] = &["s3-endpoint", "s3-region", "s3-storage-class", "s3-sse", "s3-kms-key-id"];
+pub(super) const OURS: &[&str] = &[
+    "s3-endpoint",
+    "s3-region",
+    "s3-storage-class",
+    "s3-sse",
+    "s3-kms-key-id",
+    "s3-object-lock-mode",
+    "s3-object-lock-days",
+    "s3-legal-hold",
+];
+
+/// The longest lock that S3 takes, in days.
+const MOST_DAYS: u32 = 36_500;
 
 /// A profile of the AWS configuration, for one of several buckets.
 pub const PROFILE: &str = "s3-profile";
@@ -55,6 +68,12 @@ pub struct S3Options {
     pub sse: Option<String>,
     /// KMS key for `aws:kms`.
     pub kms_key_id: Option<String>,
+    /// Who may lift the lock of what is stored, and for how many days it is locked.
+    pub lock: Option<(LockMode, u32)>,
+    /// Put what is stored under a legal hold.
+    pub legal_hold: bool,
+    /// Nothing may be asked but to store; what the store answers is compared instead.
+    pub put_only: bool,
     /// Which checksums are sent.
     pub checksums: S3Checksums,
     /// A profile of the AWS configuration in place of the usual one.
@@ -82,6 +101,13 @@ impl S3Options {
         self.stall.unwrap_or(STALL)
     }
 
+    /// The lock that is asked for. One date for all objects of a run: it is made once, when the bucket is opened.
+    pub(super) fn lock_from(&self, now: OffsetDateTime) -> Option<Lock> {
+        let (mode, days) = self.lock.unzip();
+        let until = days.map(|days| stamp(now.saturating_add(time::Duration::days(days.into()))));
+        (mode.is_some() || self.legal_hold).then_some(Lock { mode, until, legal_hold: self.legal_hold })
+    }
+
     /// Checks an address and its options.
     pub(super) fn check(given: &Given<'_>) -> Result<Self> {
         let (bucket, prefix) = bucket_and_prefix(given)?;
@@ -98,6 +124,9 @@ impl S3Options {
             storage_class,
             sse,
             kms_key_id,
+            lock: lock(given)?,
+            legal_hold: given.option("s3-legal-hold").is_some(),
+            put_only: given.put_only,
             checksums: choice("s3-checksums", given.option("s3-checksums").unwrap_or_default())?,
             profile: given.option(PROFILE).map(str::to_owned),
             keys: given.option(KEY_ID).zip(given.option(SECRET_KEY)).map(|(id, secret)| Keys {
@@ -151,6 +180,27 @@ fn storage_class(given: &Given<'_>) -> Result<Option<String>> {
         .hint("use GLACIER_IR, or a lifecycle rule that moves backups later, or verify none"));
     }
     Ok(class)
+}
+
+/// Both or neither: a mode without a date locks nothing, and S3 refuses it.
+fn lock(given: &Given<'_>) -> Result<Option<(LockMode, u32)>> {
+    let (mode, days) = (given.option("s3-object-lock-mode"), given.option("s3-object-lock-days"));
+    let together = |is: &str, lacks: &str| {
+        usage(format!("option {is}: {lacks} is not set"))
+            .hint("give both, such as s3-object-lock-mode governance and s3-object-lock-days 30")
+    };
+    let (mode, days) = match (mode, days) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(together("s3-object-lock-mode", "s3-object-lock-days")),
+        (None, Some(_)) => return Err(together("s3-object-lock-days", "s3-object-lock-mode")),
+        (Some(mode), Some(days)) => (choice("s3-object-lock-mode", mode)?, days),
+    };
+    let number = days.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));
+    let number = number.ok_or_else(|| {
+        usage(format!("option s3-object-lock-days: {days:?} is not a number from 1 to {MOST_DAYS}"))
+            .hint("for example s3-object-lock-days 30")
+    })?;
+    Ok(Some((mode, number)))
 }
 
 /// The kind of encryption, and its key.

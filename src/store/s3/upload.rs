@@ -1,6 +1,7 @@
 //! Objects stored in parts.
 
 use super::{
+    acknowledged::Said,
     bucket::{Bucket, limits, timeouts},
     failure::Op,
     moving::InPieces,
@@ -8,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    store::{Upload, parts::Parts},
+    store::{Unfinished, Upload, parts::Parts},
 };
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -24,6 +25,7 @@ use std::{
     },
     time::Duration,
 };
+use time::OffsetDateTime;
 
 impl Bucket {
     pub(super) async fn create_upload(self: &Arc<Self>, key: &str) -> Result<Arc<dyn Upload>> {
@@ -35,6 +37,7 @@ impl Bucket {
         let full = self.checked_key(key)?;
         let created = self
             .call(|client, checked| {
+                let held = self.held(key);
                 client
                     .create_multipart_upload()
                     .bucket(&self.options.bucket)
@@ -42,6 +45,9 @@ impl Bucket {
                     .content_type(content_type(&full))
                     // The algorithm that the SDK uses for the parts; S3 wants it named here.
                     .set_checksum_algorithm(checked.then_some(ChecksumAlgorithm::Crc32))
+                    .set_object_lock_mode(held.mode)
+                    .set_object_lock_retain_until_date(held.until)
+                    .set_object_lock_legal_hold_status(held.legal_hold)
                     .set_storage_class(self.storage_class())
                     .set_server_side_encryption(self.sse())
                     .set_ssekms_key_id(self.options.kms_key_id.clone())
@@ -55,6 +61,10 @@ impl Bucket {
                 format!("cannot begin the upload of {}: the answer has no upload id", self.uri(key)),
             )
         })?;
+        if self.options.put_only {
+            let begun = Unfinished { key: key.to_owned(), begun: OffsetDateTime::now_utc(), id: id.clone() };
+            self.begun().push(begun);
+        }
         let (bucket, key) = (self.clone(), key.to_owned());
         let parts = Mutex::new(Parts::new());
         Ok(S3Upload { bucket, key, full, id, parts, completed: AtomicBool::new(false) })
@@ -69,9 +79,16 @@ impl Bucket {
             })
             .await;
         match aborted {
-            Err(f) if f.code.as_deref() == Some("NoSuchUpload") => Ok(()),
-            aborted => aborted.map(drop).map_err(|f| self.error(Op::Abort, key, f)),
+            Err(f) if f.code.as_deref() != Some("NoSuchUpload") => Err(self.error(Op::Abort, key, f)),
+            _ => {
+                self.ended(id);
+                Ok(())
+            }
         }
+    }
+
+    fn ended(&self, id: &str) {
+        self.begun().retain(|upload| upload.id != id);
     }
 }
 
@@ -132,13 +149,14 @@ impl Upload for S3Upload {
         let bucket = &self.bucket;
         Parts::<PartTag>::check_number(&bucket.uri(&self.key), number)?;
         let send = async |pieces: InPieces| {
-            let sending = bucket.call(|client, _| {
+            let sending = bucket.call(|client, checked| {
                 let part = client
                     .upload_part()
                     .bucket(&bucket.options.bucket)
                     .key(&self.full)
                     .upload_id(&self.id)
                     .part_number(number.cast_signed())
+                    .set_content_md5(bucket.digest(checked, &body))
                     .body(ByteStream::from(body.clone()));
                 part.customize()
                     .config_override(Builder::new().timeout_config(timeouts(self.bucket.options.stall(), body.len())))
@@ -147,7 +165,15 @@ impl Upload for S3Upload {
             });
             sending.await
         };
-        let part = bucket.moving(&body, send).await.map_err(|f| bucket.error(Op::PutPart(number), &self.key, f))?;
+        let sent = match bucket.moving(&body, send).await {
+            Err(f) if bucket.learns_to_send_md5(&f) => bucket.moving(&body, send).await,
+            sent => sent,
+        };
+        let compared = sent.and_then(|part| {
+            let said = Said { crc32: part.checksum_crc32(), etag: part.e_tag(), sse: part.server_side_encryption() };
+            bucket.compare(&body, said).map(|()| part)
+        });
+        let part = compared.map_err(|f| bucket.error(Op::PutPart(number), &self.key, f))?;
         let tag = PartTag { etag: part.e_tag, crc32: part.checksum_crc32 };
         self.parts().0.insert(number, (offset, body.len() as u64, tag));
         Ok(())
@@ -176,6 +202,7 @@ impl Upload for S3Upload {
             }
         }
         self.completed.store(true, Ordering::Relaxed);
+        bucket.ended(&self.id);
         Ok(())
     }
 

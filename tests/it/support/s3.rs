@@ -24,6 +24,12 @@ pub const READER_KEY: &str = "readeraccess";
 /// An access key that may write too, but makes no buckets (for the first key the server makes missing ones by itself).
 pub const WRITER_KEY: &str = "writeraccess";
 
+/// An access key that may only put, by `examples/aws/put-only-policy.json` as it stands.
+pub const PUT_KEY: &str = "putaccess";
+
+/// The bucket and prefix that the policies in `examples/aws` are for.
+pub const MY_BACKUPS: (&str, &str) = ("my-backups", "prod");
+
 /// A running server.
 #[derive(Debug)]
 pub struct S3 {
@@ -68,6 +74,8 @@ impl S3 {
     async fn try_start(weed: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("sp-s3-").tempdir()?.keep();
         fs::create_dir(dir.join("data"))?;
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/aws/put-only-policy.json");
+        let policy = serde_json::to_string(&fs::read_to_string(policy)?)?;
         fs::write(
             dir.join("s3.json"),
             format!(
@@ -77,7 +85,10 @@ impl S3 {
   {{"name": "reader", "credentials": [{{"accessKey": "{READER_KEY}", "secretKey": "{SECRET_KEY}"}}],
     "actions": ["Read", "List"]}},
   {{"name": "writer", "credentials": [{{"accessKey": "{WRITER_KEY}", "secretKey": "{SECRET_KEY}"}}],
-    "actions": ["Read", "Write", "List"]}}]}}"#
+    "actions": ["Read", "Write", "List"]}},
+  {{"name": "putter", "credentials": [{{"accessKey": "{PUT_KEY}", "secretKey": "{SECRET_KEY}"}}],
+    "policyNames": ["PutOnly"]}}],
+ "policies": [{{"name": "PutOnly", "content": {policy}}}]}}"#
             ),
         )?;
         let ports: [u16; 9] = free_ports()?;
@@ -139,6 +150,23 @@ impl S3 {
         let name = format!("b-{}", uuid::Uuid::new_v4());
         self.client().create_bucket().bucket(&name).send().await?;
         Ok(name)
+    }
+
+    /// Makes a fresh bucket with object lock.
+    pub async fn locking_bucket(&self) -> Result<String> {
+        let name = format!("l-{}", uuid::Uuid::new_v4());
+        self.client().create_bucket().bucket(&name).object_lock_enabled_for_bucket(true).send().await?;
+        Ok(name)
+    }
+
+    /// The bucket of [`MY_BACKUPS`], with object lock.
+    pub async fn my_backups(&self) -> Result {
+        static MADE: OnceCell<()> = OnceCell::const_new();
+        let made = MADE.get_or_try_init(|| async {
+            let make = self.client().create_bucket().bucket(MY_BACKUPS.0).object_lock_enabled_for_bucket(true);
+            make.send().await.map(drop)
+        });
+        Ok(*made.await?)
     }
 
     /// Every object of a bucket, in order of its key.
