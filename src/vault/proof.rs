@@ -194,18 +194,18 @@ pub async fn record(beside: Beside<'_>, proof: &Proof) -> Result<String> {
     Err(taken)
 }
 
-/// Refuses the record of another backup, of another manifest, and one that lies under the name of another time.
+/// Refuses the record of another backup, of another manifest, and where it is `signed`, one that lies under the name of another time.
 ///
 /// # Errors
 /// [`Kind::Archive`].
-pub(super) fn belongs(proof: &Proof, key: &str, id: &str, manifest_sha256: &str) -> Result<()> {
+pub(super) fn belongs(proof: &Proof, key: &str, id: &str, manifest_sha256: &str, signed: bool) -> Result<()> {
     let file = key.rsplit('/').next().unwrap_or_default();
     let time = time(&proof.started_at);
     let what = if proof.backup_id != id {
         format!("it is the record of backup {:?}", proof.backup_id)
     } else if proof.manifest_sha256.as_deref().is_some_and(|proven| proven != manifest_sha256) {
         "it is the record of another manifest than the one that lies there".into()
-    } else if !AGAIN.iter().any(|suffix| file == format!("{time}{suffix}.json")) {
+    } else if signed && !AGAIN.iter().any(|suffix| file == format!("{time}{suffix}.json")) {
         format!("it is the record of a proof that began at {}", proof.started_at)
     } else {
         return Ok(());

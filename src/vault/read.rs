@@ -133,7 +133,7 @@ pub async fn proof_of(store: &Arc<dyn Store>, key: &str, of: &Signed, trusted: O
         receipt::check(store, key, &bytes, None, trusted).await?;
     }
     let proof = parse_proof(key, &bytes)?;
-    proof::belongs(&proof, key, &of.manifest.id, &of.sha256)?;
+    proof::belongs(&proof, key, &of.manifest.id, &of.sha256, trusted.is_some())?;
     Ok(proof)
 }
 
