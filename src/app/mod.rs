@@ -6,6 +6,7 @@ mod diff;
 mod list;
 mod prune;
 mod restore;
+mod setup_role;
 mod show;
 mod tell;
 mod verb;
@@ -61,6 +62,7 @@ verbs! {
     "show" Show show::Show,
     "diff" Diff diff::Diff,
     "prune" Prune prune::Prune,
+    "setup-role" SetupRole setup_role::SetupRole,
 }
 
 /// Runs a parsed command and returns the process's exit code. Everything that people or the runner read is printed here;

@@ -57,11 +57,14 @@ impl<'a> Ground<'a> {
     ) -> Result<(Ground<'a>, Looked)> {
         let phase = progress.begin(Phase::Preflight);
         let examined = preflight::examine(config, Reach::Full, &*progress, &traces.tracker()).await;
-        for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
+        for check in &examined.checks {
             let line = format!("{}: {}", check.name, check.detail);
-            match check.name == preflight::HEALTH {
-                true => progress.event(Event::Notice(&line)),
-                false => progress.event(Event::Warning(&line)),
+            match (check.status, check.name.as_str()) {
+                (Status::Warning, preflight::HEALTH) | (Status::Ok, preflight::SECRETS) => {
+                    progress.event(Event::Notice(&line));
+                }
+                (Status::Warning, _) => progress.event(Event::Warning(&line)),
+                _ => {}
             }
         }
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;

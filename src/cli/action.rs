@@ -12,6 +12,7 @@ use super::{
     policy::PolicyArgs,
     post::PostArgs,
     proof::{LevelArgs, ServerArgs},
+    role::RoleArgs,
     selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
@@ -74,4 +75,6 @@ pub struct ActionArgs {
     pub age: AgeArgs,
     #[command(flatten)]
     pub with: WithArgs,
+    #[command(flatten)]
+    pub role: RoleArgs,
 }

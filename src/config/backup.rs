@@ -3,7 +3,7 @@
 use super::{
     anomaly::anomaly,
     context::context,
-    destination::{destination, with_endpoint},
+    destination::{destination, roots, with_endpoint},
     encrypt::encryption,
     engine::{engine, stall},
     notify::notify,
@@ -44,7 +44,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     }
     let config = BackupConfig {
         source,
-        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, stall, &mut notices)?,
+        destination: destination(&with_endpoint(&raw.destination, env), env, &base, verify, stall, &mut notices)?,
         kind: take::kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         max_rate: given(raw.take.max_rate.as_ref()).map(take::rate).transpose()?,
         compression: take::compression(&raw.take.compression)?,
@@ -59,7 +59,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
         prune: if flag("prune", &raw.take.prune)? { Some(retention(&raw.policy)?) } else { None },
         context: context(env),
     };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Where backups lie.
 
+use super::read::Env;
 use crate::{
     cli::DestinationArgs,
     error::Result,
+    roots::Roots,
     store::{self, Destination, Given},
     value::{given, usage},
     vault::VerifyLevel,
@@ -18,8 +20,14 @@ pub(super) fn with_endpoint(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<
     DestinationArgs { s3_endpoint: endpoint.or_else(|| named().filter(|_| bucket && !ignored)), ..raw.clone() }
 }
 
+/// Root certificates that were named.
+pub(super) fn roots(raw: &DestinationArgs, base: &Path) -> Result<Option<Roots>> {
+    given(raw.ca_file.as_ref()).map(|file| Roots::read(&base.join(file))).transpose()
+}
+
 pub(super) fn destination(
     raw: &DestinationArgs,
+    env: Env<'_>,
     base: &Path,
     verify: VerifyLevel,
     stall: Duration,
@@ -29,6 +37,8 @@ pub(super) fn destination(
         return Err(usage("option destination: not set")
             .hint("set destination to s3://bucket/prefix or to a folder such as ./backups"));
     };
+    // Heeded by AWS's own programs, but not by its SDK.
+    let bundle = env("AWS_CA_BUNDLE").filter(|file| !file.trim().is_empty());
     let options = [
         ("s3-endpoint", given(raw.s3_endpoint.as_ref())),
         ("s3-region", given(raw.s3_region.as_ref())),
@@ -37,6 +47,7 @@ pub(super) fn destination(
         ("s3-sse", given(raw.s3_sse.as_ref())),
         ("s3-kms-key-id", given(raw.s3_kms_key_id.as_ref())),
         ("s3-checksums", Some(raw.s3_checksums.as_str())),
+        ("ca-file", given(raw.ca_file.as_ref()).or(bundle.as_deref())),
     ];
     let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let read_back = verify != VerifyLevel::None;

@@ -1,7 +1,7 @@
 //! `savepoint prune`.
 
 use super::{
-    destination::destination,
+    destination::{destination, roots},
     notify::notify,
     output::{dry_run, output},
     policy::retention,
@@ -16,12 +16,12 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
     let base = base(&raw.output, env);
     let mut notices = Vec::new();
     let config = PruneConfig {
-        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, &mut notices)?,
+        destination: destination(&raw.destination, env, &base, VerifyLevel::None, STALL, &mut notices)?,
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,
         retention: retention(&raw.policy)?,
         dry_run: dry_run(&raw.dry)?,
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }

@@ -2,6 +2,7 @@
 
 use super::{
     context::context,
+    destination::roots,
     encrypt::identity,
     engine::{engine, stall},
     notify::notify,
@@ -34,7 +35,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
     let config = RestoreConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, env, &base, stall, &mut notices)?,
         pick,
         target,
         place,
@@ -54,7 +55,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         context: context(env),
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ pub(super) fn place_or(
     root: Option<String>,
     pick: &Pick,
     raw: &DestinationArgs,
+    env: Env<'_>,
     base: &Path,
     stall: Duration,
     notices: &mut Vec<String>,
@@ -88,13 +89,14 @@ pub(super) fn place_or(
         return Ok(None);
     }
     let raw = DestinationArgs { destination: root.or_else(|| raw.destination.clone()), ..raw.clone() };
-    destination(&raw, base, VerifyLevel::None, stall, notices).map(Some)
+    destination(&raw, env, base, VerifyLevel::None, stall, notices).map(Some)
 }
 
 pub(super) fn stored_in(
     root: Option<String>,
     pick: &Pick,
     raw: &DestinationArgs,
+    env: Env<'_>,
     base: &Path,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
@@ -103,5 +105,5 @@ pub(super) fn stored_in(
     if matches!(pick.which, Which::File(_)) {
         return Err(no_file());
     }
-    place_or(root, pick, raw, base, STALL, notices)?.ok_or_else(no_file)
+    place_or(root, pick, raw, env, base, STALL, notices)?.ok_or_else(no_file)
 }

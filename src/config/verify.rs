@@ -1,6 +1,7 @@
 //! `savepoint verify`.
 
 use super::{
+    destination::roots,
     drill::check_sql,
     encrypt::identity,
     engine::{engine, stall},
@@ -31,7 +32,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let config = VerifyConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, env, &base, stall, &mut notices)?,
         pick,
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),
@@ -43,5 +44,10 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
         trust_file: flag("trust-file", &raw.trust.trust_file)?,
         engine: engine(&raw.engine, &base, env)?,
     };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output: output(&raw.output)?, notices })
+    Ok(Validated {
+        config,
+        notify: notify(&raw.notify, roots(&raw.destination, &base)?)?,
+        output: output(&raw.output)?,
+        notices,
+    })
 }

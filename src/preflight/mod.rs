@@ -18,6 +18,7 @@ mod question;
 mod rights;
 mod row_security;
 mod scratch;
+mod secrets;
 mod standby;
 mod starting;
 mod throwaway;
@@ -30,6 +31,7 @@ pub(crate) use disk::disk;
 pub use facts::Reach;
 pub use health::HEALTH;
 pub(crate) use lacking::missing_extensions;
+pub use secrets::SECRETS;
 pub use starting::Starting;
 
 use crate::{
@@ -68,7 +70,7 @@ const OF_THE_SOURCE: &[Round] = &[
     &[&descriptors::Enough, &scratch::Folder],
     &[&disk::Room],
     &[&throwaway::Start],
-    &[&rights::Read, &connections::Count, &health::Source],
+    &[&rights::Read, &connections::Count, &health::Source, &secrets::Held],
     &[&privileges::Tables, &row_security::Hidden, &privileges::Others, &connections::Enough],
     &[&throwaway::Skipped, &extensions::Named],
 ];

@@ -101,6 +101,9 @@ fn readme_examples_are_accepted_together() -> Result {
     }
     let env = |name: &str| {
         let input = name.strip_prefix("INPUT_")?.to_lowercase();
+        if input == "ca-file" {
+            return Some(path("tests/it/fixtures/ca.pem").display().to_string());
+        }
         examples.get(&input).cloned()
     };
     let command = cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -128,6 +131,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("show", &["destination"]),
         ("diff", &["destination", "backup", "compare-with"]),
         ("prune", &["destination"]),
+        ("setup-role", &["database-url"]),
     ];
     // A key is used with its kind of encryption only, and `confirm` says what `clean` does.
     let together = |name: &str| if name == "s3-kms-key-id" { "s3-sse" } else { "destination" };
@@ -135,6 +139,8 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
     // The private key that an example names is there.
     let workspace = tempfile::tempdir()?;
     let key = age::x25519::Identity::generate().to_string();
+    // So are the roots, in which nobody has to believe.
+    fs::write(workspace.path().join("company-ca.pem"), include_str!("fixtures/ca.pem"))?;
     fs::write(workspace.path().join("key.txt"), age::secrecy::ExposeSecret::expose_secret(&key))?;
     for &(verb, needed) in needed {
         let verb_options = cli.find_subcommand(verb).context("no such verb")?.get_arguments();
@@ -164,6 +170,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                 "list" => config::listing(&(&*action).into(), &env).map(drop),
                 "show" => config::show(&(&*action).into(), &env).map(drop),
                 "diff" => config::diff(&(&*action).into(), &env).map(drop),
+                "setup-role" => config::setup_role(&(&*action).into(), &env).map(drop),
                 _ => config::prune(&(&*action).into(), &env).map(drop),
             };
             accepted.with_context(|| format!("{verb} with README's example for {name}"))?;

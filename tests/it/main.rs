@@ -21,6 +21,7 @@ mod preflight;
 mod prune;
 mod restore;
 mod secret;
+mod setup_role;
 mod stack;
 mod store;
 mod support;

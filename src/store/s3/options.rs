@@ -3,6 +3,7 @@
 use crate::{
     clock::STALL,
     error::Result,
+    roots::Roots,
     store::place::Given,
     value::{choice, flag, usage},
 };
@@ -36,6 +37,8 @@ pub struct S3Options {
     pub kms_key_id: Option<String>,
     /// Which checksums are sent.
     pub checksums: S3Checksums,
+    /// Root certificates besides the machine's own.
+    pub roots: Option<Roots>,
     /// How long a transfer may stand still, all tries together; a minute when absent.
     pub stall: Option<Duration>,
 }
@@ -74,6 +77,7 @@ impl S3Options {
             sse,
             kms_key_id,
             checksums: choice("s3-checksums", given.option("s3-checksums").unwrap_or_default())?,
+            roots: given.option("ca-file").map(|file| Roots::read(&given.below_base(file))).transpose()?,
             stall: Some(given.stall),
         })
     }

@@ -8,4 +8,5 @@ mod few;
 mod locks;
 mod many;
 mod options;
+mod secrets;
 mod silence;
