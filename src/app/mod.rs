@@ -7,6 +7,7 @@ mod diff;
 mod list;
 mod prune;
 mod restore;
+mod setup_role;
 mod show;
 mod tell;
 mod verb;
@@ -63,6 +64,7 @@ verbs! {
     "diff" Diff diff::Diff,
     "copy" Copy copy::Copy,
     "prune" Prune prune::Prune,
+    "setup-role" SetupRole setup_role::SetupRole,
 }
 
 /// Runs a parsed command and returns the process's exit code. Everything that people or the runner read is printed here;

@@ -62,11 +62,14 @@ impl<'a> Ground<'a> {
     ) -> Result<(Ground<'a>, Looked)> {
         let phase = progress.begin(Phase::Preflight);
         let examined = preflight::examine(config, Reach::Full, &*progress, &traces.tracker()).await;
-        for check in examined.checks.iter().filter(|check| check.status == Status::Warning) {
+        for check in &examined.checks {
             let line = format!("{}: {}", check.name, check.detail);
-            match [preflight::HEALTH, preflight::OBJECT_LOCK].contains(&check.name.as_str()) {
-                true => progress.event(Event::Notice(&line)),
-                false => progress.event(Event::Warning(&line)),
+            match (check.status, check.name.as_str()) {
+                (Status::Warning, preflight::HEALTH | preflight::OBJECT_LOCK) | (Status::Ok, preflight::SECRETS) => {
+                    progress.event(Event::Notice(&line));
+                }
+                (Status::Warning, _) => progress.event(Event::Warning(&line)),
+                _ => {}
             }
         }
         let ready = examined.ready.ok_or_else(|| preflight::refusal(&examined.checks))?;

@@ -74,6 +74,8 @@ pub(super) struct Own<'a> {
     sizes: &'a HashMap<u32, Size>,
     in_flight: InFlight,
     toc: Toc,
+    /// What was taken out of it, in words.
+    left_out: Option<String>,
     /// Where in it each entry stands, by its id.
     places: HashMap<i32, usize>,
     files: Vec<File>,
@@ -103,6 +105,7 @@ impl<'a> Own<'a> {
         numbers: Numbers,
     ) -> Self {
         let compression = ground.config.compression.for_major(source.major);
+        let (toc, left_out) = without_secrets(toc, &ground.config.filter);
         // With large objects there is something to unpack anyway.
         let with_data = || toc.entries.iter().filter(|e| e.had_dumper);
         let many = with_data().count() >= pack::FROM || with_data().any(|e| e.kind() == "BLOBS");
@@ -115,6 +118,7 @@ impl<'a> Own<'a> {
             in_flight: InFlight::new(IN_FLIGHT),
             places: toc.entries.iter().enumerate().map(|(at, e)| (e.dump_id, at)).collect(),
             toc,
+            left_out,
             files: Vec::new(),
             packer: many.then(|| Packer::new(folder, numbers, compression, ground.sent(), ground.progress.clone())),
             rows: HashMap::new(),
@@ -290,6 +294,8 @@ impl<'a> Own<'a> {
         let Ground { config, .. } = self.ground;
         plan.left_out.extend(left_out_by_pg_dump(&self.toc, plan, self.sizes, &config.filter));
         plan.left_out.extend(left_out_extensions(self.ground));
+        plan.left_out.extend(self.left_out.take());
+        plan.left_out.extend(left_out_subscriptions(&self.toc, &seen.subscriptions, &config.filter));
         for (name, list) in self.toc.large_object_lists() {
             self.small(&format!("archive/{name}"), list.into()).await?;
         }
@@ -368,6 +374,28 @@ fn left_out_extensions(ground: &Ground<'_>) -> Option<String> {
             "extensions ({names}): pg_dump takes none when schemas or tables are named; create them before a restore"
         )
     })
+}
+
+/// The table of contents without what the filter keeps out of it, and a line about that.
+fn without_secrets(toc: Toc, filter: &Filter) -> (Toc, Option<String>) {
+    if !filter.no_user_mappings {
+        return (toc, None);
+    }
+    let (toc, names) = pg_dump::without_user_mappings(toc);
+    let line = || format!("user mappings ({}): left out by no-user-mappings", names.join(", "));
+    (toc, (!names.is_empty()).then(line))
+}
+
+/// Subscriptions that pg_dump left out.
+fn left_out_subscriptions(toc: &Toc, there: &[String], filter: &Filter) -> Option<String> {
+    if there.is_empty() || filter.names_a_part() || toc.entries.iter().any(|e| e.kind() == "SUBSCRIPTION") {
+        return None;
+    }
+    let why = match filter.no_subscriptions {
+        true => "left out by no-subscriptions",
+        false => "pg_dump takes them for a superuser alone",
+    };
+    Some(format!("subscriptions ({}): {why}", there.join(", ")))
 }
 
 /// Roles that the archive names.

@@ -52,6 +52,7 @@ pub(super) struct Seen {
     /// All large objects, where they are taken.
     pub large_objects: Vec<Range>,
     pub sequence_names: HashMap<RawName, (String, String)>,
+    pub subscriptions: Vec<String>,
     /// On the server's disk.
     pub database_bytes: u64,
 }
@@ -123,16 +124,17 @@ impl Planned {
 impl Seen {
     pub async fn ask(session: &Session, config: &BackupConfig) -> Result<Seen> {
         let matviews = snapshot::with_role_path(session, catalog::matviews(session, &config.filter)).await?;
-        let (roles, large_objects, sequence_names, database_bytes) = tokio::try_join!(
+        let (roles, large_objects, sequence_names, subscriptions, database_bytes) = tokio::try_join!(
             catalog::roles(session),
             async {
                 // pg_dump alone decides whether it takes them; we only know by which options it does.
                 if config.filter.takes_large_objects() { large_objects::ranges(session).await } else { Ok(Vec::new()) }
             },
             catalog::sequence_names(session),
+            catalog::subscriptions(session),
             catalog::database_bytes(session)
         )?;
-        Ok(Seen { matviews, roles, large_objects, sequence_names, database_bytes })
+        Ok(Seen { matviews, roles, large_objects, sequence_names, subscriptions, database_bytes })
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     policy::PolicyArgs,
     post::PostArgs,
     proof::{LevelArgs, ServerArgs},
+    role::RoleArgs,
     selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
     sign::{SignArgs, VerifyKeyArgs},
     source::SourceArgs,
@@ -82,4 +83,6 @@ pub struct ActionArgs {
     pub age: AgeArgs,
     #[command(flatten)]
     pub with: WithArgs,
+    #[command(flatten)]
+    pub role: RoleArgs,
 }

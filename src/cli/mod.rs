@@ -25,7 +25,9 @@ mod post;
 mod proof;
 mod prune;
 mod restore;
+mod role;
 mod selection;
+mod setup_role;
 mod show;
 mod sign;
 mod source;
@@ -55,7 +57,9 @@ pub use post::PostArgs;
 pub use proof::{LevelArgs, ServerArgs};
 pub use prune::PruneArgs;
 pub use restore::RestoreArgs;
+pub use role::RoleArgs;
 pub use selection::{AgeArgs, DatabaseArgs, OfKindArgs, PickArgs, WithArgs};
+pub use setup_role::SetupRoleArgs;
 pub use show::ShowArgs;
 pub use sign::{SignArgs, VerifyKeyArgs};
 pub use source::SourceArgs;
@@ -104,6 +108,9 @@ pub enum Command {
     /// Delete old backups by a rule; print why each one stays or goes
     #[command(after_help = AFTER_HELP)]
     Prune(PruneArgs),
+    /// Print the SQL of a read-only role for backups, for psql; connects as an administrator and changes nothing
+    #[command(after_help = setup_role::AFTER_HELP)]
+    SetupRole(SetupRoleArgs),
     /// Run as a GitHub action: options come from the inputs
     #[command(hide = true)]
     Action(Box<ActionArgs>),

@@ -31,4 +31,10 @@ pub struct ExcludeArgs {
     /// Tables to take without their rows, as pg_dump's --exclude-table-data. Example: public.sessions
     #[arg(long, value_name = "PATTERNS")]
     pub exclude_table_data: Vec<String>,
+    /// Leave out the user mappings of foreign servers, whose options may hold passwords
+    #[arg(long, flag())]
+    pub no_user_mappings: String,
+    /// Leave out subscriptions, whose connection strings may hold passwords, as pg_dump's --no-subscriptions
+    #[arg(long, flag())]
+    pub no_subscriptions: String,
 }

@@ -4,7 +4,7 @@ use super::{
     anomaly::anomaly,
     context::context,
     copies::copies,
-    destination::{destination, with_environment},
+    destination::{destination, roots, with_environment},
     encrypt::encryption,
     engine::{engine, stall},
     notify::notify,
@@ -71,7 +71,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
         prune,
         context: context(env),
     };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

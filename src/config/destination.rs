@@ -4,6 +4,7 @@ use super::read::list;
 use crate::{
     cli::{AccessKey, DestinationArgs},
     error::Result,
+    roots::Roots,
     secret::Secret,
     store::{self, Destination, Given},
     value::{flag, given, usage},
@@ -44,9 +45,12 @@ pub(super) fn with_environment(raw: &DestinationArgs, env: &dyn Fn(&str) -> Opti
         secret: env(&format!("{name}_SECRET_ACCESS_KEY")).map(Secret::new),
         token: env(&format!("{name}_SESSION_TOKEN")).map(Secret::new),
     };
+    // Heeded by AWS's own programs, but not by its SDK.
+    let bundle = || env("AWS_CA_BUNDLE").filter(|file| bucket && !file.trim().is_empty());
     let names = items.iter().filter_map(|item| of_one(item).ok()?.1.into_iter().find(|(name, _)| *name == KEYS));
     DestinationArgs {
         s3_endpoint: endpoint.or_else(|| named().filter(|_| bucket && !ignored)),
+        ca_file: given(raw.ca_file.as_ref()).map(str::to_owned).or_else(bundle),
         keys: names.map(|(_, name)| (name.clone(), key(&name))).collect(),
         ..raw.clone()
     }
@@ -79,6 +83,11 @@ fn of_one(item: &str) -> Result<(&str, Vec<(&'static str, String)>)> {
         options.push((*option, value));
     }
     Ok((address, options))
+}
+
+/// Root certificates that were named.
+pub(super) fn roots(raw: &DestinationArgs, base: &Path) -> Result<Option<Roots>> {
+    given(raw.ca_file.as_ref()).map(|file| Roots::read(&base.join(file))).transpose()
 }
 
 pub(super) fn destination(
@@ -129,6 +138,7 @@ fn one(
         ("s3-object-lock-mode", given(raw.s3_object_lock_mode.as_ref())),
         ("s3-object-lock-days", given(raw.s3_object_lock_days.as_ref())),
         ("s3-legal-hold", flag("s3-legal-hold", &raw.s3_legal_hold)?.then_some("true")),
+        ("ca-file", given(raw.ca_file.as_ref())),
     ];
     let own = own.iter().map(|(name, text)| (*name, text.as_str())).filter(|(_, text)| !text.is_empty());
     let own: Vec<(&str, &str)> = own.collect();

@@ -24,6 +24,8 @@ pub(super) fn filter(raw: &PartArgs, exclude: &ExcludeArgs) -> Result<Filter> {
         exclude_schemas: list("exclude-schemas", &exclude.exclude_schemas)?,
         exclude_tables: list("exclude-tables", &exclude.exclude_tables)?,
         exclude_table_data: list("exclude-table-data", &exclude.exclude_table_data)?,
+        no_user_mappings: flag("no-user-mappings", &exclude.no_user_mappings)?,
+        no_subscriptions: flag("no-subscriptions", &exclude.no_subscriptions)?,
         ..part(raw)?
     })
 }

@@ -1,7 +1,7 @@
 //! `savepoint prune`.
 
 use super::{
-    destination::{destination, with_environment},
+    destination::{destination, roots, with_environment},
     notify::notify,
     output::{dry_run, output},
     policy::retention,
@@ -31,5 +31,5 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
         dry_run: dry_run(&raw.dry)?,
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }

@@ -2,7 +2,7 @@
 
 use super::{
     context::context,
-    destination::with_environment,
+    destination::{roots, with_environment},
     encrypt::identity,
     engine::{engine, stall},
     notify::notify,
@@ -65,7 +65,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         context: context(env),
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `savepoint verify`.
 
 use super::{
-    destination::with_environment,
+    destination::{roots, with_environment},
     drill::check_sql,
     encrypt::identity,
     engine::{engine, stall},
@@ -55,5 +55,10 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
         trust_file: flag("trust-file", &raw.trust.trust_file)?,
         engine: engine(&raw.engine, &base, env)?,
     };
-    Ok(Validated { config, notify: notify(&raw.notify)?, output: output(&raw.output)?, notices })
+    Ok(Validated {
+        config,
+        notify: notify(&raw.notify, roots(&raw.destination, &base)?)?,
+        output: output(&raw.output)?,
+        notices,
+    })
 }

@@ -342,6 +342,14 @@ pub async fn roles(session: &Session) -> Result<Vec<Role>> {
     rows.iter().map(|r| Ok(Role { name: get(r, "name")?, superuser: get(r, "superuser")? })).collect()
 }
 
+/// The database's subscriptions.
+pub async fn subscriptions(session: &Session) -> Result<Vec<String>> {
+    let sql = "SELECT s.subname::pg_catalog.text AS name FROM pg_catalog.pg_subscription s WHERE s.subdbid =
+                 (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) ORDER BY 1";
+    let rows = query(session, "the subscriptions", sql).await?;
+    rows.iter().map(|r| Ok(String::from_utf8_lossy(&raw(r, 0)?).into_owned())).collect()
+}
+
 /// A large object's owner and privileges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LargeObjectMeta {

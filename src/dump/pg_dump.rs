@@ -91,6 +91,9 @@ pub fn filter_args(filter: &Filter) -> Vec<OsString> {
     if filter.schema_only {
         args.push("--schema-only".into());
     }
+    if filter.no_subscriptions {
+        args.push("--no-subscriptions".into());
+    }
     if filter.names_a_part() {
         // A pattern that matches nothing is a mistyped one.
         args.push("--strict-names".into());
@@ -272,6 +275,20 @@ pub fn without_rows_of(mut toc: Toc, plan: &Plan) -> Toc {
     let ours: BTreeSet<u32> = plan.streams.iter().map(|t| t.relation.oid).collect();
     toc.entries.retain(|e| e.kind() != "TABLE DATA" || e.oid().is_none_or(|oid| !ours.contains(&oid)));
     toc
+}
+
+/// The table of contents without the user mappings, which pg_dump has no option to leave out, and their names. Nothing else in an archive
+/// depends on one.
+pub fn without_user_mappings(mut toc: Toc) -> (Toc, Vec<String>) {
+    let mut names = Vec::new();
+    toc.entries.retain(|e| {
+        let mapping = e.kind() == "USER MAPPING";
+        if mapping {
+            names.push(e.name().trim_start_matches("USER MAPPING ").replacen(" SERVER ", " on ", 1));
+        }
+        !mapping
+    });
+    (toc, names)
 }
 
 /// Makes sure that together we took exactly what the archive names: no table between two stools.

@@ -3,6 +3,7 @@
 use crate::{
     error::Result,
     report::{Check, Report, render::terminal},
+    roots::Roots,
     secret::Secret,
     vault::RunContext,
 };
@@ -39,6 +40,8 @@ pub struct Given<'a> {
     pub secrets: &'a [(&'static str, Secret)],
     /// Which runs are told.
     pub notify_on: NotifyOn,
+    /// Root certificates besides the machine's own.
+    pub roots: Option<&'a Roots>,
 }
 
 impl Given<'_> {

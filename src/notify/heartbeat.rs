@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    roots::Roots,
     secret::Secret,
 };
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ enum Signal {
 #[derive(Debug)]
 pub struct Heartbeat {
     url: Secret,
+    roots: Option<Roots>,
     run: Uuid,
     start: Option<JoinHandle<Result<()>>>,
 }
@@ -54,11 +56,11 @@ impl Heartbeat {
             return Err(Error::new(Kind::Usage, "option heartbeat-url: not a URL (its value is not shown)")
                 .hint("copy the check's ping URL, such as https://hc-ping.com/…"));
         }
-        Ok(Some(Box::new(Heartbeat::silent(url))))
+        Ok(Some(Box::new(Heartbeat { roots: given.roots.cloned(), ..Heartbeat::silent(url) })))
     }
 
     fn silent(url: &Secret) -> Self {
-        Heartbeat { url: url.clone(), run: Uuid::new_v4(), start: None }
+        Heartbeat { url: url.clone(), roots: None, run: Uuid::new_v4(), start: None }
     }
 
     /// Tells of a run that never began, because its options are wrong.
@@ -82,7 +84,9 @@ impl Heartbeat {
             },
         };
         let slow = |_| Error::new(Kind::Notify, "the heartbeat's monitor did not answer in time").hint(REACH);
-        timeout(LAST_PING - LATE_START, ping(&self.url, self.run, signal, text)).await.map_err(slow)??;
+        timeout(LAST_PING - LATE_START, ping(&self.url, self.roots.as_ref(), self.run, signal, text))
+            .await
+            .map_err(slow)??;
         started
     }
 }
@@ -94,8 +98,9 @@ impl Channel for Heartbeat {
     }
 
     fn begin(&mut self) {
-        let (url, run) = (self.url.clone(), self.run);
-        self.start = Some(tokio::spawn(async move { ping(&url, run, Signal::Start, String::new()).await }));
+        let (url, roots, run) = (self.url.clone(), self.roots.clone(), self.run);
+        self.start =
+            Some(tokio::spawn(async move { ping(&url, roots.as_ref(), run, Signal::Start, String::new()).await }));
     }
 
     /// Returns within ten seconds.
@@ -108,11 +113,12 @@ impl Channel for Heartbeat {
     }
 }
 
-async fn ping(url: &Secret, run: Uuid, signal: Signal, text: String) -> Result<()> {
+async fn ping(url: &Secret, roots: Option<&Roots>, run: Uuid, signal: Signal, text: String) -> Result<()> {
     let url = ping_url(url, run, signal)?;
     let attempt = || async {
         let request = |client: Client| client.post(url.clone()).header("content-type", "text/plain").body(text.clone());
-        let (status, pause, body) = send("the heartbeat's monitor was not reached", REACH, PING, request).await?;
+        let (status, pause, body) =
+            send("the heartbeat's monitor was not reached", REACH, PING, roots, request).await?;
         // healthchecks.io may answer 200 where there is no such check. And not every monitor knows a start.
         let unknown = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
         let status = match signal {

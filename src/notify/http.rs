@@ -3,8 +3,9 @@
 use crate::{
     error::{Error, Kind, Result},
     report::format::clip,
+    roots::Roots,
 };
-use reqwest::{Client, RequestBuilder, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, header::RETRY_AFTER, redirect::Policy};
 use std::time::Duration;
 
 /// The longest that a `Retry-After` is obeyed.
@@ -48,12 +49,27 @@ pub(super) async fn send(
     failure: &str,
     hint: &str,
     limit: Duration,
+    roots: Option<&Roots>,
     request: impl FnOnce(Client) -> RequestBuilder,
 ) -> Result<Answer> {
     // reqwest's errors print the URL, which is the secret.
-    let failed = |e: reqwest::Error| Error::new(Kind::Notify, failure).because(e.without_url()).hint(hint);
+    let failed = |e: reqwest::Error| {
+        let error = Error::new(Kind::Notify, failure).because(e.without_url());
+        let unknown = error.one_line().contains("UnknownIssuer");
+        error.hint(if unknown {
+            "its certificate is signed by no root that this machine knows: name that by ca-file"
+        } else {
+            hint
+        })
+    };
     // Built for each request: a message is rare. A redirect would carry the report to an unknown place.
-    let client = Client::builder().timeout(limit).redirect(Policy::none()).build().map_err(failed)?;
+    let mut client = Client::builder().timeout(limit).redirect(Policy::none());
+    if let Some(roots) = roots {
+        let more: std::result::Result<Vec<_>, _> =
+            roots.pems().map(|pem| Certificate::from_pem(pem.as_bytes())).collect();
+        client = client.tls_certs_merge(more.map_err(failed)?);
+    }
+    let client = client.build().map_err(failed)?;
     let response = request(client).send().await.map_err(failed)?;
     let status = response.status();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());

@@ -147,7 +147,8 @@ mod tests {
 
     async fn end(option: &'static str, url: Secret, interrupted: bool) -> Vec<String> {
         let secrets = [(option, url)];
-        let mut channels = Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always }).expect("is valid");
+        let mut channels =
+            Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always, roots: None }).expect("is valid");
         assert_eq!(channels.0.len(), 1, "{option} opens one channel");
         channels.end(&told(&fixture::proof_failed().into(), &RunContext::default()), interrupted).await
     }
@@ -205,7 +206,7 @@ mod tests {
             assert!(!warnings[0].contains("s3cret"), "{warnings:?}");
             for wrong in ["hooks.example.com/s3cret", "http://a b/s3cret", "http://[bad/s3cret"] {
                 let secrets = [(*option, Secret::new(wrong))];
-                let said = match Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always }) {
+                let said = match Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always, roots: None }) {
                     Ok(_) => end(option, Secret::new(wrong), false).await.join("\n"),
                     Err(error) => {
                         assert!(error.kind() == Kind::Usage && error.message().contains(option), "{error:?}");

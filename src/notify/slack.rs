@@ -7,6 +7,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     report::{Check, Status, render::slack as message},
+    roots::Roots,
     secret::Secret,
 };
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Slack {
     webhook_url: Secret,
     notify_on: NotifyOn,
+    roots: Option<Roots>,
 }
 
 impl Slack {
@@ -35,7 +37,7 @@ impl Slack {
             return Err(Error::new(Kind::Usage, "option slack-webhook-url: not a URL (its value is not shown)")
                 .hint("copy it from the Slack app's page \"Incoming Webhooks\": https://hooks.slack.com/services/…"));
         }
-        Ok(Some(Box::new(Slack { webhook_url: url.clone(), notify_on: given.notify_on })))
+        Ok(Some(Box::new(Slack { webhook_url: url.clone(), notify_on: given.notify_on, roots: given.roots.cloned() })))
     }
 
     async fn post(&self, body: &Value) -> Result<()> {
@@ -45,7 +47,7 @@ impl Slack {
     async fn post_once(&self, body: &Value) -> Result<Answer> {
         let hint = "check slack-webhook-url, and that this machine may reach it";
         let post = |client: reqwest::Client| client.post(self.webhook_url.expose()).json(body);
-        send("the Slack webhook was not reached", hint, TIMEOUT, post).await
+        send("the Slack webhook was not reached", hint, TIMEOUT, self.roots.as_ref(), post).await
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
 
     async fn slack(answers: &[&str], notify_on: NotifyOn) -> (Slack, super::super::tests::Got) {
         let (url, got) = server(answers).await;
-        (Slack { webhook_url: url, notify_on }, got)
+        (Slack { webhook_url: url, notify_on, roots: None }, got)
     }
 
     fn bodies(got: &super::super::tests::Got) -> Vec<Value> {

@@ -207,7 +207,8 @@ pub(super) async fn unwatched(target: &Target, application_name: &str) -> Result
         // As libpq does, TLS is not tried over a Unix socket.
         _ if target.is_socket() => &[Tls::Disable],
         SslMode::Disable => &[Tls::Disable],
-        SslMode::Allow | SslMode::Prefer => &[Tls::Prefer, Tls::Disable],
+        SslMode::Allow => &[Tls::Disable, Tls::Require],
+        SslMode::Prefer => &[Tls::Prefer, Tls::Disable],
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Tls::Require],
     };
     let mut outcome = None;
@@ -221,14 +222,13 @@ pub(super) async fn unwatched(target: &Target, application_name: &str) -> Result
                 error: Error::new(Kind::Database, format!("{what}: no answer within {:?}", target.timeout())).hint(
                     "the server accepts connections but does not answer: check that it is PostgreSQL and healthy",
                 ),
-                retry_plain: false,
+                retry: false,
             })
         }) {
             Ok(session) => return Ok(session),
             Err(failure) => {
-                let retry = failure.retry_plain;
                 outcome.get_or_insert(failure.error);
-                if !retry {
+                if !failure.retry {
                     break;
                 }
             }
@@ -237,29 +237,31 @@ pub(super) async fn unwatched(target: &Target, application_name: &str) -> Result
     Err(outcome.unwrap_or_else(|| Error::new(Kind::Database, what)))
 }
 
+/// The class of codes by which a server turns a user away: no entry in pg_hba.conf, a wrong password.
+const NO_ENTRY: &str = "28";
+
 struct Failure {
     error: Error,
-    /// libpq's `prefer` tries without TLS when the handshake, or pg_hba.conf's `hostnossl`, refuses.
-    retry_plain: bool,
+    /// The next way is tried: libpq's `prefer` goes on without TLS when the handshake or the server refuses, and `allow` with it when the
+    /// server does.
+    retry: bool,
 }
 
 async fn open(config: &Config, mode: Tls, target: &Target, what: &str) -> std::result::Result<Session, Failure> {
     let failed = |e: tokio_postgres::Error| {
-        let refused = e.code().is_some_and(|c| c.code() == "28000");
-        Failure {
-            retry_plain: mode == Tls::Prefer && (refused || tls_error(&e).is_some()),
-            error: open_error(what, target, e),
-        }
+        let refused = e.code().is_some_and(|c| c.code().starts_with(NO_ENTRY));
+        let retry = refused || tls_error(&e).is_some_and(|e| !turned_away(e));
+        Failure { retry, error: open_error(what, target, e) }
     };
     let end = Arc::new(Mutex::new(None));
     let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", target.timeout()));
     let dialled = tokio::time::timeout(target.timeout(), dial(target)).await.map_err(silent).and_then(|link| link);
-    let tap = Tap::new(dialled.map_err(|e| Failure { error: unreachable(what, target, e), retry_plain: false })?);
+    let tap = Tap::new(dialled.map_err(|e| Failure { error: unreachable(what, target, e), retry: false })?);
     let slot: Slot = Arc::new(Mutex::new(Box::new(tap.clone())));
     let (client, task) = if mode == Tls::Disable {
         log_in(config.clone(), tap, NoTls, end.clone()).await.map_err(failed)?
     } else {
-        let broken = |error| Failure { error, retry_plain: false };
+        let broken = |error| Failure { error, retry: mode == Tls::Prefer };
         let tls = tls::client_config(target).map_err(broken)?;
         let mut tls = MakeRustlsConnect::new(tls);
         let inner = MakeTlsConnect::<Tap<Link>>::make_tls_connect(&mut tls, &target.host);
@@ -348,6 +350,23 @@ fn cause<'a, T: std::error::Error + 'static>(e: &'a (dyn std::error::Error + 'st
 
 fn tls_error(e: &tokio_postgres::Error) -> Option<&rustls::Error> {
     cause::<rustls::Error>(e)
+}
+
+/// Whether the server refused our certificate. It says so when the handshake is over on our side, and libpq goes no other way then.
+fn turned_away(e: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        e,
+        rustls::Error::AlertReceived(
+            Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::CertificateRequired
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::UnsupportedCertificate
+        )
+    )
 }
 
 fn open_error(what: &str, target: &Target, e: tokio_postgres::Error) -> Error {

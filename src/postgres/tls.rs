@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+
+/// `sslrootcert=system`: the machine's own roots.
+const SYSTEM: &str = "system";
 
 /// What is checked of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +35,12 @@ enum Check {
 /// The TLS client for a target. Fails (`Kind::Usage`) when a certificate, key or root cannot be read, or when a
 /// verifying mode has no roots.
 pub fn client_config(target: &Target) -> Result<ClientConfig> {
-    let check = match (target.sslmode, &target.sslrootcert) {
-        (SslMode::VerifyFull, _) => Check::ChainAndName,
-        (SslMode::VerifyCa, _) | (SslMode::Require, Some(_)) => Check::Chain,
+    // As in libpq, roots that are there count in every mode; only the verifying ones insist on them.
+    let rooted = target.sslrootcert.as_deref().is_some_and(|file| file == SYSTEM || Path::new(file).exists());
+    let check = match target.sslmode {
+        SslMode::VerifyFull => Check::ChainAndName,
+        SslMode::VerifyCa => Check::Chain,
+        _ if rooted => Check::Chain,
         _ => Check::Nothing,
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -52,10 +59,13 @@ pub fn client_config(target: &Target) -> Result<ClientConfig> {
         .map_err(|e| usage("no TLS version is usable").because(e))?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let (Some(cert), key) = (&target.sslcert, &target.sslkey) else { return Ok(builder.with_no_client_auth()) };
+    // libpq does without a certificate whose file is not there, and leaves it to the server to refuse.
+    let cert = target.sslcert.as_ref().filter(|cert| cert.exists());
+    let (Some(cert), key) = (cert, &target.sslkey) else { return Ok(builder.with_no_client_auth()) };
     let key = key.as_ref().ok_or_else(|| {
         usage(format!("the client certificate {} has no key", cert.display())).hint("name its key with sslkey=")
     })?;
+    private_to_us(key)?;
     let chain = certificates(cert, "sslcert")?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| {
         usage(format!("sslkey {} holds no private key in PEM", key.display()))
@@ -65,6 +75,20 @@ pub fn client_config(target: &Target) -> Result<ClientConfig> {
     builder
         .with_client_auth_cert(chain, private)
         .map_err(|e| usage(format!("sslcert {} does not go with sslkey {}", cert.display(), key.display())).because(e))
+}
+
+/// Refuses a key that others can read, by libpq's own rule: its programs would refuse it later.
+fn private_to_us(key: &Path) -> Result<()> {
+    let about = std::fs::metadata(key).map_err(|e| {
+        usage(format!("sslkey {} cannot be read", key.display())).because(e).hint("name the key with sslkey=")
+    })?;
+    let others = if about.uid() == 0 { 0o037 } else { 0o077 };
+    if about.is_file() && about.mode() & others == 0 {
+        return Ok(());
+    }
+    let shown = key.display();
+    Err(usage(format!("sslkey {shown} is no plain file, or others than its owner can read it"))
+        .hint(format!("chmod 0600 {shown} (0640 where root owns it): PostgreSQL's own programs refuse it as well")))
 }
 
 fn usage(message: impl Into<String>) -> Error {
@@ -90,7 +114,7 @@ fn roots(target: &Target) -> Result<(RootCertStore, Vec<CertificateDer<'static>>
                 "add sslrootcert=system for the system's roots (with sslmode=verify-full), or sslrootcert=/path/to/ca.pem",
             ));
         }
-        Some("system") => {
+        Some(SYSTEM) => {
             let found = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(found.certs);
             if store.is_empty() {

@@ -19,6 +19,7 @@ mod question;
 mod rights;
 mod row_security;
 mod scratch;
+mod secrets;
 mod signature;
 mod standby;
 mod starting;
@@ -33,6 +34,7 @@ pub use facts::Reach;
 pub use health::HEALTH;
 pub(crate) use lacking::missing_extensions;
 pub use object_lock::OBJECT_LOCK;
+pub use secrets::SECRETS;
 pub use starting::Starting;
 
 use crate::{
@@ -71,7 +73,7 @@ const OF_THE_SOURCE: &[Round] = &[
     &[&descriptors::Enough, &scratch::Folder],
     &[&disk::Room],
     &[&throwaway::Start],
-    &[&rights::Read, &connections::Count, &health::Source],
+    &[&rights::Read, &connections::Count, &health::Source, &secrets::Held],
     &[&privileges::Tables, &row_security::Hidden, &privileges::Others, &connections::Enough],
     &[&throwaway::Skipped, &extensions::Named],
 ];

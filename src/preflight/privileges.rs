@@ -31,7 +31,7 @@ impl Question for Tables {
             format!("role {} may not read {}", source.user, some(&names)),
             format!(
                 "GRANT USAGE ON SCHEMA {schema} TO {user}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {user}; or GRANT \
-                 pg_read_all_data TO {user} (14+); or leave them out by exclude-tables"
+                 pg_read_all_data TO {user} (14+); or leave them out by exclude-tables; savepoint setup-role prints all that such a role needs"
             ),
         )])
     }
@@ -68,7 +68,7 @@ impl Question for Others {
                 format!("role {} may not read {large} large object{}", source.user, if large == 1 { "" } else { "s" }),
                 format!(
                     "GRANT SELECT ON LARGE OBJECT … TO {user} for each, or take the backup as their owner (pg_read_all_data does \
-                     not cover them before 19)"
+                     not cover them before 19); savepoint setup-role prints it"
                 ),
             ));
         }

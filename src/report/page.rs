@@ -62,6 +62,8 @@ pub struct Page {
     pub warnings: Vec<String>,
     /// What the user should know.
     pub notices: Vec<String>,
+    /// Text for another program, which stands alone on a terminal.
+    pub script: Option<String>,
     /// The step's outputs.
     pub outputs: Vec<(&'static str, String)>,
     /// The object that `--json` prints, without the fields that every verb has: the renderer adds them.
@@ -84,6 +86,7 @@ impl Page {
             commands: Vec::new(),
             warnings: Vec::new(),
             notices: Vec::new(),
+            script: None,
             outputs: Vec::new(),
             json: json!({}),
             exit_code: 0,

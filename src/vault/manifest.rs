@@ -549,6 +549,10 @@ pub struct Filter {
     pub exclude_table_data: Vec<String>,
     /// `pg_dump --schema-only`.
     pub schema_only: bool,
+    /// Without the user mappings of foreign servers.
+    pub no_user_mappings: bool,
+    /// `pg_dump --no-subscriptions`.
+    pub no_subscriptions: bool,
 }
 
 impl Filter {
@@ -562,9 +566,10 @@ impl Filter {
         !self.names_a_part() && !self.schema_only
     }
 
-    /// True when everything in the database is taken.
+    /// True when everything in the database is taken, but for what leads out of it.
     pub fn is_everything(&self) -> bool {
-        *self == Filter::default()
+        let Filter { no_user_mappings, no_subscriptions, .. } = *self;
+        *self == Filter { no_user_mappings, no_subscriptions, ..Filter::default() }
     }
 }
 

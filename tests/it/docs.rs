@@ -96,6 +96,8 @@ fn workspace() -> Result<tempfile::TempDir> {
     let workspace = tempfile::tempdir()?;
     let key = age::x25519::Identity::generate().to_string();
     fs::write(workspace.path().join("key.txt"), age::secrecy::ExposeSecret::expose_secret(&key))?;
+    // Roots in which nobody has to believe.
+    fs::write(workspace.path().join("company-ca.pem"), include_str!("fixtures/ca.pem"))?;
     let key = minisign::KeyPair::generate_unencrypted_keypair()?.sk.to_box(None)?;
     fs::write(workspace.path().join("backup-key"), key.into_string())?;
     Ok(workspace)
@@ -115,6 +117,9 @@ fn readme_examples_are_accepted_together() -> Result {
             return Some(workspace.path().display().to_string());
         }
         let input = name.strip_prefix("INPUT_")?.to_lowercase();
+        if input == "ca-file" {
+            return Some(path("tests/it/fixtures/ca.pem").display().to_string());
+        }
         examples.get(&input).cloned()
     };
     let command = cli::parse(vec!["savepoint".into(), "action".into()], &env).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -143,6 +148,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("show", &["destination"]),
         ("diff", &["destination", "backup", "compare-with"]),
         ("prune", &["destination"]),
+        ("setup-role", &["database-url"]),
     ];
     // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
     let together = |name: &str| match name {
@@ -181,6 +187,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                 "list" => config::listing(&(&*action).into(), &env).map(drop),
                 "show" => config::show(&(&*action).into(), &env).map(drop),
                 "diff" => config::diff(&(&*action).into(), &env).map(drop),
+                "setup-role" => config::setup_role(&(&*action).into(), &env).map(drop),
                 _ => config::prune(&(&*action).into(), &env).map(drop),
             };
             accepted.with_context(|| format!("{verb} with README's example for {name}"))?;

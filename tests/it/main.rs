@@ -22,6 +22,7 @@ mod preflight;
 mod prune;
 mod restore;
 mod secret;
+mod setup_role;
 mod sign;
 mod stack;
 mod store;

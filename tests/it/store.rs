@@ -580,3 +580,55 @@ async fn a_download_survives_a_broken_connection() {
     assert!([first, rest].concat() == whole, "content differs");
     again.abort();
 }
+
+/// A store, and a webhook, whose certificates are signed by a root that nobody knows: the error names the option, and with it all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_of_ones_own() -> crate::support::Result {
+    use crate::support::{
+        pg,
+        run::Savepoint,
+        scratch, slack,
+        tls::{Behind, Terminator, certificates},
+    };
+    use anyhow::ensure;
+    let (server, s3, dir) = (pg::server(17).await?, s3().await?, scratch()?);
+    certificates(dir.path())?;
+    let ca = dir.path().join("ca.crt").display().to_string();
+    let front = async |port| {
+        Terminator::start(&dir.path().join("server.crt"), &dir.path().join("server.key"), Behind::Bare(port)).await
+    };
+    let store = front(s3.port).await?;
+    let hook = slack::Slack::start([]).await?;
+    let hook_port = hook.url().split(':').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default().parse()?;
+    let hook_front = front(hook_port).await?;
+    let hook_url =
+        hook.url().replace("http:", "https:").replace(&format!(":{hook_port}/"), &format!(":{}/", hook_front.port));
+    let endpoint = format!("https://127.0.0.1:{}", store.port);
+    let bucket = s3.bucket().await?;
+    server.create_db("it_own_root", "").await?;
+    server.psql("it_own_root", "CREATE TABLE t AS SELECT generate_series(1, 100) AS id").await?;
+    let backup = |endpoint: &str| {
+        let run = Savepoint::backup(&server.url("it_own_root"), &server.bin)?.to_s3(endpoint, &bucket, "x");
+        Ok::<_, anyhow::Error>(run.args(["--jobs", "1"]).env("SAVEPOINT_SLACK_WEBHOOK_URL", &hook_url))
+    };
+
+    let begun = Instant::now();
+    let ended = backup(&endpoint)?.run().await?.expect(1)?;
+    ensure!(ended.stderr.contains("UnknownIssuer") && ended.stderr.contains("--ca-file"), "{}", ended.output());
+    ensure!(ended.stdout.contains("Slack webhook was not reached"), "{}", ended.output());
+    ensure!(begun.elapsed() < Duration::from_secs(45), "it took {:?}", begun.elapsed());
+    ensure!(hook.bodies().is_empty());
+    let ended = backup(&endpoint)?.args(["--ca-file", &ca]).run().await?.expect(0)?;
+    ensure!(hook.bodies().len() == 1 && !ended.output().contains("Slack"), "{}", ended.output());
+    // As AWS's own programs have it; the commands that are printed reach the same place.
+    let show = Savepoint::new(["show", "latest"])?.to_s3(&endpoint, &bucket, "x").env("AWS_CA_BUNDLE", &ca);
+    let show = show.run().await?.expect(0)?;
+    ensure!(show.stdout.contains(&format!("--ca-file {ca}")), "{}", show.output());
+    // Trusted, but made out to another name.
+    let other = endpoint.replace("127.0.0.1", "localhost");
+    let ended = backup(&other)?.args(["--ca-file", &ca]).run().await?.expect(1)?;
+    ensure!(ended.stderr.contains("check the server's certificate"), "{}", ended.output());
+    let ended = backup(&endpoint)?.args(["--ca-file", "/nonexistent/ca.pem"]).run().await?.expect(2)?;
+    ensure!(ended.stderr.contains("option ca-file"), "{}", ended.output());
+    Ok(())
+}

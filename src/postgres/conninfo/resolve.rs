@@ -168,20 +168,17 @@ impl Resolver<'_> {
         let sslmode = self.sslmode(rootcert.as_deref())?;
         let home = self.home();
         let in_home = |name: &str| home.as_ref().map(|h| h.join(".postgresql").join(name)).filter(|p| p.is_file());
-        let verifies = matches!(sslmode, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull);
         let sslrootcert = match rootcert {
             // Children run without this variable, and libpq before 16 does not know `system`.
             Some(r) if r == "system" => {
                 Some((self.env)("SSL_CERT_FILE").filter(|f| Path::new(f).is_file()).unwrap_or(r))
             }
             Some(r) => Some(r),
-            None if verifies => in_home("root.crt").map(|p| p.to_string_lossy().into_owned()),
+            None if sslmode != SslMode::Disable => in_home("root.crt").map(|p| p.to_string_lossy().into_owned()),
             None => None,
         };
-        let (sslcert, sslkey) = match (self.take("sslcert"), self.take("sslkey")) {
-            (None, None) => (in_home("postgresql.crt"), in_home("postgresql.key")),
-            (cert, key) => (cert.map(PathBuf::from), key.map(PathBuf::from)),
-        };
+        let sslcert = self.take("sslcert").map(PathBuf::from).or_else(|| in_home("postgresql.crt"));
+        let sslkey = self.take("sslkey").map(PathBuf::from).or_else(|| in_home("postgresql.key"));
         let unused = sslcert.is_none() || sslmode == SslMode::Disable;
         let (sslcert, sslkey) = if unused { (None, None) } else { (sslcert, sslkey) };
         Ok(Tls { sslmode, sslrootcert, sslcert, sslkey })

@@ -210,7 +210,7 @@ impl Target {
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// Plain first; we treat it as [`SslMode::Prefer`].
+    /// Plain first, TLS when the server refuses that.
     Allow,
     /// TLS when the server offers it.
     Prefer,

@@ -115,6 +115,7 @@ fn page(page: &Page) -> String {
     }
     list(&mut out, "Warnings", &page.warnings);
     list(&mut out, "Notices", &page.notices);
+    out.extend(page.script.as_ref().map(|script| format!("\n{}", block("sql", script))));
     for (title, commands) in page.commands.iter().filter(|(_, commands)| !commands.is_empty()) {
         let code = block("sh", &commands.join("\n"));
         let _ = write!(out, "\n<details><summary>{}</summary>\n\n{code}\n</details>\n", escape(title));

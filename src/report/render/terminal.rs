@@ -119,6 +119,9 @@ pub(super) fn checks(checks: &[Check]) -> String {
 
 /// Any other verb.
 fn page(page: &Page) -> String {
+    if let Some(script) = &page.script {
+        return script.clone();
+    }
     let mut out = String::new();
     if !page.headline.is_empty() {
         let _ = writeln!(out, "{}", clean(&page.headline));

@@ -3,6 +3,7 @@
 use super::{
     acknowledged::{Answers, Said, content_md5},
     failure::{Failure, Op},
+    http,
     options::{Keys, S3Checksums, S3Options},
 };
 use crate::{
@@ -94,6 +95,10 @@ impl Bucket {
             ),
             None => loader.region(RegionProviderChain::first_try(named).or_default_provider()),
         };
+        // For the credentials' own requests as well, such as those to STS.
+        if let Some(roots) = &options.roots {
+            loader = loader.http_client(http::client(roots)?);
+        }
         let loaded = loader.load().await;
         // AWS_ENDPOINT_URL and the profile can name a clone too.
         let mut options = options.clone();
@@ -105,7 +110,10 @@ impl Bucket {
     /// As [`Bucket::connect`], with a fixed access key in place of the SDK's chain.
     pub(super) fn with_credentials(options: &S3Options, access_key: &str, secret: Secret) -> Result<Self> {
         let credentials = Credentials::new(access_key, secret.expose(), None, None, "savepoint");
-        let config = Builder::new().behavior_version_latest().credentials_provider(credentials);
+        let mut config = Builder::new().behavior_version_latest().credentials_provider(credentials);
+        if let Some(roots) = &options.roots {
+            config = config.http_client(http::client(roots)?);
+        }
         Self::build(options.clone(), config, options.region.clone().map(Region::new))
     }
 

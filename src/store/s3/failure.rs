@@ -114,13 +114,18 @@ impl Failure {
     pub(super) fn is_transient(&self) -> bool {
         match self.status {
             None if self.mismatch => false,
-            None => !self.lacks_credentials(),
+            None => !self.lacks_credentials() && !self.distrusts(),
             Some(status) => status == 409 || status == 429 || (status >= 500 && status != 501),
         }
     }
 
     fn lacks_credentials(&self) -> bool {
         self.status.is_none() && self.message.contains("credential")
+    }
+
+    /// Whether the server's certificate was refused.
+    fn distrusts(&self) -> bool {
+        self.status.is_none() && self.message.contains("invalid peer certificate")
     }
 
     /// Whether a server that does not know the SDK's checksums might answer so. Seen or reported of R2, Backblaze, GCS,
@@ -206,6 +211,12 @@ impl Failure {
             (_, None) if self.lacks_credentials() => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or on \
                 GitHub let aws-actions/configure-aws-credentials assume a role before this step (permissions: id-token: write)"
                 .into(),
+            (_, None) if self.distrusts() && message.contains("UnknownIssuer") => {
+                "the server's certificate is signed by no root that this machine knows: name its CA's by --ca-file (or AWS_CA_BUNDLE)".into()
+            }
+            (_, None) if self.distrusts() => {
+                "check the server's certificate: whom it is made out to, and until when".into()
+            }
             (_, None) if options.endpoint.is_some() => {
                 "check that --s3-endpoint names the right host and port, and that the server runs and can be reached".into()
             }

@@ -5,6 +5,7 @@ mod bucket;
 mod copy;
 mod delete;
 mod failure;
+mod http;
 mod list;
 mod lock;
 mod moving;
@@ -50,7 +51,9 @@ impl Place for S3Options {
     }
 
     fn options(&self) -> Vec<(&'static str, String)> {
-        self.endpoint.iter().map(|endpoint| ("s3-endpoint", endpoint.clone())).collect()
+        let endpoint = self.endpoint.iter().map(|endpoint| ("s3-endpoint", endpoint.clone()));
+        let roots = self.roots.iter().map(|roots| ("ca-file", roots.file().display().to_string()));
+        endpoint.chain(roots).collect()
     }
 
     async fn open(&self) -> Result<Arc<dyn Store>> {

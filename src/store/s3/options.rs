@@ -3,6 +3,7 @@
 use crate::{
     clock::{STALL, stamp},
     error::Result,
+    roots::Roots,
     secret::Secret,
     store::{Lock, LockMode, place::Given},
     value::{choice, flag, usage},
@@ -80,6 +81,8 @@ pub struct S3Options {
     pub profile: Option<String>,
     /// An access key in place of the SDK's chain.
     pub keys: Option<Keys>,
+    /// Root certificates besides the machine's own.
+    pub roots: Option<Roots>,
     /// How long a transfer may stand still, all tries together; a minute when absent.
     pub stall: Option<Duration>,
 }
@@ -134,6 +137,7 @@ impl S3Options {
                 secret: Secret::new(secret),
                 token: given.option(SESSION_TOKEN).map(Secret::new),
             }),
+            roots: given.option("ca-file").map(|file| Roots::read(&given.below_base(file))).transpose()?,
             stall: Some(given.stall),
         })
     }

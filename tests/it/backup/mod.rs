@@ -10,4 +10,5 @@ mod locks;
 mod many;
 mod options;
 mod put_only;
+mod secrets;
 mod silence;

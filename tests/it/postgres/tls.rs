@@ -15,7 +15,7 @@ pub struct Server {
 }
 
 /// PostgreSQL refuses root: as root everything runs as `nobody`.
-fn command(program: &Path) -> Command {
+pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("LC_ALL", "C").current_dir("/");
     if rustix::process::geteuid().is_root() {
@@ -33,7 +33,8 @@ fn openssl(dir: &Path, args: &str) {
     run(command(Path::new("/usr/bin/openssl")).current_dir(dir).args(args.split_whitespace()));
 }
 
-/// `ca` signs `server` (SAN db.test), `old` (the same, but expired), `cn` (no SAN, CN db.test) and `v1` (X.509 v1); `other` is another root, `own` self-signed.
+/// `ca` signs `server` (SAN db.test), `old` (the same, but expired), `cn` (no SAN, CN db.test), `v1` (X.509 v1) and `client`; `other` is
+/// another root, which signs `stranger`, `own` self-signed. Anybody may read `loose.key`, which is that of `client`.
 fn certificates(dir: &Path) {
     for name in ["ca", "other", "own"] {
         let subject = if name == "own" { "db.test" } else { name };
@@ -46,7 +47,7 @@ fn certificates(dir: &Path) {
     }
     std::fs::write(dir.join("san.ext"), "subjectAltName=DNS:db.test\n").expect("writable");
     std::fs::write(dir.join("cn.ext"), "extendedKeyUsage=serverAuth\n").expect("writable");
-    for name in ["server", "old", "cn", "v1"] {
+    for name in ["server", "old", "cn", "v1", "client", "stranger"] {
         openssl(dir, &format!("req -new -newkey rsa:2048 -nodes -subj /CN=db.test -keyout {name}.key -out {name}.csr"));
     }
     let sign = "-CA ca.crt -CAkey ca.key -CAcreateserial -days 30";
@@ -55,6 +56,11 @@ fn certificates(dir: &Path) {
     openssl(dir, &format!("x509 -req -in old.csr -out old.crt -extfile san.ext {past}"));
     openssl(dir, &format!("x509 -req -in cn.csr -out cn.crt -extfile cn.ext {sign}"));
     openssl(dir, &format!("x509 -req -in v1.csr -out v1.crt {sign}"));
+    openssl(dir, &format!("x509 -req -in client.csr -out client.crt -extfile san.ext {sign}"));
+    let sign = sign.replace("ca.", "other.");
+    openssl(dir, &format!("x509 -req -in stranger.csr -out stranger.crt -extfile san.ext {sign}"));
+    // A copy of another owner's would be root's, whose keys a group may read.
+    run(command(Path::new("/usr/bin/install")).current_dir(dir).args(["-m", "0644", "client.key", "loose.key"]));
 }
 
 impl Server {
@@ -74,7 +80,11 @@ impl Server {
             .arg(&data)
             .args(["-U", "ann", "--auth=scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C", "--pwfile"])
             .arg(dir.path().join("pw")));
-        let hba = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostnossl plain ann 127.0.0.1/32 scram-sha-256\n";
+        let at = "127.0.0.1/32";
+        let hba = format!(
+            "hostssl certs all {at} scram-sha-256 clientcert=verify-ca\nhostssl trusted all {at} trust\nhostssl unencrypted all {at} reject\n\
+             hostssl all all {at} scram-sha-256\nhostnossl plain,both,unencrypted ann {at} scram-sha-256\n"
+        );
         std::fs::write(data.join("pg_hba.conf"), hba).expect("writable");
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let server = Server { bin, dir, port };
@@ -82,11 +92,17 @@ impl Server {
         server
     }
 
+    /// With this certificate; with an empty name without TLS.
     fn start_with(&self, cert: &str) {
         let at = self.dir.path().display();
+        let tls = match cert {
+            "" => "-c ssl=off".to_owned(),
+            _ => format!(
+                "-c ssl=on -c ssl_cert_file={at}/{cert}.crt -c ssl_key_file={at}/{cert}.key -c ssl_ca_file={at}/ca.crt"
+            ),
+        };
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={at} -c fsync=off -c ssl=on \
-             -c ssl_cert_file={at}/{cert}.crt -c ssl_key_file={at}/{cert}.key",
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={at} -c fsync=off {tls}",
             self.port
         );
         run(self.pg_ctl().args(["-w", "-l"]).arg(self.dir.path().join("log")).args(["-o", &options, "start"]));
@@ -105,9 +121,29 @@ impl Server {
 
     /// `DIR` in the parameters stands for the folder of the certificates.
     pub fn url(&self, host: &str, parameters: &str) -> String {
-        let at = self.dir.path().display().to_string();
-        let parameters = parameters.replace("DIR", &at);
-        format!("postgresql://ann:Hunter2Mark@{host}:{}/postgres?hostaddr=127.0.0.1&{parameters}", self.port)
+        self.url_of("postgres", host, parameters)
+    }
+
+    /// The same for another database, each of which has its own rules in pg_hba.conf.
+    pub fn url_of(&self, db: &str, host: &str, parameters: &str) -> String {
+        let parameters = parameters.replace("DIR", &self.dir.path().display().to_string());
+        format!("postgresql://ann:Hunter2Mark@{host}:{}/{db}?hostaddr=127.0.0.1&{parameters}", self.port)
+    }
+
+    /// The folder of the certificates.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A program of the server's own version.
+    pub fn program(&self, name: &str) -> Command {
+        let mut program = command(&self.bin.join(name));
+        program.env_clear().env("LD_LIBRARY_PATH", self.bin.join("../lib")).env("HOME", "/nonexistent");
+        program
     }
 
     pub fn target(&self, host: &str, parameters: &str) -> Target {

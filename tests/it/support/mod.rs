@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod run;
 pub mod s3;
 pub mod slack;
+pub mod tls;
 
 use std::{
     io::{BufRead, BufReader},
