@@ -302,7 +302,7 @@ async fn what_a_failed_run_left_is_named_in_one_line_and_swept_later() -> Result
     let store = place.store().await?;
     let rule = Retention { policy: Some(Policy { last: 1, ..Policy::default() }), min_keep: 1, confirm_large: true };
     let survey = async |later: i64| {
-        let all = Scope { database: None, kind: None };
+        let all = Scope { database: None, kind: None, trusted: None };
         prune::survey(&store, all, &rule, OffsetDateTime::now_utc() + Duration::hours(later)).await
     };
     let held = survey(25).await?;
