@@ -7,7 +7,9 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Destination")]
 pub struct DestinationArgs {
-    /// Where backups are stored: s3://bucket/prefix, or a folder (/path, ./path, file:///path)
+    /// Where backups are stored: s3://bucket/prefix, gs://bucket/prefix, azblob://container/prefix, sftp://user@host:port/path,
+    /// webdavs://host/path, dropbox://folder, gdrive://folder, vercel-blob://folder, or a folder (/path, ./path, file:///path); the
+    /// credentials of each stand in variables: see docs/providers.md
     #[arg(long, value_name = "DEST")]
     pub destination: Option<String>,
     /// Endpoint of an S3 clone. Example: https://account.r2.cloudflarestorage.com

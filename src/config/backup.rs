@@ -44,7 +44,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     }
     let config = BackupConfig {
         source,
-        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, stall, &mut notices)?,
+        destination: destination(&with_endpoint(&raw.destination, env), &base, verify, stall, env, &mut notices)?,
         kind: take::kind(raw.kind.kind.as_deref(), env("GITHUB_EVENT_NAME").as_deref())?,
         max_rate: given(raw.take.max_rate.as_ref()).map(take::rate).transpose()?,
         compression: take::compression(&raw.take.compression)?,
@@ -140,7 +140,7 @@ pub(super) mod tests {
             &["--destination=my-bucket/prefix"],
             &["--destination="],
             &["--destination=https://bucket.s3.amazonaws.com/?key=s3cret"],
-            &["--destination=gs://bucket"],
+            &["--destination=dropbox://folder"],
             &["--destination=ftp://host"],
             &["--destination=file://host/x"],
             &["--destination=s3://"],

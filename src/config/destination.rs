@@ -1,5 +1,6 @@
 //! Where backups lie.
 
+use super::read::Env;
 use crate::{
     cli::DestinationArgs,
     error::Result,
@@ -23,6 +24,7 @@ pub(super) fn destination(
     base: &Path,
     verify: VerifyLevel,
     stall: Duration,
+    env: Env<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
     let Some(text) = given(raw.destination.as_ref()) else {
@@ -40,7 +42,8 @@ pub(super) fn destination(
     ];
     let options: Vec<(&str, &str)> = options.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let read_back = verify != VerifyLevel::None;
-    let (place, said) = store::destination(&Given { address: text, options: &options, base, read_back, stall })?;
+    let (place, said) =
+        store::destination(&Given { address: text, options: &options, base, read_back, stall, env: store::Env(env) })?;
     notices.extend(said);
     Ok(place)
 }

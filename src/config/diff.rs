@@ -25,7 +25,7 @@ pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
     }
     let root = root.or(other_root);
     let config = DiffConfig {
-        destination: stored_in(root, &one, &raw.destination, &base, &mut notices)?,
+        destination: stored_in(root, &one, &raw.destination, &base, env, &mut notices)?,
         one,
         other,
         identity: identity(&raw.identity, &base)?,

@@ -16,7 +16,7 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
     let base = base(&raw.output, env);
     let mut notices = Vec::new();
     let config = PruneConfig {
-        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, &mut notices)?,
+        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, env, &mut notices)?,
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,
         retention: retention(&raw.policy)?,

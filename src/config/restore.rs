@@ -34,7 +34,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
     let data_only = flag("data-only", &raw.target.data_only)?;
     agree(&place, &part, data_only)?;
     let config = RestoreConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?,
         pick,
         target,
         place,

@@ -17,6 +17,6 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     one_only(&pick)?;
     // Its page names a command for other shells.
     let place = with_endpoint(&raw.destination, env);
-    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick };
+    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, env, &mut notices)?, pick };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

@@ -31,7 +31,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let config = VerifyConfig {
-        destination: place_or(root, &pick, &raw.destination, &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?,
         pick,
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),

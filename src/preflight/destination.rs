@@ -33,7 +33,16 @@ impl Question for Usable {
         enough_space(destination)?;
         let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
         facts.store.learn(store);
-        Ok(std::iter::once(usable).chain(warnings.into_iter().map(Answer::warning)).collect())
+        let mut said = vec![usable];
+        said.extend(warnings.into_iter().map(Answer::warning));
+        let promises = destination.promises();
+        said.extend(promises.notices().into_iter().map(Answer::ok));
+        if !promises.private && facts.config.encryption.is_none() {
+            said.push(Answer::warning(
+                "whoever knows the address of an object there can read it; --encrypt-to encrypts what is stored",
+            ));
+        }
+        Ok(said)
     }
 }
 

@@ -3,17 +3,23 @@
 //! Keys are relative to the destination (`app/2026/11/22/<id>/manifest.json`), with `/` between their parts.
 
 mod choose;
+mod dal;
 mod key;
 pub mod local;
+mod pace;
 mod parts;
 mod place;
 mod probe;
+mod promises;
 pub mod s3;
+mod sftp;
+mod temporary;
 
 pub use choose::destination;
 pub use parts::{MAX_PARTS, MIN_PART};
-pub use place::{Destination, Given, Place, open};
+pub use place::{Destination, Env, Given, Place, open};
 pub use probe::probe;
+pub use promises::Promises;
 
 use crate::error::{Error, Result};
 use async_trait::async_trait;
@@ -94,7 +100,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes many objects, in no certain order; no error for those that are not there. Returns the keys that stay, and why:
     /// [`crate::error::Kind::Locked`] where the store holds an object back by a retention rule of its own.
     async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
-        delete_each(keys, |key| async move { self.delete(&key).await }).await
+        delete_each(keys, 16, |key| async move { self.delete(&key).await }).await
     }
 
     /// Every unfinished upload whose key begins with `prefix`, also those of processes that are gone.
@@ -120,7 +126,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 }
 
 /// Removes objects by a request for each, several at a time; those that stay, and why.
-async fn delete_each<F>(keys: &[String], delete: impl Fn(String) -> F) -> Vec<(String, Error)>
+async fn delete_each<F>(keys: &[String], at_a_time: usize, delete: impl Fn(String) -> F) -> Vec<(String, Error)>
 where
     F: Future<Output = Result<()>>,
 {
@@ -132,7 +138,7 @@ where
             async move { deleted.await.err().map(|e| (key.clone(), e)) }
         })
         .collect();
-    futures_util::stream::iter(deletes).buffer_unordered(16).filter_map(std::future::ready).collect().await
+    futures_util::stream::iter(deletes).buffer_unordered(at_a_time).filter_map(std::future::ready).collect().await
 }
 
 /// An upload that was begun and neither completed nor aborted.

@@ -1,11 +1,14 @@
 //! Objects stored by one request.
 
 use super::{
-    bucket::{ATTEMPTS, Bucket, timeouts},
+    bucket::{Bucket, timeouts},
     failure::{Failure, Op},
     moving::InPieces,
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    store::pace::ATTEMPTS,
+};
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::{config::Builder, primitives::ByteStream};
 use bytes::Bytes;

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod faulty;
 pub mod pg;
 pub mod proxy;
+pub mod remote;
 pub mod run;
 pub mod s3;
 pub mod slack;
