@@ -14,8 +14,8 @@ ARG PG_SOURCE=pgdg
 RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get update; \
-    # locales: what the source's collations are made from, on demand.
-    apt-get install -y --no-install-recommends ca-certificates locales postgresql-common; \
+    # locales: what the source's collations are made from, on demand. openssh-client: for sftp:// destinations.
+    apt-get install -y --no-install-recommends ca-certificates locales openssh-client postgresql-common; \
     # The throwaway server is made on demand: installing must not make one.
     sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf; \
     case "$PG_SOURCE" in \

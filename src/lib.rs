@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! Nothing here prints or reads the environment: a [`progress::Progress`] is told of what happens. What a call did, also when it failed, is
+//! Nothing here prints or, but for a store's credentials, reads the environment: a [`progress::Progress`] is told of what happens. What a call did, also when it failed, is
 //! told by what it returns, and it cleans up behind itself, also when its token is cancelled.
 
 pub mod backup;

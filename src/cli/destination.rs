@@ -19,9 +19,11 @@ pub struct AccessKey {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Destination")]
 pub struct DestinationArgs {
-    /// Where backups are stored: s3://bucket/prefix, or a folder (/path, ./path, file:///path). Several hold a copy each; what differs
-    /// between buckets stands behind a question mark (endpoint, region, storage-class, sse, kms-key-id, path-style, checksums, profile,
-    /// keys). Example: s3://a/app, s3://b/app?region=eu-west-1&keys=B, where B_ACCESS_KEY_ID and B_SECRET_ACCESS_KEY are variables
+    /// Where backups are stored: s3://bucket/prefix, gs://bucket/prefix, azblob://container/prefix, sftp://user@host:port/path,
+    /// webdavs://host/path, dropbox://folder, gdrive://folder, vercel-blob://folder, or a folder (/path, ./path, file:///path); the
+    /// credentials of each stand in variables: see docs/providers.md. Several hold a copy each; what differs between buckets of S3 stands
+    /// behind a question mark (endpoint, region, storage-class, sse, kms-key-id, path-style, checksums, object-lock-mode, object-lock-days,
+    /// profile, keys). Example: s3://a/app, s3://b/app?region=eu-west-1&keys=B, where B_ACCESS_KEY_ID and B_SECRET_ACCESS_KEY are variables
     #[arg(long, value_name = "DEST")]
     pub destination: Vec<String>,
     /// Keys of buckets, by the names that their addresses give them: looked up in the environment.

@@ -4,7 +4,7 @@ use super::{
     anomaly::anomaly,
     context::context,
     copies::copies,
-    destination::{destination, roots, with_environment},
+    destination::{destination, roots},
     encrypt::encryption,
     engine::{engine, stall},
     notify::notify,
@@ -49,7 +49,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
     if verify_url.as_ref().is_some_and(|target| (&target.host, target.port) == (&source.host, source.port)) {
         notices.push("verify-url is the source's own server: the throwaway database is created there".into());
     }
-    let destination = destination(&with_environment(&raw.destination, env), &base, verify, stall, &mut notices)?;
+    let destination = destination(&raw.destination, &base, verify, stall, env, &mut notices)?;
     let (require, verify_all) = copies(&raw.copies, &destination)?;
     let config = BackupConfig {
         source,
@@ -152,7 +152,7 @@ pub(super) mod tests {
             &["--destination=my-bucket/prefix"],
             &["--destination="],
             &["--destination=https://bucket.s3.amazonaws.com/?key=s3cret"],
-            &["--destination=gs://bucket"],
+            &["--destination=dropbox://folder"],
             &["--destination=ftp://host"],
             &["--destination=file://host/x"],
             &["--destination=s3://"],

@@ -1,7 +1,7 @@
 //! `savepoint copy`.
 
 use super::{
-    destination::{destination, roots, with_environment},
+    destination::{destination, roots},
     engine::stall,
     notify::notify,
     output::{dry_run, output},
@@ -33,18 +33,18 @@ pub fn copy(raw: &CopyArgs, env: Env<'_>) -> Result<Validated<CopyConfig>> {
     if matches!(pick.which, Which::File(_)) {
         return Err(a_file());
     }
-    let from = with_environment(&raw.destination, env);
-    let destination_of = place_or(root, &pick, &from, &base, stall, &mut notices)?.ok_or_else(a_file)?;
+    let from = place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?.ok_or_else(a_file)?;
     if raw.to.iter().all(|item| item.trim().is_empty()) {
         return Err(usage("option to: not set").hint("name the second place by --to s3://bucket/prefix or a folder"));
     }
-    let to = with_environment(&DestinationArgs { destination: raw.to.clone(), ..raw.destination.clone() }, env);
-    let to = destination(&to, &base, VerifyLevel::Archive, stall, &mut notices).map_err(|e| e.context("option to"))?;
+    let to = DestinationArgs { destination: raw.to.clone(), ..raw.destination.clone() };
+    let to =
+        destination(&to, &base, VerifyLevel::Archive, stall, env, &mut notices).map_err(|e| e.context("option to"))?;
     notices.sort();
     notices.dedup();
     let config = CopyConfig {
         pick,
-        destination: destination_of,
+        destination: from,
         to,
         jobs: number("jobs", &raw.engine.jobs, 1..=64)?,
         dry_run: dry_run(&raw.dry)?,

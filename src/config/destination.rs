@@ -1,6 +1,6 @@
 //! Where backups lie.
 
-use super::read::list;
+use super::read::{Env, list};
 use crate::{
     cli::{AccessKey, DestinationArgs},
     error::Result,
@@ -34,7 +34,7 @@ const KEYS: &str = "keys";
 
 /// With what the environment says of S3: the AWS SDK heeds some of these variables, and whoever copies a printed command into another
 /// shell may not have them; keys of a bucket's own are named by its address.
-pub(super) fn with_environment(raw: &DestinationArgs, env: &dyn Fn(&str) -> Option<String>) -> DestinationArgs {
+fn with_environment(raw: &DestinationArgs, env: Env<'_>) -> DestinationArgs {
     let ignored = env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|v| v.trim().eq_ignore_ascii_case("true"));
     let items = items(&raw.destination).unwrap_or_default();
     let bucket = items.iter().any(|d| d.starts_with(BUCKET));
@@ -95,11 +95,13 @@ pub(super) fn destination(
     base: &Path,
     verify: VerifyLevel,
     stall: Duration,
+    env: Env<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
+    let raw = &with_environment(raw, env);
     let (mut places, mut labels, mut said) = (Vec::new(), BTreeSet::new(), None::<Vec<String>>);
     for item in items(&raw.destination)? {
-        let (place, idle) = one(&item, raw, base, verify, stall)?;
+        let (place, idle) = one(&item, raw, base, verify, stall, env)?;
         if !labels.insert((place.label(), place.options())) {
             return Err(usage(format!("option destination: {} is named twice", place.label()))
                 .hint("a second copy needs a place of its own"));
@@ -125,6 +127,7 @@ fn one(
     base: &Path,
     verify: VerifyLevel,
     stall: Duration,
+    env: Env<'_>,
 ) -> Result<(Destination, Vec<String>)> {
     let (address, own) = of_one(item)?;
     let options = [
@@ -155,7 +158,7 @@ fn one(
         options.extend(key.and_then(|k| k.token.as_ref()).map(|token| (store::s3::SESSION_TOKEN, token.expose())));
     }
     let (read_back, put_only) = (verify.reads_back(), verify == VerifyLevel::Sent);
-    store::destination(&Given { address, options: &options, base, read_back, put_only, stall })
+    store::destination(&Given { address, options: &options, base, read_back, put_only, stall, env: store::Env(env) })
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `savepoint diff`.
 
 use super::{
-    destination::with_environment,
     encrypt::identity,
     output::output,
     read::{Env, base, present},
@@ -27,7 +26,7 @@ pub fn diff(raw: &DiffArgs, env: Env<'_>) -> Result<Validated<DiffConfig>> {
     }
     let root = root.or(other_root);
     let config = DiffConfig {
-        destination: stored_in(root, &one, &with_environment(&raw.destination, env), &base, &mut notices)?,
+        destination: stored_in(root, &one, &raw.destination, &base, env, &mut notices)?,
         one,
         other,
         identity: identity(&raw.identity, &base)?,

@@ -1,7 +1,7 @@
 //! `savepoint list`.
 
 use super::{
-    destination::{destination, with_environment},
+    destination::destination,
     output::output,
     read::{Env, base, duration},
     selection::kind,
@@ -23,13 +23,7 @@ pub fn listing(raw: &ListArgs, env: Env<'_>) -> Result<Validated<ListConfig>> {
     let mut notices = Vec::new();
     let AgeArgs { newer_than, older_than, proof } = &raw.age;
     let config = ListConfig {
-        destination: destination(
-            &with_environment(&raw.destination, env),
-            &base,
-            VerifyLevel::None,
-            STALL,
-            &mut notices,
-        )?,
+        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, env, &mut notices)?,
         // A list is not narrowed by a variable that nobody thought of.
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,

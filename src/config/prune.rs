@@ -1,7 +1,7 @@
 //! `savepoint prune`.
 
 use super::{
-    destination::{destination, roots, with_environment},
+    destination::{destination, roots},
     notify::notify,
     output::{dry_run, output},
     policy::retention,
@@ -17,13 +17,7 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
     let base = base(&raw.output, env);
     let mut notices = Vec::new();
     let config = PruneConfig {
-        destination: destination(
-            &with_environment(&raw.destination, env),
-            &base,
-            VerifyLevel::None,
-            STALL,
-            &mut notices,
-        )?,
+        destination: destination(&raw.destination, &base, VerifyLevel::None, STALL, env, &mut notices)?,
         database: given(raw.database.database.as_ref()).map(str::to_owned),
         kind: kind(&raw.of_kind)?,
         retention: retention(&raw.policy)?,

@@ -2,7 +2,7 @@
 
 use super::{
     context::context,
-    destination::{roots, with_environment},
+    destination::roots,
     encrypt::identity,
     engine::{engine, stall},
     notify::notify,
@@ -43,7 +43,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
             .hint("use content, rows or none"));
     }
     let config = RestoreConfig {
-        destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?,
         pick,
         target,
         place,

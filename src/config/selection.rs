@@ -82,6 +82,7 @@ pub(super) fn place_or(
     raw: &DestinationArgs,
     base: &Path,
     stall: Duration,
+    env: Env<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Option<Destination>> {
     if matches!(pick.which, Which::File(_))
@@ -92,7 +93,7 @@ pub(super) fn place_or(
     }
     let raw =
         DestinationArgs { destination: root.map_or_else(|| raw.destination.clone(), |root| vec![root]), ..raw.clone() };
-    destination(&raw, base, VerifyLevel::None, stall, notices).map(Some)
+    destination(&raw, base, VerifyLevel::None, stall, env, notices).map(Some)
 }
 
 pub(super) fn stored_in(
@@ -100,6 +101,7 @@ pub(super) fn stored_in(
     pick: &Pick,
     raw: &DestinationArgs,
     base: &Path,
+    env: Env<'_>,
     notices: &mut Vec<String>,
 ) -> Result<Destination> {
     let no_file =
@@ -107,5 +109,5 @@ pub(super) fn stored_in(
     if matches!(pick.which, Which::File(_)) {
         return Err(no_file());
     }
-    place_or(root, pick, raw, base, STALL, notices)?.ok_or_else(no_file)
+    place_or(root, pick, raw, base, STALL, env, notices)?.ok_or_else(no_file)
 }

@@ -1,7 +1,6 @@
 //! `savepoint show`.
 
 use super::{
-    destination::with_environment,
     output::output,
     read::{Env, base, present},
     selection::{one_only, pick, stored_in},
@@ -17,8 +16,8 @@ pub fn show(raw: &ShowArgs, env: Env<'_>) -> Result<Validated<ShowConfig>> {
     let (pick, root) = pick(raw.which.as_ref(), &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     // Its page names a command for other shells.
-    let place = with_environment(&raw.destination, env);
+    let place = &raw.destination;
     let verify_key = verify_key(&raw.verify_key, &base, None)?;
-    let config = ShowConfig { destination: stored_in(root, &pick, &place, &base, &mut notices)?, pick, verify_key };
+    let config = ShowConfig { destination: stored_in(root, &pick, place, &base, env, &mut notices)?, pick, verify_key };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }

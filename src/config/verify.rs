@@ -1,7 +1,7 @@
 //! `savepoint verify`.
 
 use super::{
-    destination::{roots, with_environment},
+    destination::roots,
     drill::check_sql,
     encrypt::identity,
     engine::{engine, stall},
@@ -41,7 +41,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let verify_key = verify_key(&raw.verify_key, &base, Some(&pick))?;
     let config = VerifyConfig {
-        destination: place_or(root, &pick, &with_environment(&raw.destination, env), &base, stall, &mut notices)?,
+        destination: place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?,
         pick,
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),

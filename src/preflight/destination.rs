@@ -85,8 +85,16 @@ async fn usable(facts: &Facts<'_>, place: &Destination, store: &Arc<dyn Store>) 
     let probing = facts.tasks.spawn(async move { store::probe(&*probed, "").await });
     let warnings = joined("trying the destination", probing.await)?;
     enough_space(place)?;
-    let usable = Answer::ok(format!("{} can be written, read and listed", store.uri("")));
-    Ok(std::iter::once(usable).chain(warnings.into_iter().map(Answer::warning)).collect())
+    let mut said = vec![Answer::ok(format!("{} can be written, read and listed", store.uri("")))];
+    said.extend(warnings.into_iter().map(Answer::warning));
+    let promises = place.promises();
+    said.extend(promises.notices().into_iter().map(Answer::ok));
+    if !promises.private && facts.config.encryption.is_none() {
+        said.push(Answer::warning(
+            "whoever knows the address of an object there can read it; --encrypt-to encrypts what is stored",
+        ));
+    }
+    Ok(said)
 }
 
 /// Whether the destination answers, without writing to it.

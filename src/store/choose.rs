@@ -1,20 +1,23 @@
 //! The one place where backends are listed: an address and its options become the place that they name.
 
 use super::{
-    local,
-    place::{Backend, Destination, Given},
-    s3,
+    dal, local,
+    place::{Backend, Destination, Env, Given},
+    s3, sftp,
 };
-use crate::{
-    clock::STALL,
-    error::{Error, Result},
-};
-use std::path::Path;
+use crate::error::{Error, Result};
 
 /// Every backend. A new one is a file and a line.
 const BACKENDS: &[Backend] = &[
-    s3::BACKEND,    // s3://bucket/prefix
-    local::BACKEND, // /path, ./path, file:///path
+    s3::BACKEND,           // s3://bucket/prefix
+    dal::gcs::BACKEND,     // gs://bucket/prefix
+    dal::azblob::BACKEND,  // azblob://container/prefix
+    sftp::BACKEND,         // sftp://user@host:port/path
+    dal::webdav::BACKEND,  // webdavs://host/path, webdav://host/path
+    dal::dropbox::BACKEND, // dropbox://folder
+    dal::gdrive::BACKEND,  // gdrive://folder
+    dal::vercel::BACKEND,  // vercel-blob://prefix
+    local::BACKEND,        // /path, ./path, file:///path
 ];
 
 /// Checks what was given as a destination. The place, and what the user should know about the options.
@@ -34,14 +37,14 @@ pub fn destination(given: &Given<'_>) -> Result<(Destination, Vec<String>)> {
 }
 
 impl Destination {
-    /// The place of an address (`s3://bucket/prefix`, a folder), with every option at its default.
+    /// The place of an address (`s3://bucket/prefix`, a folder), with every option at its default. Credentials come from where such
+    /// a store usually has them: files and the environment.
     ///
     /// # Errors
     /// [`crate::error::Kind::Usage`] when no backend takes it.
     pub fn parse(address: &str) -> Result<Self> {
-        let (address, base) = (address.trim(), Path::new(""));
-        let given = Given { address, options: &[], base, read_back: true, put_only: false, stall: STALL };
-        destination(&given).map(|(place, _)| place)
+        let env = |name: &str| std::env::var(name).ok();
+        destination(&Given::plain(address, Env(&env))).map(|(place, _)| place)
     }
 }
 
@@ -53,15 +56,16 @@ fn unknown(given: &Given<'_>) -> Error {
     match text.split_once("://") {
         Some(("http" | "https", _)) => bad(
             "a web address is no destination",
-            "use destination s3://bucket/prefix, and s3-endpoint for the address of an S3 clone",
+            "use destination s3://bucket/prefix, and s3-endpoint for the address of an S3 clone; webdavs://host/path for WebDAV",
         ),
-        Some(("gs", _)) => bad(
-            "gs:// is not spoken",
-            "use Google's S3 interface: destination s3://bucket/prefix, s3-endpoint https://storage.googleapis.com",
-        ),
-        Some((scheme, _)) => {
-            bad(&format!("the scheme {scheme}:// is not known"), "use s3://bucket/prefix or a folder such as ./backups")
+        Some(("ftp" | "ftps", _)) => bad("FTP is not spoken", "use sftp://user@host/path, if the server has it"),
+        Some(("az" | "azure" | "abfs" | "abfss" | "wasbs", _)) => {
+            bad("Azure Blob Storage is spoken by another scheme", "use azblob://container/prefix")
         }
+        Some((scheme, _)) => bad(
+            &format!("the scheme {scheme}:// is not known"),
+            "use s3://, gs://, azblob://, sftp://, webdavs://, dropbox://, gdrive://, vercel-blob://, or a folder such as ./backups",
+        ),
         None => bad(
             &format!("{text:?} may be a bucket or a folder"),
             &format!("write s3://{text} for a bucket, ./{text} for a folder"),

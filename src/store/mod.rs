@@ -4,20 +4,26 @@
 
 mod choose;
 pub mod copies;
+mod dal;
 mod key;
 pub mod local;
 mod lock;
+mod pace;
 mod parts;
 mod place;
 mod probe;
+mod promises;
 pub mod s3;
+mod sftp;
+mod temporary;
 
 pub use choose::destination;
 pub use copies::Copies;
 pub use lock::{Lock, LockMode, Locking, Seen};
 pub use parts::{MAX_PARTS, MIN_PART};
-pub use place::{Destination, Given, Place, open};
+pub use place::{Destination, Env, Given, Place, open};
 pub use probe::{PROBE_OF_PUTS, probe, probe_by_put};
+pub use promises::Promises;
 
 use crate::error::{Error, Result};
 use async_trait::async_trait;
@@ -114,7 +120,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes many objects, in no certain order; no error for those that are not there. Returns the keys that stay, and why:
     /// [`crate::error::Kind::Locked`] where the store holds an object back by a retention rule of its own.
     async fn delete_many(&self, keys: &[String]) -> Vec<(String, Error)> {
-        delete_each(keys, |key| async move { self.delete(&key).await }).await
+        delete_each(keys, 16, |key| async move { self.delete(&key).await }).await
     }
 
     /// How every object of a backup is locked that is stored through this. `None`: not at all, or by a rule of the store's own.
@@ -179,7 +185,7 @@ pub struct Acknowledged {
 }
 
 /// Removes objects by a request for each, several at a time; those that stay, and why.
-async fn delete_each<F>(keys: &[String], delete: impl Fn(String) -> F) -> Vec<(String, Error)>
+async fn delete_each<F>(keys: &[String], at_a_time: usize, delete: impl Fn(String) -> F) -> Vec<(String, Error)>
 where
     F: Future<Output = Result<()>>,
 {
@@ -191,7 +197,7 @@ where
             async move { deleted.await.err().map(|e| (key.clone(), e)) }
         })
         .collect();
-    futures_util::stream::iter(deletes).buffer_unordered(16).filter_map(std::future::ready).collect().await
+    futures_util::stream::iter(deletes).buffer_unordered(at_a_time).filter_map(std::future::ready).collect().await
 }
 
 /// An upload that was begun and neither completed nor aborted.

@@ -1,7 +1,8 @@
 //! A place for backups that is named and checked, but not yet opened; and what a backend must say of itself to be chosen.
 
-use super::Store;
+use super::{Promises, Store};
 use crate::{
+    clock::STALL,
     error::{Error, Result},
     value::usage,
 };
@@ -67,6 +68,11 @@ pub trait Place: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// What the store promises.
+    fn promises(&self) -> Promises {
+        Promises::ALL
+    }
+
     /// Opens it. What is missing is made; of a server nothing is asked yet.
     async fn open(&self) -> Result<Arc<dyn Store>>;
 }
@@ -103,9 +109,41 @@ pub struct Given<'a> {
     pub put_only: bool,
     /// How long a transfer may stand still.
     pub stall: Duration,
+    /// Where credentials are looked up.
+    pub env: Env<'a>,
+}
+
+/// The environment, for whoever has credentials there.
+#[derive(Clone, Copy)]
+pub struct Env<'a>(pub &'a dyn Fn(&str) -> Option<String>);
+
+impl fmt::Debug for Env<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
+impl Env<'_> {
+    /// A variable that has a value.
+    pub(super) fn get(self, name: &str) -> Option<String> {
+        self.0(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
 }
 
 impl<'a> Given<'a> {
+    /// An address with every option at its default.
+    pub fn plain(address: &'a str, env: Env<'a>) -> Self {
+        Given {
+            address: address.trim(),
+            options: &[],
+            base: Path::new(""),
+            read_back: true,
+            put_only: false,
+            stall: STALL,
+            env,
+        }
+    }
+
     /// An option's value.
     pub(super) fn option(&self, name: &str) -> Option<&'a str> {
         self.options.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)

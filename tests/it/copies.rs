@@ -365,6 +365,6 @@ async fn several_places_are_a_store() -> Result {
     let dirs = [scratch()?, scratch()?];
     let places = dirs.iter().map(|dir| Destination::folder(dir.path())).collect();
     let store = savepoint::store::open(&Destination::several(places).context("places")?).await?;
-    crate::store::contract(store, true).await;
+    crate::store::contract(store, &[]).await;
     Ok(())
 }

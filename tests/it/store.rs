@@ -32,6 +32,8 @@ use tokio::{
     task::JoinSet,
 };
 
+mod remote;
+
 const MIB: usize = 1024 * 1024;
 const ADMIN: (&str, &str) = (ACCESS_KEY, SECRET_KEY);
 const READ_ONLY: (&str, &str) = (READER_KEY, SECRET_KEY);
@@ -90,9 +92,20 @@ async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
     store.list(prefix).await.unwrap().into_iter().map(|o| o.key).collect()
 }
 
-/// What every backend must do. `atomic` is false for servers that ignore `If-None-Match`.
+/// What a server cannot do, of what a backend otherwise must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// The condition that an object is new: `If-None-Match` and the like.
+    Exclusive,
+    /// Uploads are not listed, or those of a whole key only.
+    Uploads,
+    /// Parts in any order: one that is early waits for those before it.
+    AnyOrder,
+}
+
+/// What every backend must do.
 #[expect(clippy::too_many_lines, reason = "the contract, from the first object to the last")]
-pub async fn contract(store: Arc<dyn Store>, atomic: bool) {
+pub async fn contract(store: Arc<dyn Store>, lacks: &[Lacks]) {
     // Put, replace, read, ranges.
     store.put("app/a", Bytes::from_static(b"first")).await.unwrap();
     store.put("app/a", Bytes::from_static(b"hello world")).await.unwrap();
@@ -121,7 +134,7 @@ pub async fn contract(store: Arc<dyn Store>, atomic: bool) {
     let e = store.put_new("new/x", Bytes::from_static(b"theirs")).await.unwrap_err();
     assert_eq!(e.kind(), Kind::Exists, "{e}");
     assert_eq!(read(&*store, "new/x").await.unwrap(), "mine");
-    if atomic {
+    if !lacks.contains(&Lacks::Exclusive) {
         let writers = (0..8u64).map(|n| {
             let store = store.clone();
             tokio::spawn(async move { (n, store.put_new("new/race", pattern(1000, n * 2)).await) })
@@ -198,15 +211,15 @@ pub async fn contract(store: Arc<dyn Store>, atomic: bool) {
     assert_eq!(left.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a/../b"]);
     assert!(keys(&*store, "many at once/").await.is_empty());
 
-    multipart(&store).await;
-    unfinished(&store, atomic).await;
+    multipart(&store, lacks).await;
+    unfinished(&store, !lacks.contains(&Lacks::Uploads)).await;
 
     assert_eq!(store::probe(&*store, "app").await.unwrap(), Vec::<String>::new());
     assert_eq!(store::probe(&*store, "").await.unwrap(), Vec::<String>::new());
     assert_eq!(keys(&*store, "").await, ["app/a", "app/empty", "app_staging/a", "new/x"]);
 }
 
-async fn multipart(store: &Arc<dyn Store>) {
+async fn multipart(store: &Arc<dyn Store>, lacks: &[Lacks]) {
     let whole = pattern(5 * MIB * 4 + 77, 3);
     let upload = store.create_upload("big/table.gz").await.unwrap();
     // Out of order and at the same time.
@@ -245,12 +258,23 @@ async fn multipart(store: &Arc<dyn Store>) {
     // A missing part.
     let upload = store.create_upload("big/hole").await.unwrap();
     upload.put_part(1, 0, pattern(5 * MIB, 5)).await.unwrap();
-    upload.put_part(3, 10 * MIB as u64, pattern(7, 5)).await.unwrap();
+    let early = {
+        let upload = upload.clone();
+        tokio::spawn(async move { upload.put_part(3, 10 * MIB as u64, pattern(7, 5)).await })
+    };
+    let waits = lacks.contains(&Lacks::AnyOrder);
+    let early = if waits { Err(early) } else { Ok(early.await.unwrap().unwrap()) };
+    // One that waits is known all the same.
+    tokio::time::sleep(Duration::from_millis(if waits { 50 } else { 0 })).await;
     let e = upload.complete().await.unwrap_err();
     assert!(e.one_line().contains("part 2 is missing"), "{e}");
     assert!(upload.put_part(0, 0, Bytes::new()).await.is_err());
     assert!(upload.put_part(10_001, 0, Bytes::new()).await.is_err());
     upload.abort().await.unwrap();
+    if let Err(early) = early {
+        // Nothing waits for ever.
+        assert!(early.await.unwrap().is_err());
+    }
     assert!(keys(&**store, "big/").await.is_empty());
 }
 
@@ -289,8 +313,7 @@ async fn unfinished(store: &Arc<dyn Store>, by_prefix: bool) {
 /// A fresh, empty place of some backend.
 struct Fresh {
     store: Arc<dyn Store>,
-    /// See [`contract`].
-    atomic: bool,
+    lacks: &'static [Lacks],
     /// What must hold of the place itself when the contract is through.
     afterwards: BoxFuture<'static, ()>,
 }
@@ -300,7 +323,7 @@ macro_rules! each_keeps_the_contract {
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() {
             for fresh in $places.await {
-                contract(fresh.store, fresh.atomic).await;
+                contract(fresh.store, fresh.lacks).await;
                 fresh.afterwards.await;
             }
         }
@@ -312,6 +335,10 @@ each_keeps_the_contract! {
     local_folder_keeps_the_contract: fresh_folder(),
     s3_keeps_the_contract: fresh_buckets(),
     an_old_clone_works_with_auto: fresh_bucket_of_an_old_clone(),
+    gcs_keeps_the_contract: remote::fresh_gcs(),
+    azure_keeps_the_contract: remote::fresh_azure(),
+    sftp_keeps_the_contract: remote::fresh_sftp(),
+    webdav_keeps_the_contract: remote::fresh_webdav(),
 }
 
 async fn fresh_folder() -> Vec<Fresh> {
@@ -323,7 +350,7 @@ async fn fresh_folder() -> Vec<Fresh> {
         folder_afterwards(&root, after).await;
         drop(dir);
     });
-    vec![Fresh { store, atomic: true, afterwards }]
+    vec![Fresh { store, lacks: &[], afterwards }]
 }
 
 async fn folder_afterwards(root: &Path, store: Arc<dyn Store>) {
@@ -365,19 +392,20 @@ async fn fresh_buckets() -> Vec<Fresh> {
             let uploads = list.send().await.unwrap();
             assert!(uploads.uploads().is_empty(), "{checksums:?}: {:?}", uploads.uploads());
         });
-        places.push(Fresh { store, atomic: true, afterwards });
+        places.push(Fresh { store, lacks: &[], afterwards });
     }
     // Without a prefix.
     let name = format!("store-{}", uuid::Uuid::new_v4().simple());
     let store = connect(&bucket_named(&endpoint, &name).await, ADMIN);
-    places.push(Fresh { store, atomic: true, afterwards: Box::pin(async {}) });
+    places.push(Fresh { store, lacks: &[], afterwards: Box::pin(async {}) });
     places
 }
 
 async fn fresh_bucket_of_an_old_clone() -> Vec<Fresh> {
     let old = old_clone().await.expect("the old S3 gateway");
     let store = connect(&bucket(&old.endpoint).await, ADMIN);
-    vec![Fresh { store, atomic: false, afterwards: Box::pin(async move { drop(old) }) }]
+    let lacks = &[Lacks::Exclusive, Lacks::Uploads];
+    vec![Fresh { store, lacks, afterwards: Box::pin(async move { drop(old) }) }]
 }
 
 #[tokio::test]
@@ -434,11 +462,17 @@ async fn s3_objects_carry_what_was_asked_for() {
 
 /// The message, which must name the object and hold `reason`, and the hint, which must hold `cure`.
 fn assert_says(e: &Error, reason: &str, cure: &str) {
+    assert!(e.one_line().contains("s3://"), "{e:?}");
+    assert_says_of(e, reason, cure, &[ADMIN.1, READ_ONLY.1, "wrongsecret"]);
+}
+
+/// As [`assert_says`], for any store.
+fn assert_says_of(e: &Error, reason: &str, cure: &str, secrets: &[&str]) {
     let (line, hint) = (e.one_line(), e.hint_text().unwrap_or_default());
     assert_eq!(e.kind(), Kind::Store, "{e:?}");
-    assert!(line.contains("s3://") && line.contains(reason), "{e:?}");
+    assert!(line.contains("://") && line.contains(reason), "{e:?}");
     assert!(hint.contains(cure), "{e:?}");
-    for secret in [ADMIN.1, READ_ONLY.1, "wrongsecret"] {
+    for secret in secrets {
         assert!(!format!("{e:?}").contains(secret), "{e:?}");
     }
 }

@@ -9,7 +9,11 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
-    store::{Lock, Unfinished, key::check_key},
+    store::{
+        Lock, Unfinished,
+        key::check_key,
+        pace::{ATTEMPTS, STALL_PARTS},
+    },
 };
 use aws_config::{environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain};
 use aws_config::{profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig};
@@ -35,12 +39,6 @@ use time::OffsetDateTime;
 
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often a request is sent before its failure counts.
-pub(super) const ATTEMPTS: u32 = 5;
-
-/// A try may stand still for this part of what all of them may: there is time for all but the last, and for the pauses between them.
-pub(super) const STALL_PARTS: u32 = ATTEMPTS - 1;
 
 /// What the SDK may pause between its tries, all together: 1, 2, 4 and 8 s at most.
 const PAUSES: Duration = Duration::from_secs(15);

@@ -70,6 +70,6 @@ impl Bucket {
     }
 
     async fn each_deleted(&self, keys: &[String]) -> Vec<(String, Error)> {
-        delete_each(keys, |key| async move { self.delete(&key).await }).await
+        delete_each(keys, 16, |key| async move { self.delete(&key).await }).await
     }
 }

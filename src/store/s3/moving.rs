@@ -3,10 +3,8 @@
 //! A limit on a request would have to be that of the slowest line. So the body is handed over piece by piece, as the connection takes it,
 //! and it counts how long none was taken.
 
-use super::{
-    bucket::{Bucket, STALL_PARTS},
-    failure::Failure,
-};
+use super::{bucket::Bucket, failure::Failure};
+use crate::store::pace::{PIECE, Pace, STALL_PARTS, Turn};
 use aws_sdk_s3::{
     config::{
         ConfigBag, Intercept, RuntimeComponents,
@@ -19,71 +17,8 @@ use bytes::Bytes;
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
-
-/// Bytes that a connection takes at once: small beside what a slow line carries in the time that a body may stand still.
-const PIECE: usize = 64 << 10;
-
-/// How often it is looked at whether a pause has ended.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// How far a body has come, over all tries of the SDK.
-#[derive(Clone, Debug)]
-pub(super) struct Pace(Arc<Mutex<Step>>);
-
-#[derive(Debug)]
-struct Step {
-    moved: Instant,
-    turn: Turn,
-}
-
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// The connection takes the body.
-    Sends,
-    /// All of it was taken: the answer is due.
-    Awaits,
-    /// The SDK's, which pauses before another try.
-    Ours,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Pace(Arc::new(Mutex::new(Step { moved: Instant::now(), turn: Turn::Ours })))
-    }
-
-    fn step(&self) -> MutexGuard<'_, Step> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn moves(&self, turn: Turn) {
-        *self.step() = Step { moved: Instant::now(), turn };
-    }
-
-    /// Returns when nothing has moved for too long; what is in the connection's own buffers has `stall` to arrive and to be answered.
-    async fn stands_still(&self, stall: Duration) -> bool {
-        loop {
-            let (still, turn) = {
-                let step = self.step();
-                (step.moved.elapsed(), step.turn)
-            };
-            let limit = match turn {
-                Turn::Sends => stall / STALL_PARTS,
-                Turn::Awaits => stall,
-                // Bounded by the request's own limit.
-                Turn::Ours => still + LOOK,
-            };
-            match limit.checked_sub(still) {
-                None | Some(Duration::ZERO) => return turn == Turn::Awaits,
-                Some(left) => tokio::time::sleep(left).await,
-            }
-        }
-    }
-}
 
 /// Puts the pieces in place of the body, when it has been signed and its checksum stands in a header.
 #[derive(Clone, Debug)]

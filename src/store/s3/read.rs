@@ -1,7 +1,7 @@
 //! Objects read, whole or by a range of their bytes.
 
 use super::{
-    bucket::{ATTEMPTS, Bucket},
+    bucket::Bucket,
     failure::{Failure, Op, chain},
 };
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     store::{
         Reader,
         key::{check_range, too_short},
+        pace::ATTEMPTS,
     },
 };
 use aws_sdk_s3::primitives::ByteStream;

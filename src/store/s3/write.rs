@@ -2,11 +2,14 @@
 
 use super::{
     acknowledged::Said,
-    bucket::{ATTEMPTS, Bucket, timeouts},
+    bucket::{Bucket, timeouts},
     failure::{Failure, Op},
     moving::InPieces,
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    store::pace::ATTEMPTS,
+};
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::{config::Builder, primitives::ByteStream};
 use bytes::Bytes;

@@ -6,6 +6,7 @@ pub mod faulty;
 pub mod keys;
 pub mod pg;
 pub mod proxy;
+pub mod remote;
 pub mod run;
 pub mod s3;
 pub mod slack;
