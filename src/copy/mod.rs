@@ -2,37 +2,25 @@
 //!
 //! The manifest goes last, as in a backup: until then the copy is none. Nothing is decrypted, so no key is needed.
 
+mod config;
 mod page;
 mod send;
+
+pub use config::CopyConfig;
 
 use crate::{
     cancel::Cancel,
     error::{Error, Kind, Result},
     progress::{Event, Progress},
     report::Page,
-    store::{self, Destination, Store},
-    vault::{Folder, Manifest, Pick, Stored, find, manifest::File, read::manifest},
+    store::{self, Store},
+    vault::{Folder, Manifest, Stored, find, read::manifest},
     verify::readback,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use page::Copied;
 use send::Way;
 use std::sync::Arc;
-
-/// What is copied, and to where.
-#[derive(Clone, Debug)]
-pub struct CopyConfig {
-    /// The backups.
-    pub pick: Pick,
-    /// Where they lie.
-    pub destination: Destination,
-    /// Where they are to lie as well; may be several places.
-    pub to: Destination,
-    /// Files that are under way at a time.
-    pub jobs: usize,
-    /// Say what would be copied, and copy nothing.
-    pub dry_run: bool,
-}
 
 /// Copies each backup to each place. One that fails leaves the others to be copied, and nothing of itself.
 pub async fn run(config: &CopyConfig, progress: Arc<dyn Progress>, cancel: Cancel) -> Page {
@@ -140,7 +128,8 @@ async fn files(
     progress: &Arc<dyn Progress>,
     told: &mut Copied,
 ) -> Result<()> {
-    let sending: Vec<_> = all(manifest)
+    let sending: Vec<_> = manifest
+        .stored_files()
         .map(|file| async move {
             let way = send::file(from, to, &stored.folder, file).await?;
             progress.event(Event::Stored(file.size));
@@ -150,11 +139,6 @@ async fn files(
     let ways: Vec<Way> = stream::iter(sending).buffer_unordered(config.jobs).try_collect().await?;
     told.inside = ways.iter().filter(|way| **way == Way::Inside).count() as u64;
     Ok(())
-}
-
-/// Every file that a manifest names.
-fn all(manifest: &Manifest) -> impl Iterator<Item = &File> {
-    manifest.files.iter().chain(manifest.hidden())
 }
 
 /// Reads every byte of the copy.
@@ -167,7 +151,8 @@ async fn read_back(
 ) -> Result<()> {
     let folder = Folder::new(to.clone(), &stored.folder).telling(progress.clone());
     let folder = &folder;
-    let reading: Vec<_> = all(manifest)
+    let reading: Vec<_> = manifest
+        .stored_files()
         .map(|file| async move {
             readback::whole(folder, file, None).await.map_err(|e| e.context("the copy is not what was copied"))?;
             progress.event(Event::Compared(file.size));
@@ -179,7 +164,7 @@ async fn read_back(
 
 /// Small objects of the folder that the manifest does not name, such as a signature: before the manifest, as they were stored.
 async fn beside(from: &Arc<dyn Store>, to: &Arc<dyn Store>, stored: &Stored, manifest: &Manifest) -> Result<()> {
-    let named = |path: &str| all(manifest).any(|file| file.path == path);
+    let named = |path: &str| manifest.stored_files().any(|file| file.path == path);
     for object in &stored.objects {
         let path = object.key.strip_prefix(&stored.folder).unwrap_or_default();
         let known = object.key == stored.manifest_key() || path.starts_with("archive/") || path.starts_with("proofs/");

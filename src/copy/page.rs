@@ -1,6 +1,6 @@
 //! What a copying has to tell.
 
-use super::CopyConfig;
+use super::config::CopyConfig;
 use crate::{
     error::Error,
     report::{
@@ -45,8 +45,8 @@ impl Copied {
     }
 
     pub fn take(&mut self, manifest: &Manifest) {
-        self.files = super::all(manifest).count() as u64;
-        self.bytes = super::all(manifest).map(|file| file.size).sum();
+        self.files = manifest.stored_files().count() as u64;
+        self.bytes = manifest.stored_files().map(|file| file.size).sum();
     }
 
     fn state(&self, dry_run: bool) -> String {

@@ -117,6 +117,11 @@ impl Manifest {
         if encrypted { FORMAT_VERSION } else { PLAIN_VERSION }
     }
 
+    /// Every file that lies in the folder beside it: those that it names, and that of the whole manifest where it is encrypted.
+    pub fn stored_files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().chain(self.hidden())
+    }
+
     /// The encrypted file that the whole manifest lies in, where this is the part that everybody may read.
     pub fn hidden(&self) -> Option<&File> {
         self.encryption.as_ref()?.manifest.as_ref()

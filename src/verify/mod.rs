@@ -195,9 +195,7 @@ impl Prover {
         let mut compared = Compared::default();
         let mut problems = self.listed(manifest).await?;
         let reading: Vec<_> = manifest
-            .files
-            .iter()
-            .chain(manifest.hidden())
+            .stored_files()
             .map(|file| async move { (file.size, readback::whole(&self.folder, file, None).await) })
             .collect();
         let mut reading = stream::iter(reading).buffered(self.jobs.max(1));
@@ -237,7 +235,7 @@ impl Prover {
         let there = self.folder.store().list(self.folder.prefix()).await?;
         let mut there: HashMap<&str, u64> =
             there.iter().filter_map(|o| Some((o.key.strip_prefix(self.folder.prefix())?, o.size))).collect();
-        for file in manifest.files.iter().chain(manifest.hidden()) {
+        for file in manifest.stored_files() {
             if there.remove(file.path.as_str()).is_none() {
                 problems.push(format!("stored file {}: it is not in the store", file.path));
             }
