@@ -42,7 +42,8 @@ fi
 templates() { # templates BIN
   [ -e "$1/initdb.real" ] || mv "$1/initdb" "$1/initdb.real"
   cmp -s scripts/initdb.sh "$1/initdb" || install -m 755 scripts/initdb.sh "$1/initdb"
-  mkdir -p -m 1777 "$1/../templates"
+  mkdir -p "$1/../templates"
+  chmod 1777 "$1/../templates"
 }
 
 # The servers of sftp:// and webdav://.

@@ -152,6 +152,9 @@ fn of_backup(report: &BackupReport) -> String {
     if let Some(failure) = &report.failure {
         let title = format!("savepoint: {} failed", failure.phase);
         out.push_str(&annotation("error", &title, &failure.message, failure.hint.as_deref()));
+    } else if let Some(copy) = report.lost_copy().filter(|_| report.exit_code() == 4) {
+        let why = format!("{}: {}", copy.destination, copy.why.as_deref().unwrap_or("it holds no good copy"));
+        out.push_str(&annotation("error", "savepoint: a copy is missing", &why, copy.hint.as_deref()));
     } else if let Some(why) = report.pruned.as_ref().and_then(|p| p.failure.as_ref()) {
         let hint = report.pruned.as_ref().and_then(|p| p.hint.as_deref());
         out.push_str(&annotation("error", "savepoint: pruning failed", why, hint));

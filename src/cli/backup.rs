@@ -23,7 +23,7 @@ pub(super) const AFTER_HELP: &str = "Each option can also be set by a variable: 
     underscores (SAVEPOINT_S3_ENDPOINT). An empty variable counts as not set.\n\
     List options may be repeated, and take commas or line breaks; a comma inside double quotes is kept.\n\n\
     Exit codes: 0 stored and proven; 1 failed, nothing stored; 2 wrong usage; 3 stored, but its proof failed; 4 stored and \
-    proven, but pruning failed, or an anomaly was found and --fail-on-anomaly is set.";
+    proven, but pruning failed, one of several destinations holds no good copy, or an anomaly was found and --fail-on-anomaly is set.";
 
 /// Options of `savepoint backup`, as given: absent where there is no fixed default.
 #[allow(missing_docs, reason = "the groups say what they are")]

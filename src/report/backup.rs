@@ -268,6 +268,11 @@ impl BackupReport {
         self.proof.as_ref().map(proof_line)
     }
 
+    /// The first place that holds no good copy.
+    pub fn lost_copy(&self) -> Option<&StoredCopy> {
+        self.copies.iter().find(|copy| copy.state == CopyState::Failed)
+    }
+
     /// Places that hold a good copy.
     fn good_copies(&self) -> usize {
         self.copies.iter().filter(|copy| copy.state != CopyState::Failed).count()

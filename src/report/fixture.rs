@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, BackupReport)> {
         ("failed", failed()),
         ("hostile", hostile()),
         ("not_pruned", not_pruned()),
+        ("copy_lost", copy_lost()),
     ]
 }
 
@@ -231,6 +232,26 @@ pub fn not_pruned() -> BackupReport {
         ..Pruned::default()
     };
     BackupReport { pruned: Some(pruned), ..proven() }
+}
+
+/// Stored and proven, but in one of two places only.
+pub fn copy_lost() -> BackupReport {
+    let proven = proven();
+    let uri = proven.backup.as_ref().map(|backup| backup.uri.clone());
+    let copy = |destination: &str, uri, state| StoredCopy {
+        destination: destination.into(),
+        uri,
+        state,
+        why: None,
+        hint: None,
+    };
+    let lost = StoredCopy {
+        why: Some("cannot store part 3 of s3://second/prod/app/x.dat.zst: AccessDenied (HTTP 403)".into()),
+        hint: Some("allow s3:PutObject on arn:aws:s3:::second/prod/*".into()),
+        ..copy("s3://second/prod", None, CopyState::Failed)
+    };
+    let copies = vec![copy("s3://backups/prod", uri, CopyState::Proven), lost];
+    BackupReport { destination: "s3://backups/prod and s3://second/prod".into(), copies, ..proven }
 }
 
 /// Refused before anything was written.

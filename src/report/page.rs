@@ -111,7 +111,9 @@ impl Page {
             if let Some(failure) = page.failure.filter(|_| all.failure.is_none()) {
                 all.failure = Some(Failure { message: named(failure.message), ..failure });
             }
-            all.facts.push(("destination", place.clone()));
+            if page.facts.iter().all(|(name, _)| *name != "destination") {
+                all.facts.push(("destination", place.clone()));
+            }
             all.facts.extend(page.facts);
             all.tables.extend(page.tables.into_iter().map(|table| Table {
                 title: if table.title.is_empty() { place.clone() } else { named(table.title) },

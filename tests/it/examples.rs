@@ -31,12 +31,13 @@ fn workflows() -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// One use of this action: its step's id, and its inputs.
+/// One use of this action: its step's id, its inputs, and the variables that it is given.
 #[derive(Debug)]
 struct Step {
     file: String,
     id: Option<String>,
     inputs: BTreeMap<String, String>,
+    env: Vec<String>,
 }
 
 /// A scalar as GitHub reads it: text, whatever it looks like.
@@ -67,7 +68,9 @@ fn steps() -> Result<Vec<Step>> {
                 let inputs =
                     with.into_iter().flatten().map(pair).collect::<Result<_>>().with_context(|| file.clone())?;
                 let id = step.as_mapping_get("id").and_then(Yaml::as_str).map(str::to_owned);
-                found.push(Step { file: file.clone(), id, inputs });
+                let env = step.as_mapping_get("env").and_then(Yaml::as_mapping).into_iter().flatten();
+                let env = env.map(|(name, _)| text(name)).collect::<Result<_>>()?;
+                found.push(Step { file: file.clone(), id, inputs, env });
             }
         }
     }
@@ -85,6 +88,7 @@ fn inputs_are_declared_and_complete() -> Result {
         let needs: &[&str] = match command {
             "backup" | "check" => &["database-url", "destination"],
             "restore" => &["backup", "destination", "to"],
+            "copy" => &["destination", "to"],
             "diff" | "list" | "prune" | "show" | "verify" => &["destination"],
             _ => bail!("{file}: no command {command}"),
         };
@@ -101,11 +105,15 @@ async fn inputs_are_accepted() -> Result {
     let runs = futures_util::future::join_all(steps()?.into_iter().map(async |step| {
         let run = Savepoint::new(["action"])?.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         let run = run.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_MAX_ATTEMPTS", "1");
+        let of_its_own = step.env.iter().filter(|name| !name.starts_with("AWS_"));
+        let run = of_its_own.fold(run, |run, name| run.env(name, "x"));
         let run = step.inputs.iter().fold(run, |run, (name, value)| {
             let stand_in = match name.as_str() {
                 "database-url" | "to" | "verify-url" => "postgresql://u@127.0.0.1:1/app".to_owned(),
                 "slack-webhook-url" | "heartbeat-url" => "https://127.0.0.1:1/hook".to_owned(),
                 "s3-endpoint" => "http://127.0.0.1:1".to_owned(),
+                // One of several places names its endpoint itself.
+                "destination" => filled(value).replace("endpoint=https://", "endpoint=http://127.0.0.1:1/"),
                 "backup" if value.contains("${{") => "20261122T030000Z-snapshot-1a2b3c4".to_owned(),
                 _ => filled(value),
             };

@@ -204,6 +204,12 @@ fn failed_backup(report: &BackupReport) -> String {
             n => format!(" (and {} more)", n - 1),
         };
         let _ = writeln!(out, "error: the backup is stored, but its proof failed: {}{more}", clean(first));
+    } else if let Some(copy) = report.lost_copy().filter(|_| report.exit_code() == 4) {
+        let why = copy.why.as_deref().unwrap_or("it holds no good copy");
+        let _ = writeln!(out, "error: the backup is stored, but not in {}: {}", clean(&copy.destination), clean(why));
+        if let Some(hint) = &copy.hint {
+            let _ = writeln!(out, "  hint: {}", clean(hint));
+        }
     } else if let Some(pruned) = &report.pruned
         && let Some(message) = &pruned.failure
     {

@@ -161,7 +161,7 @@ async fn a_monitor_that_cannot_be_reached_is_a_warning() -> Result {
 async fn wrong_usage_in_an_action_is_told_where_it_is_looked_for() -> Result {
     let dir = scratch()?;
     let (output, summary) = (dir.path().join("output"), dir.path().join("summary"));
-    for (input, value, option) in [("INPUT_COMMAND", "copy", "option command"), ("INPUT_JOBS", "many", "option jobs")] {
+    for (input, value, option) in [("INPUT_COMMAND", "undo", "option command"), ("INPUT_JOBS", "many", "option jobs")] {
         for file in [&output, &summary] {
             std::fs::write(file, "")?;
         }
