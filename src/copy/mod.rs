@@ -14,7 +14,7 @@ use crate::{
     progress::{Event, Progress},
     report::Page,
     store::{self, Store},
-    vault::{Folder, Manifest, Stored, find, read::manifest},
+    vault::{Folder, Manifest, Stored, find, read::parsed},
     verify::readback,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -79,7 +79,7 @@ async fn copy(
 ) -> Result<()> {
     let key = stored.manifest_key();
     let bytes = from.open(&key, None).await?.bytes().await?;
-    let manifest = manifest(from, stored).await?;
+    let manifest = parsed(stored, &bytes)?;
     told.take(&manifest);
     let there = match to.open(&key, None).await {
         Ok(there) => Some(there.bytes().await?),
@@ -101,10 +101,10 @@ async fn copy(
         }
         read_back(config, to, stored, &manifest, progress).await?;
         beside(from, to, stored, &manifest).await?;
-        if !there {
-            to.put_new(&key, bytes).await.map_err(|e| e.context("the manifest was not stored"))?;
+        match there {
+            true => Ok(()),
+            false => to.put_new(&key, bytes).await.map_err(|e| e.context("the manifest was not stored")),
         }
-        proofs(from, to, stored).await
     };
     match cancel.unless(work, || cancel.error()).await {
         Err(e) if !there && e.kind() != Kind::Exists => {
@@ -115,7 +115,9 @@ async fn copy(
             Err(e)
         }
         worked => worked,
-    }
+    }?;
+    // From here on it is a backup, which stays whatever becomes of its proofs.
+    cancel.unless(proofs(from, to, stored), || cancel.error()).await
 }
 
 /// Everything that the manifest names.

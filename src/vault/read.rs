@@ -35,6 +35,16 @@ pub async fn manifest(store: &Arc<dyn Store>, stored: &Stored) -> Result<Manifes
     Ok(manifest)
 }
 
+/// A backup's manifest from its bytes: of this backup and of a format that we know.
+///
+/// # Errors
+/// As [`manifest`].
+pub fn parsed(stored: &Stored, bytes: &[u8]) -> Result<Manifest> {
+    let manifest = Manifest::parse(bytes).map_err(|e| e.context(format!("stored file {}", stored.manifest_key())))?;
+    check_header(stored, manifest.format, &manifest.id)?;
+    Ok(manifest)
+}
+
 /// A manifest, and what binds other things to it.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -53,8 +63,7 @@ pub struct Signed {
 pub async fn signed(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<Signed> {
     let key = stored.manifest_key();
     let bytes = store.open(&key, None).await?.bytes().await?;
-    let manifest = Manifest::parse(&bytes).map_err(|e| e.context(format!("stored file {key}")))?;
-    check_header(stored, manifest.format, &manifest.id)?;
+    let manifest = parsed(stored, &bytes)?;
     let receipt = receipt::check(store, &key, &bytes, manifest.signed_by.as_deref(), trusted).await?;
     Ok(Signed { manifest, sha256: hex::encode(Sha256::digest(&bytes)), receipt })
 }

@@ -4,11 +4,9 @@ use super::{
     address::Address,
     remote::Remote,
     service::{Service, Way},
+    tokens::{Tokens, Variables},
 };
-use crate::{
-    secret::Secret,
-    store::{Promises, place::Backend},
-};
+use crate::store::{Promises, place::Backend};
 use opendal::{Operator, services::Dropbox};
 use std::sync::Arc;
 
@@ -25,6 +23,13 @@ static SERVICE: Service = Service {
     unreachable: "check that this machine reaches api.dropboxapi.com and content.dropboxapi.com",
 };
 
+const VARIABLES: Variables = Variables {
+    refresh: "DROPBOX_REFRESH_TOKEN",
+    client_id: "DROPBOX_APP_KEY",
+    client_secret: "DROPBOX_APP_SECRET",
+    access: "DROPBOX_ACCESS_TOKEN",
+};
+
 /// As the list of backends names it.
 pub(in crate::store) const BACKEND: Backend = Backend {
     noun: "Dropbox",
@@ -32,20 +37,14 @@ pub(in crate::store) const BACKEND: Backend = Backend {
     options: &[],
     check: |given| {
         let prefix = Address::path(given, SERVICE.scheme)?;
-        let secret = |name: &str| given.env.get(name).map(Secret::new);
-        let (access, refresh) = (secret("DROPBOX_ACCESS_TOKEN"), secret("DROPBOX_REFRESH_TOKEN"));
-        let (key, password) = (given.env.get("DROPBOX_APP_KEY"), secret("DROPBOX_APP_SECRET"));
-        if access.is_none() && (refresh.is_none() || key.is_none() || password.is_none()) {
-            return Err(given.refuse("no access to Dropbox is known").hint(SERVICE.credentials));
-        }
+        let tokens = Tokens::of(given, &VARIABLES, "Dropbox", SERVICE.credentials)?;
         let opens = move || {
             let service = Dropbox::default();
-            Operator::new(match (&refresh, &key, &password, &access) {
-                (Some(refresh), Some(key), Some(password), _) => {
-                    service.refresh_token(refresh.expose()).client_id(key).client_secret(password.expose())
+            Operator::new(match &tokens {
+                Tokens::Refresh { token, client_id, client_secret } => {
+                    service.refresh_token(token.expose()).client_id(client_id).client_secret(client_secret.expose())
                 }
-                (_, _, _, Some(access)) => service.access_token(access.expose()),
-                _ => service,
+                Tokens::Access(token) => service.access_token(token.expose()),
             })
         };
         Ok(Remote::new(given, &SERVICE, "", prefix, Arc::new(opens)).place())

@@ -4,11 +4,9 @@ use super::{
     address::Address,
     remote::Remote,
     service::{Service, Way},
+    tokens::{Tokens, Variables},
 };
-use crate::{
-    secret::Secret,
-    store::{Promises, place::Backend},
-};
+use crate::store::{Promises, place::Backend};
 use opendal::{Operator, services::Gdrive};
 use std::sync::Arc;
 
@@ -25,6 +23,13 @@ static SERVICE: Service = Service {
     unreachable: "check that this machine reaches www.googleapis.com",
 };
 
+const VARIABLES: Variables = Variables {
+    refresh: "GOOGLE_DRIVE_REFRESH_TOKEN",
+    client_id: "GOOGLE_DRIVE_CLIENT_ID",
+    client_secret: "GOOGLE_DRIVE_CLIENT_SECRET",
+    access: "GOOGLE_DRIVE_ACCESS_TOKEN",
+};
+
 /// As the list of backends names it.
 pub(in crate::store) const BACKEND: Backend = Backend {
     noun: "Google Drive",
@@ -32,20 +37,14 @@ pub(in crate::store) const BACKEND: Backend = Backend {
     options: &[],
     check: |given| {
         let prefix = Address::path(given, SERVICE.scheme)?;
-        let secret = |name: &str| given.env.get(name).map(Secret::new);
-        let (access, refresh) = (secret("GOOGLE_DRIVE_ACCESS_TOKEN"), secret("GOOGLE_DRIVE_REFRESH_TOKEN"));
-        let (id, password) = (given.env.get("GOOGLE_DRIVE_CLIENT_ID"), secret("GOOGLE_DRIVE_CLIENT_SECRET"));
-        if access.is_none() && (refresh.is_none() || id.is_none() || password.is_none()) {
-            return Err(given.refuse("no access to Google Drive is known").hint(SERVICE.credentials));
-        }
+        let tokens = Tokens::of(given, &VARIABLES, "Google Drive", SERVICE.credentials)?;
         let opens = move || {
             let service = Gdrive::default();
-            Operator::new(match (&refresh, &id, &password, &access) {
-                (Some(refresh), Some(id), Some(password), _) => {
-                    service.refresh_token(refresh.expose()).client_id(id).client_secret(password.expose())
+            Operator::new(match &tokens {
+                Tokens::Refresh { token, client_id, client_secret } => {
+                    service.refresh_token(token.expose()).client_id(client_id).client_secret(client_secret.expose())
                 }
-                (_, _, _, Some(access)) => service.access_token(access.expose()),
-                _ => service,
+                Tokens::Access(token) => service.access_token(token.expose()),
             })
         };
         Ok(Remote::new(given, &SERVICE, "", prefix, Arc::new(opens)).place())

@@ -12,6 +12,7 @@ mod ordered;
 mod remote;
 mod service;
 mod streamed;
+mod tokens;
 mod transport;
 pub(super) mod vercel;
 pub(super) mod webdav;
