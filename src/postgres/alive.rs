@@ -87,7 +87,7 @@ fn dead(said: Said, untold: u32, here: bool) -> Option<(String, &'static str)> {
         Said::Works => None,
         Said::Nothing if untold <= SILENT_LOOKS => None,
         Said::Nothing => Some(("the server does not tell what it does".into(), CUT)),
-        Said::Reads | Said::Writes | Said::Idle(_) => {
+        Said::Reads | Said::Writes | Said::Idle => {
             Some(("the server waits for it, and nothing of either arrives".into(), lost))
         }
         Said::Gone => Some(("the server knows no session of it".into(), lost)),

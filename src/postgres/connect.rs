@@ -153,7 +153,7 @@ async fn look_at(target: &Target, which: &str) -> Said {
     let asked = async {
         let session = unwatched(target, SIGN_OF_LIFE).await?;
         let sql = format!(
-            "SELECT state, wait_event_type, wait_event, extract(epoch FROM pg_catalog.clock_timestamp() - state_change) \
+            "SELECT state, wait_event_type, wait_event \
              FROM pg_catalog.pg_stat_activity WHERE {which} \
              ORDER BY state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' DESC NULLS LAST, state = 'active' DESC NULLS LAST LIMIT 1"
         );
@@ -168,7 +168,7 @@ async fn look_at(target: &Target, which: &str) -> Said {
             (Some("active" | "fastpath function call"), Some("Client"), Some("ClientRead")) => Said::Reads,
             (Some("active" | "fastpath function call"), Some("Client"), Some("ClientWrite")) => Said::Writes,
             (Some("active" | "fastpath function call"), ..) => Said::Works,
-            _ => get(3).and_then(|s| s.parse().ok()).map_or(Said::Nothing, Said::Idle),
+            _ => Said::Idle,
         })
     };
     let limit = target.timeout();

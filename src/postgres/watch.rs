@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Kind};
 use std::{
+    collections::VecDeque,
     fmt, io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -18,14 +19,8 @@ use std::{
 /// How often a silent connection is looked at, at most.
 const TICK: Duration = Duration::from_secs(5);
 
-/// How much later than the last byte the server may have become idle by its own clock, which is read after ours.
-const LATENCY: f64 = 1.0;
-
 /// How often in a row a server that says nothing of the session (it has no room for another one, say) is waited for.
 pub(super) const SILENT_LOOKS: u32 = 10;
-
-/// Sync, whole (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
-const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
 
 /// A connection was given up. Travels inside an I/O error.
 #[derive(Clone, Debug)]
@@ -57,12 +52,10 @@ struct Beat {
     on: bool,
     received: Option<Instant>,
     sent: Option<Instant>,
-    /// Where what was received stands among its messages.
+    /// Where what was received, and what was sent, stands among its messages.
     framing: Framing,
-    /// The last bytes of what was sent.
-    written: [u8; 5],
-    /// The first byte that was sent since something was received.
-    first: u8,
+    sending: Framing,
+    turn: Turn,
     /// A read, or a write, has to wait.
     reads: Option<Waker>,
     writes: Option<Waker>,
@@ -79,12 +72,55 @@ impl Beat {
         self.sent > self.received
     }
 
-    /// It is not known to be our turn.
+    /// It is not our turn.
     fn owes(&self) -> bool {
-        let ready = !self.unanswered() && self.framing.ends_with(b'Z');
-        // Rows on their way in: the next ones are ours to send.
-        let feeds = self.unanswered() && self.first == b'd' && self.written != SYNC;
-        self.writes.is_some() || (self.reads.is_some() && !ready && !feeds)
+        self.writes.is_some() || (self.reads.is_some() && (self.turn.is_theirs() || !self.framing.between_messages()))
+    }
+}
+
+/// Whose turn it is, by the messages that go over a connection: several questions may be on their way at once, and the server is ready
+/// again behind each (<https://www.postgresql.org/docs/current/protocol-flow.html>, "Pipelining" and "COPY Operations").
+#[derive(Debug, Default)]
+struct Turn {
+    /// Kinds of the messages, oldest first, behind each of which the server is still to say that it is ready.
+    asked: VecDeque<u8>,
+    /// It takes rows: the next ones are ours to send.
+    feeds: bool,
+}
+
+impl Turn {
+    /// A message of this kind is on its way to the server.
+    fn sent(&mut self, kind: u8) {
+        match kind {
+            // Query, Sync, FunctionCall.
+            b'Q' | b'S' | b'F' => self.asked.push_back(kind),
+            // CopyDone, CopyFail.
+            b'c' | b'f' => self.feeds = false,
+            _ => {}
+        }
+    }
+
+    /// A message of this kind began to come from the server.
+    fn received(&mut self, kind: u8) {
+        match kind {
+            // ReadyForQuery.
+            b'Z' => {
+                self.asked.pop_front();
+                self.feeds = false;
+            }
+            // CopyInResponse. While it takes rows, it passes over a Sync: that which came with the Execute is not answered.
+            b'G' => {
+                self.asked.pop_front_if(|kind| *kind == b'S');
+                self.feeds = true;
+            }
+            // ErrorResponse.
+            b'E' => self.feeds = false,
+            _ => {}
+        }
+    }
+
+    fn is_theirs(&self) -> bool {
+        !self.feeds && !self.asked.is_empty()
     }
 }
 
@@ -112,7 +148,8 @@ impl Pulse {
         beat.reads = None;
         if beat.on && !bytes.is_empty() {
             beat.received = Some(Instant::now());
-            if let Err(length) = beat.framing.follow(bytes) {
+            let Beat { framing, turn, .. } = &mut *beat;
+            if let Err(length) = framing.follow(bytes, |kind| turn.received(kind)) {
                 beat.stalled.get_or_insert(Stalled {
                     message: format!("a message of the server with a length that cannot be ({length} bytes)"),
                     hint: CHANGED,
@@ -126,13 +163,10 @@ impl Pulse {
     pub fn sent(&self, bytes: &[u8]) {
         let mut beat = self.lock();
         beat.writes = None;
-        if beat.on
-            && let Some(&first) = bytes.first()
-        {
-            if !beat.unanswered() {
-                beat.first = first;
-            }
-            keep(&mut beat.written, bytes);
+        if beat.on && !bytes.is_empty() {
+            let Beat { sending, turn, .. } = &mut *beat;
+            // A length of ours that cannot be is the server's to refuse.
+            let _ = sending.follow(bytes, |kind| turn.sent(kind));
             beat.sent = Some(Instant::now());
         }
     }
@@ -169,21 +203,22 @@ impl Pulse {
 /// No message is longer (bytes, with its length): what the server sends at once it holds in one piece of its memory (`MaxAllocSize`).
 const LONGEST: u32 = 0x4000_0000;
 
-/// Follows the messages of the protocol in what a server sends: a byte that says of which kind one is, four of its length, with themselves.
+/// Follows the messages of the protocol in one direction: a byte that says of which kind one is, four of its length, with themselves.
 #[derive(Debug, Default)]
 struct Framing {
     /// The header of the next message, so far.
     head: [u8; 5],
     have: usize,
-    /// Of the last message whose header was whole: its kind, and how many bytes are still to come.
-    kind: u8,
+    /// How many bytes of the last message whose header was whole are still to come.
     left: usize,
 }
 
 impl Framing {
+    /// `begins` is given the kind of each message whose header is whole.
+    ///
     /// # Errors
     /// A length that cannot be.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<(), u32> {
+    fn follow(&mut self, mut bytes: &[u8], mut begins: impl FnMut(u8)) -> Result<(), u32> {
         loop {
             let body = self.left.min(bytes.len());
             (self.left, bytes) = (self.left - body, &bytes[body..]);
@@ -199,7 +234,8 @@ impl Framing {
                 if !(4..=LONGEST).contains(&length) {
                     return Err(length);
                 }
-                (self.kind, self.left, self.have) = (kind, length as usize - 4, 0);
+                (self.left, self.have) = (length as usize - 4, 0);
+                begins(kind);
             }
         }
     }
@@ -208,18 +244,6 @@ impl Framing {
     fn between_messages(&self) -> bool {
         self.left == 0 && self.have == 0
     }
-
-    /// Whether the last message is whole and of this kind.
-    fn ends_with(&self, kind: u8) -> bool {
-        self.between_messages() && self.kind == kind
-    }
-}
-
-/// The last bytes of a stream.
-fn keep<const N: usize>(tail: &mut [u8; N], bytes: &[u8]) {
-    let new = bytes.len().min(N);
-    tail.rotate_left(new);
-    tail[N - new..].copy_from_slice(&bytes[bytes.len() - new..]);
 }
 
 /// Asks the server, over another connection, what it does on this one.
@@ -232,7 +256,6 @@ pub(super) fn watch(pulse: &Arc<Pulse>, stall: Duration, label: String, look: Lo
         let mut beat = pulse.lock();
         beat.on = true;
         beat.received = Some(Instant::now());
-        beat.framing = Framing { kind: b'Z', ..Framing::default() };
     }
     tokio::spawn(watching(Arc::downgrade(pulse), stall, label, look));
 }
@@ -250,7 +273,7 @@ async fn watching(pulse: Weak<Pulse>, stall: Duration, label: String, look: Look
         // What came meanwhile is as good as an answer.
         let Some(again) = pulse.silent_since().filter(|again| *again == since) else { continue };
         looks = if matches!(said, Said::Nothing) { looks + 1 } else { 0 };
-        let why = dead(&pulse.lock(), &said, looks, again);
+        let why = dead(&pulse.lock(), &said, looks);
         if let Some(why) = why {
             return pulse.end(Stalled {
                 message: format!("no byte from {} for {:.0?}: {why}", label, again.elapsed()),
@@ -270,8 +293,8 @@ pub(super) enum Said {
     Reads,
     /// It waits until we take its bytes.
     Writes,
-    /// It has been through for so many seconds.
-    Idle(f64),
+    /// It is through.
+    Idle,
     /// There is no such session.
     Gone,
     /// It answers, but tells nothing.
@@ -316,21 +339,13 @@ impl Why {
     }
 }
 
-/// Why the connection is dead; `None`: it is worth waiting. `silent_since`: the last byte.
-fn dead(beat: &Beat, said: &Said, looks: u32, silent_since: Instant) -> Option<Why> {
+/// Why a connection on which it is the server's turn is dead; `None`: it is worth waiting.
+fn dead(beat: &Beat, said: &Said, looks: u32) -> Option<Why> {
     match said {
         Said::Works => None,
         // Between our bytes it reads, and waits for nobody else.
         Said::Reads if beat.writes.is_none() && !beat.unanswered() => None,
-        Said::Reads | Said::Writes => Some(Why::Swallowed),
-        Said::Idle(_) if beat.unanswered() => Some(Why::Swallowed),
-        // It was idle before the last byte came, which nobody had asked for (a setting was changed, say).
-        Said::Idle(since)
-            if beat.framing.between_messages() && *since > silent_since.elapsed().as_secs_f64() + LATENCY =>
-        {
-            None
-        }
-        Said::Idle(_) => Some(Why::Swallowed),
+        Said::Reads | Said::Writes | Said::Idle => Some(Why::Swallowed),
         Said::Gone => Some(Why::Gone),
         Said::Nothing if looks <= SILENT_LOOKS => None,
         Said::Nothing => Some(Why::Untold),
@@ -347,70 +362,100 @@ pub(super) fn stalled(e: &io::Error) -> Option<Error> {
 mod tests {
     use super::*;
 
-    fn beat(received: u64, sent: u64) -> Beat {
-        let start = Instant::now();
-        let at = |s: u64| Some(start + Duration::from_secs(s));
-        Beat { on: true, received: at(received), sent: at(sent), reads: Some(Waker::noop().clone()), ..Beat::default() }
+    const SYNC: &[u8] = &[b'S', 0, 0, 0, 4];
+    const QUERY: &[u8] = &[b'Q', 0, 0, 0, 5, 0];
+    const READY: &[u8] = &[b'Z', 0, 0, 0, 5, b'I'];
+    const COPY_IN: &[u8] = &[b'G', 0, 0, 0, 7, 0, 0, 0];
+    const COPY_DONE: &[u8] = &[b'c', 0, 0, 0, 4];
+    const ROW: &[u8] = &[b'd', 0, 0, 0, 6, b'1', b'\n'];
+    /// A setting was changed.
+    const PARAMETER: &[u8] = &[b'S', 0, 0, 0, 6, 0, 0];
+
+    fn reading() -> Arc<Pulse> {
+        let pulse = Pulse::new();
+        pulse.lock().on = true;
+        pulse
+    }
+
+    /// Whether the server owes an answer while we read, behind these bytes: to it (`true`) or of it.
+    fn owes_behind(exchanged: &[(bool, &[u8])]) -> bool {
+        let pulse = reading();
+        for (ours, bytes) in exchanged {
+            match ours {
+                true => pulse.sent(bytes),
+                false => pulse.received(bytes).expect("lengths that can be"),
+            }
+        }
+        pulse.reads(Waker::noop());
+        pulse.lock().owes()
     }
 
     #[test]
     fn who_is_waited_for() {
-        let mut idle = beat(2, 1);
-        assert_eq!(idle.framing.follow(&[b'Z', 0, 0, 0, 5, b'T']), Ok(()));
-        assert!(!idle.owes(), "ready for the next query");
+        const US: bool = true;
+        const IT: bool = false;
+        assert!(!owes_behind(&[]), "nothing was asked");
+        assert!(owes_behind(&[(US, QUERY)]), "a query is on its way");
+        assert!(owes_behind(&[(US, QUERY), (IT, ROW)]), "an answer has begun");
+        assert!(!owes_behind(&[(US, QUERY), (IT, ROW), (IT, READY)]), "ready for the next query");
+        assert!(!owes_behind(&[(US, QUERY), (IT, READY), (IT, PARAMETER)]), "a word that nobody asked for");
+        assert!(owes_behind(&[(IT, &PARAMETER[..6])]), "the message is not whole");
+        // Several at once, also in one write: each is answered.
+        let three = [SYNC, QUERY, SYNC].concat();
+        assert!(owes_behind(&[(US, &three), (IT, READY)]), "two are still to be answered");
+        assert!(owes_behind(&[(US, &three), (IT, READY), (IT, READY)]), "one is still to be answered");
+        assert!(!owes_behind(&[(US, &three), (IT, &[READY, READY, READY].concat())]));
         // What looks like the end of an answer may stand within a longer message.
-        assert_eq!(idle.framing.follow(&[b'd', 0, 0, 0, 20, b'Z', 0, 0, 0, 5, b'T']), Ok(()));
-        assert!(idle.owes(), "the message is not whole");
-        assert!(beat(1, 2).owes(), "a query is on its way");
-        assert!(beat(2, 1).owes(), "an answer has begun");
-        let mut feeding = Beat { first: b'd', ..beat(1, 2) };
-        assert!(!feeding.owes(), "the next rows are ours");
-        feeding.written = SYNC;
-        assert!(feeding.owes(), "all rows were sent");
-        feeding = Beat { first: b'd', writes: Some(Waker::noop().clone()), ..beat(1, 2) };
-        assert!(feeding.owes(), "rows cannot be sent");
-        assert!(!Beat { reads: None, ..beat(1, 2) }.owes(), "nobody reads");
+        let within = [&[b'd', 0, 0, 0, 20][..], READY].concat();
+        assert!(owes_behind(&[(US, QUERY), (IT, &within)]), "the message is not whole");
+    }
+
+    /// COPY FROM STDIN: by the extended protocol the Sync that came with it has no answer of its own, by the simple one its query has.
+    #[test]
+    fn who_is_waited_for_while_rows_go_in() {
+        for copy in [SYNC, QUERY] {
+            let begun = [(true, copy), (false, COPY_IN), (true, ROW)];
+            assert!(!owes_behind(&begun), "the next rows are ours");
+            let end = [COPY_DONE, if copy == SYNC { SYNC } else { &[] }].concat();
+            let done = [&begun[..], &[(true, &end[..])]].concat();
+            assert!(owes_behind(&done), "all rows were sent");
+            assert!(!owes_behind(&[&done[..], &[(false, READY)]].concat()));
+        }
+        let stuck = reading();
+        stuck.writes(Waker::noop());
+        assert!(stuck.lock().owes(), "rows cannot be sent");
     }
 
     #[test]
     fn what_the_server_says_decides() {
-        let now = Instant::now();
-        let (asked, answering) = (beat(1, 2), beat(2, 1));
-        let dead = |beat: &Beat, said: Said| super::dead(beat, &said, 1, now);
-        assert_eq!(dead(&asked, Said::Works), None);
-        assert_eq!(dead(&answering, Said::Reads), None);
-        assert_eq!(dead(&asked, Said::Reads), Some(Why::Swallowed));
-        assert_eq!(dead(&answering, Said::Writes), Some(Why::Swallowed));
-        assert_eq!(dead(&asked, Said::Idle(100.0)), Some(Why::Swallowed));
-        assert_eq!(dead(&answering, Said::Idle(100.0)), None, "it was through before");
-        assert_eq!(dead(&answering, Said::Idle(0.0)), Some(Why::Swallowed));
-        let mut within = beat(2, 1);
-        assert_eq!(within.framing.follow(b"d"), Ok(()));
-        assert_eq!(dead(&within, Said::Idle(100.0)), Some(Why::Swallowed), "nobody sends the rest");
-        assert_eq!(dead(&answering, Said::Gone), Some(Why::Gone));
-        assert_eq!(super::dead(&asked, &Said::Nothing, SILENT_LOOKS, now), None);
-        assert_eq!(super::dead(&asked, &Said::Nothing, SILENT_LOOKS + 1, now), Some(Why::Untold));
+        let (asked, answering) = (reading(), reading());
+        asked.sent(QUERY);
+        answering.sent(QUERY);
+        answering.received(ROW).expect("a length that can be");
+        let dead = |pulse: &Pulse, said: Said, looks| super::dead(&pulse.lock(), &said, looks);
+        assert_eq!(dead(&asked, Said::Works, 0), None);
+        assert_eq!(dead(&answering, Said::Reads, 0), None);
+        assert_eq!(dead(&asked, Said::Reads, 0), Some(Why::Swallowed));
+        assert_eq!(dead(&answering, Said::Writes, 0), Some(Why::Swallowed));
+        assert_eq!(dead(&asked, Said::Idle, 0), Some(Why::Swallowed));
+        assert_eq!(dead(&answering, Said::Idle, 0), Some(Why::Swallowed));
+        assert_eq!(dead(&answering, Said::Gone, 0), Some(Why::Gone));
+        assert_eq!(dead(&asked, Said::Nothing, SILENT_LOOKS), None);
+        assert_eq!(dead(&asked, Said::Nothing, SILENT_LOOKS + 1), Some(Why::Untold));
     }
 
     #[test]
     fn messages_are_followed_however_they_are_cut() {
-        let stream = [&[b'T', 0, 0, 0, 4, b'D', 0, 0, 0, 7, 1, 2, 3][..], &[b'Z', 0, 0, 0, 5, b'I']].concat();
+        let stream = [&[b'T', 0, 0, 0, 4, b'D', 0, 0, 0, 7, 1, 2, 3][..], READY].concat();
         for cut in 0..=stream.len() {
-            let mut framing = Framing::default();
+            let (mut framing, mut kinds) = (Framing::default(), Vec::new());
             let (one, other) = stream.split_at(cut);
-            assert_eq!((framing.follow(one), framing.follow(other)), (Ok(()), Ok(())));
-            assert!(framing.ends_with(b'Z') && !framing.ends_with(b'D'), "{cut}");
-            assert_eq!(framing.follow(&[b'd', 0, 0, 0, 3]), Err(3));
+            assert_eq!(framing.follow(one, |kind| kinds.push(kind)), Ok(()));
+            assert_eq!(framing.follow(other, |kind| kinds.push(kind)), Ok(()));
+            assert_eq!(kinds, b"TDZ", "{cut}");
+            assert!(framing.between_messages());
+            assert_eq!(framing.follow(&[b'd', 0, 0, 0, 3], |_| ()), Err(3));
         }
-        assert_eq!(Framing::default().follow(&[b'd', 0x40, 0, 0, 1]), Err(LONGEST + 1));
-    }
-
-    #[test]
-    fn the_last_bytes_are_kept() {
-        let mut tail = [0; 5];
-        keep(&mut tail, b"abcdefg");
-        assert_eq!(&tail, b"cdefg");
-        keep(&mut tail, b"hi");
-        assert_eq!(&tail, b"efghi");
+        assert_eq!(Framing::default().follow(&[b'd', 0x40, 0, 0, 1], |_| ()), Err(LONGEST + 1));
     }
 }

@@ -73,8 +73,7 @@ const OF_THE_SOURCE: &[Round] = &[
     &[&descriptors::Enough, &scratch::Folder],
     &[&disk::Room],
     &[&throwaway::Start],
-    &[&rights::Read, &connections::Count, &health::Source],
-    &[&secrets::Held],
+    &[&rights::Read, &connections::Count, &health::Source, &secrets::Held],
     &[&privileges::Tables, &row_security::Hidden, &privileges::Others, &connections::Enough],
     &[&throwaway::Skipped, &extensions::Named],
 ];

@@ -86,9 +86,8 @@ impl Secrets {
             format!("SELECT f.srvname FROM pg_catalog.pg_foreign_server f WHERE {} ORDER BY 1", held("f.srvoptions"));
         let with_secret = format!("{mapping} WHERE {} ORDER BY 1", held("u.umoptions"));
         let without = format!("{mapping} WHERE u.umoptions IS NULL ORDER BY 1");
-        // One behind the other: where several are on their way, a connection that falls silent between two answers looks idle to its watch.
-        let (mappings, unseen) = (ask(&with_secret).await?, ask(&without).await?);
-        let (servers, subscriptions) = (ask(&server).await?, ask(&subscriptions).await?);
+        let (mappings, unseen, servers, subscriptions) =
+            tokio::try_join!(ask(&with_secret), ask(&without), ask(&server), ask(&subscriptions))?;
         Ok(Secrets {
             mappings: names(&mappings),
             unseen: if superuser { Vec::new() } else { names(&unseen) },

@@ -1,11 +1,13 @@
 //! Faults of the database and of the way to it.
 
 use super::{Case, Left, Row, row};
-use crate::support::Result;
 use crate::support::{
+    Result,
     proxy::{Action, BlackHole, Proxy, Rule},
     run::Ended,
 };
+use anyhow::Context;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// A run with this URL.
 async fn at(case: &Case, url: &str) -> Result<Ended> {
@@ -37,6 +39,15 @@ async fn swallowed(case: &Case, up: u64, down: u64) -> Result<Ended> {
     let ended = case.impatient(&url, &case.s3.endpoint)?.run().await?;
     anyhow::ensure!(hole.swallows(), "the fault was never met\n{}", ended.output());
     Ok(ended)
+}
+
+/// Falls silent behind each of so many thousand bytes in turn: in the midst of each answer to what a run asks first, and behind it. Gives
+/// the run that ends otherwise than the rest, if there is one.
+async fn swallowed_behind_each(case: &Case, thousands: std::ops::RangeInclusive<u64>) -> Result<Ended> {
+    let runs: Vec<Ended> =
+        stream::iter(thousands).map(|n| swallowed(case, u64::MAX, n * 1000)).buffer_unordered(5).try_collect().await?;
+    let odd = runs.iter().position(|ended| ended.code != Some(1)).unwrap_or_default();
+    runs.into_iter().nth(odd).context("no run")
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -131,8 +142,8 @@ pub fn rows() -> Vec<Row> {
         row("black hole before the login", "preflight", nothing, "no answer within", "", |case| {
             Box::pin(swallowed(case, 0, u64::MAX))
         }),
-        row("black hole behind 4 kB", "any", nothing, "error in ", "", |case| {
-            Box::pin(swallowed(case, u64::MAX, 4000))
+        row("black hole behind each kB up to 16", "any", nothing, "error in ", "", |case| {
+            Box::pin(swallowed_behind_each(case, 1..=16))
         }),
         row("black hole behind 20 kB", "any", nothing, "error in ", "", |case| {
             Box::pin(swallowed(case, u64::MAX, 20_000))
