@@ -139,9 +139,9 @@ impl Link {
 
     /// The cure of what ssh complains about.
     fn refused(&self, said: &str, why: &str) -> NoConnection {
-        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Warning:"));
+        let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Warning:"));
         // Of a long complaint about a changed key the last line says what came of it.
-        let error = self.broken(lines.last().unwrap_or(why));
+        let error = self.broken(lines.next_back().unwrap_or(why));
         let port = self.server.port.map_or(String::new(), |port| format!("-p {port} "));
         let knows = |what: &str| said.contains(what);
         let (hint, lasts) = if knows("Host key verification failed") || knows("REMOTE HOST IDENTIFICATION HAS CHANGED")

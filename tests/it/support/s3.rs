@@ -166,7 +166,8 @@ impl S3 {
             let make = self.client().create_bucket().bucket(MY_BACKUPS.0).object_lock_enabled_for_bucket(true);
             make.send().await.map(drop)
         });
-        Ok(*made.await?)
+        made.await?;
+        Ok(())
     }
 
     /// Every object of a bucket, in order of its key.
