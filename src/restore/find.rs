@@ -12,9 +12,9 @@ use crate::{
     dumpfile::{self, Format},
     error::{self, Error, Kind, Result},
     progress::{Event, Progress},
-    store::{self, Store},
+    store::{self, Destination, Store},
     vault::{
-        Folder, Which,
+        Folder, Pick, Which,
         find::{self, scan},
         folder::no_identity,
         read::{Signed, last_proof_of, signed, whole},
@@ -28,13 +28,38 @@ use std::{path::Path, sync::Arc};
 
 use tokio::io::AsyncWriteExt;
 
+/// What is meant, and where it may lie.
+pub(super) struct Meant {
+    pub pick: Pick,
+    pub destination: Option<Destination>,
+    /// Labels of places whose copy of it is damaged.
+    pub damaged: Vec<String>,
+}
+
 impl Run<'_> {
+    pub(super) fn meant(&self) -> Meant {
+        let config = self.config;
+        Meant { pick: config.pick.clone(), destination: config.destination.clone(), damaged: Vec::new() }
+    }
+
+    /// The same backup in a place that was not tried, and that place's label.
+    pub(super) async fn another(&self, mut damaged: Vec<String>) -> Option<(Meant, String)> {
+        let (id, here) = with(&self.traces, |t| Some((t.backup_id.clone()?, t.place.clone()?)))?;
+        damaged.push(here);
+        let pick = Pick { which: Which::Id(id), ..Pick::latest() };
+        let untried = self.config.destination.as_ref()?.each().into_iter().filter(|p| !damaged.contains(&p.label()));
+        let found = find::place(&Destination::several(untried.collect())?, &pick).await.ok()?;
+        let label = found.destination.label();
+        with(&self.traces, |t| t.facts.clear());
+        Some((Meant { pick, destination: Some(found.destination), damaged }, label))
+    }
+
     /// What is meant, looked at as far as must be before anything is decided.
-    pub(super) async fn archive(&self, folder: &Path) -> Result<Archive> {
-        if let Which::File(path) = &self.config.pick.which {
+    pub(super) async fn archive(&self, meant: &Meant, folder: &Path) -> Result<Archive> {
+        if let Which::File(path) = &meant.pick.which {
             return self.examined(path).await;
         }
-        self.backup(folder).await
+        self.backup(meant, folder).await
     }
 
     pub(super) async fn examined(&self, path: &Path) -> Result<Archive> {
@@ -52,13 +77,13 @@ impl Run<'_> {
     }
 
     /// Finds the backup, and refuses one that is not proven.
-    pub(super) async fn backup(&self, scratch: &Path) -> Result<Archive> {
-        let destination = self.config.destination.as_ref();
+    pub(super) async fn backup(&self, meant: &Meant, scratch: &Path) -> Result<Archive> {
+        let destination = meant.destination.as_ref();
         let destination = destination.ok_or_else(|| Error::new(Kind::Usage, "option destination: not set"))?;
-        let place = match find::place(destination, &self.config.pick).await {
+        let place = match find::place(destination, &meant.pick).await {
             Err(e) if e.kind() == Kind::NotFound => {
                 let store = store::open(&destination.each()[0]).await?;
-                return self.without_manifest(&store, e, scratch).await;
+                return self.without_manifest(&store, &meant.pick, e, scratch).await;
             }
             place => place?,
         };
@@ -68,6 +93,7 @@ impl Run<'_> {
         let stored = found.backups.into_iter().next_back().ok_or_else(|| Error::new(Kind::NotFound, "no backup"))?;
         with(&self.traces, |t| {
             t.backup_id = Some(stored.id.clone());
+            t.place = Some(place.destination.label());
             t.facts.push(("backup", stored.id.clone()));
         });
         let trusted = self.config.verify_key.as_ref();
@@ -101,10 +127,11 @@ impl Run<'_> {
     pub(super) async fn without_manifest(
         &self,
         store: &Arc<dyn Store>,
+        pick: &Pick,
         not_found: Error,
         scratch: &Path,
     ) -> Result<Archive> {
-        let Which::Id(id) = &self.config.pick.which else { return Err(not_found) };
+        let Which::Id(id) = &pick.which else { return Err(not_found) };
         let Some(stored) = scan(store, None).await?.into_iter().find(|s| s.id == *id && !s.committed()) else {
             return Err(not_found);
         };

@@ -28,9 +28,11 @@ use crate::{
     progress::{Event, Phase, Progress},
     report::page::Page,
     scratch::Scratch,
+    vault::Manifest,
+    verify::restore::Part,
 };
-use run::{Archive, Run};
-use std::{sync::Arc, time::Instant};
+use run::{Archive, Ground, Run};
+use std::{path::Path, sync::Arc, time::Instant};
 use traces::{Recorder, Shared, clean_up, with};
 
 /// Restores, and tells of it. Cleans up behind itself, also when cancelled: then the target is as it was.
@@ -58,7 +60,54 @@ pub async fn run(config: &RestoreConfig, progress: Arc<dyn Progress>, cancel: Ca
     page
 }
 
+/// What a restore begins with: the archive, all else that it stands on, and of a backup of ours what of it is restored.
+type Sound = (Archive, Ground, Option<(Part, Manifest)>);
+
 impl Run<'_> {
+    /// Finds what is meant, plans, and but for a dry run checks all of it. Of several places one whose copy is damaged gives way to the next
+    /// that holds the same backup.
+    async fn sound(&self, folder: &Path) -> Result<Sound> {
+        let mut meant = self.meant();
+        loop {
+            let failed = match self.archive(&meant, folder).await {
+                Ok(archive) => {
+                    let (ground, stored) = self.plan(&archive).await?;
+                    match self.checked(archive).await {
+                        Ok(archive) => return Ok((archive, ground, stored)),
+                        Err(e) => e,
+                    }
+                }
+                Err(e) => e,
+            };
+            // Damaged, out of reach, or not proven.
+            if !matches!(failed.kind(), Kind::Archive | Kind::Store | Kind::Refused) {
+                return Err(failed);
+            }
+            let Some((next, good)) = self.another(meant.damaged).await else { return Err(failed) };
+            let bad = next.damaged.last().map_or("", String::as_str);
+            let line = format!("{bad}: {}; the copy in {good} is taken in its place", failed.message());
+            self.progress.event(Event::Warning(&line));
+            meant = next;
+        }
+    }
+
+    /// Checks all of it, but for a dry run.
+    async fn checked(&self, mut archive: Archive) -> Result<Archive> {
+        if self.config.dry_run {
+            return Ok(archive);
+        }
+        if let Archive::File(file) = &archive {
+            file.trusted(self.config.trust_file, "")?;
+        }
+        if let Archive::Stored(backup) = &mut archive {
+            let begun = Instant::now();
+            self.progress.event(Event::Started(Phase::Preflight));
+            backup.read = Arc::new(self.check(backup).await?);
+            self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
+        }
+        Ok(archive)
+    }
+
     /// The stages in their order.
     async fn work(&self) -> Result<Page> {
         self.progress.event(Event::Started(Phase::Preflight));
@@ -69,19 +118,9 @@ impl Run<'_> {
         for line in Scratch::sweep(self.config.engine.scratch_dir.as_deref()) {
             self.progress.event(Event::Notice(&line));
         }
-        let mut archive = self.archive(&folder).await?;
-        let (ground, stored) = self.plan(&archive).await?;
+        let (archive, ground, stored) = self.sound(&folder).await?;
         if self.config.dry_run {
             return Ok(self.dry(&ground, &archive));
-        }
-        if let Archive::File(file) = &archive {
-            file.trusted(self.config.trust_file, "")?;
-        }
-        if let Archive::Stored(backup) = &mut archive {
-            let begun = Instant::now();
-            self.progress.event(Event::Started(Phase::Preflight));
-            backup.read = Arc::new(self.check(backup).await?);
-            self.progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
         }
         let encrypted = match &archive {
             Archive::Stored(backup) => backup.manifest.encryption.as_ref().map(|e| e.manifest.is_some()),

@@ -63,6 +63,8 @@ pub(super) struct Traces {
     pub scratch: Option<Scratch>,
     pub facts: Vec<(&'static str, String)>,
     pub backup_id: Option<String>,
+    /// Label of the place that it is read from.
+    pub place: Option<String>,
     /// The safety backup, which cleans up behind itself.
     pub tasks: TaskTracker,
 }

@@ -7,13 +7,15 @@ pub struct Promises {
     pub exclusive: bool,
     /// Nobody reads an object without credentials.
     pub private: bool,
+    /// Nobody on the way reads what goes to it.
+    pub confidential: bool,
     /// Bytes that an object can have at most.
     pub largest: Option<u64>,
 }
 
 impl Promises {
     /// Everything that the engine asks for.
-    pub const ALL: Self = Promises { exclusive: true, private: true, largest: None };
+    pub const ALL: Self = Promises { exclusive: true, private: true, confidential: true, largest: None };
 
     /// What is missing and does no harm by itself. A line each.
     pub fn notices(&self) -> Vec<String> {
@@ -22,6 +24,11 @@ impl Promises {
             said.push(
                 "it has no conditional write: whether a name is taken is asked before; the random part of a backup's id keeps runs apart"
                     .to_owned(),
+            );
+        }
+        if !self.confidential {
+            said.push(
+                "it is reached without TLS: whoever is on the way reads the password and what is stored; encrypt-to hides the latter".to_owned(),
             );
         }
         if let Some(largest) = self.largest {
@@ -38,7 +45,8 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_said() {
         assert!(Promises::ALL.notices().is_empty());
-        let some = Promises { exclusive: false, largest: Some(150 << 20), ..Promises::ALL };
-        assert!(some.notices()[0].contains("conditional write") && some.notices()[1].contains("150 MiB"));
+        let some =
+            Promises { exclusive: false, confidential: false, largest: Some(150 << 20), ..Promises::ALL }.notices();
+        assert!(some[0].contains("conditional write") && some[1].contains("TLS") && some[2].contains("150 MiB"));
     }
 }

@@ -236,6 +236,40 @@ async fn a_damaged_copy_is_found() -> Result {
     Ok(())
 }
 
+/// Of two copies the second restores where the first is damaged, and where a proof has said so; never an older backup.
+#[tokio::test]
+async fn another_copy_is_restored_in_place_of_a_damaged_one() -> Result {
+    let ground = Ground::new().await?;
+    let [one, two] = ["one", "two"].map(|name| ground.folder(name));
+    let both = format!("{},{}", one.display(), two.display());
+    ground.backup(&[&both])?.run().await?.expect(0)?;
+    ground.backup(&[&both])?.run().await?.expect(0)?;
+    let newest = |folder: &Path| -> Result<PathBuf> {
+        let all = files(folder)?.into_keys().filter(|path| path.ends_with(".dat.zst"));
+        Ok(folder.join(all.max_by_key(|path| path.split('/').nth(4).map(str::to_owned)).context("a file")?))
+    };
+    let flip = |path: &Path| -> Result {
+        let mut bytes = fs::read(path)?;
+        bytes[20] ^= 1;
+        Ok(fs::write(path, bytes)?)
+    };
+    flip(&newest(&one)?)?;
+    let restore = |n: usize| {
+        let run = ground.verb("restore")?.env("SAVEPOINT_TO", &ground.server.url("postgres"));
+        Ok::<_, anyhow::Error>(run.args(["latest", "--destination", &both, "--create", &format!("{}_{n}", ground.db)]))
+    };
+    let ended = restore(0)?.run().await?.expect(0)?;
+    says(&ended, &["is damaged", &format!("the copy in {} is taken in its place", two.display())])?;
+    let rows = ground.server.psql(&format!("{}_0", ground.db), "SELECT count(*) FROM big").await?;
+    ensure!(rows.trim() == "150000", "{rows}");
+    ground.verb("verify")?.args(["--destination", &one.display().to_string()]).run().await?.expect(3)?;
+    says(&restore(1)?.run().await?.expect(0)?, &["proof", "is taken in its place"])?;
+    flip(&newest(&two)?)?;
+    let ended = restore(2)?.run().await?;
+    ensure!(ended.code != Some(0), "an older backup, or a damaged one: {}", ended.output());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stored_backup_is_copied() -> Result {
     let ground = Ground::new().await?;

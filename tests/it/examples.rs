@@ -106,7 +106,21 @@ async fn inputs_are_accepted() -> Result {
         let run = Savepoint::new(["action"])?.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         let run = run.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_MAX_ATTEMPTS", "1");
         let of_its_own = step.env.iter().filter(|name| !name.starts_with("AWS_"));
-        let run = of_its_own.fold(run, |run, name| run.env(name, "x"));
+        let run = of_its_own.fold(run, |run, name| {
+            run.env(
+                name,
+                match name.as_str() {
+                    "SAVEPOINT_SFTP_KEY" => {
+                        "-----BEGIN OPENSSH PRIVATE KEY-----\neA==\n-----END OPENSSH PRIVATE KEY-----\n"
+                    }
+                    "SAVEPOINT_SFTP_KNOWN_HOSTS" => "backups.example.com ssh-ed25519 eA==",
+                    "AZURE_STORAGE_CONNECTION_STRING" => {
+                        "AccountName=a;AccountKey=eA==;BlobEndpoint=http://127.0.0.1:1/a"
+                    }
+                    _ => "x",
+                },
+            )
+        });
         let run = step.inputs.iter().fold(run, |run, (name, value)| {
             let stand_in = match name.as_str() {
                 "database-url" | "to" | "verify-url" => "postgresql://u@127.0.0.1:1/app".to_owned(),

@@ -21,15 +21,15 @@ use opendal::{
 };
 use std::sync::Arc;
 
-static SERVICE: Service = service("webdavs://");
-static BARE: Service = service("webdav://");
+static SERVICE: Service = service("webdavs://", true);
+static BARE: Service = service("webdav://", false);
 
-const fn service(scheme: &'static str) -> Service {
+const fn service(scheme: &'static str, confidential: bool) -> Service {
     Service {
         scheme,
         way: Way::Renamed,
         parts_if_new: false,
-        promises: Promises { exclusive: false, ..Promises::ALL },
+        promises: Promises { exclusive: false, confidential, ..Promises::ALL },
         credentials: "set WEBDAV_USERNAME and WEBDAV_PASSWORD, or WEBDAV_TOKEN",
         denied: "give the user the right to write below that path (PUT, MKCOL, MOVE, DELETE, PROPFIND)",
         missing: "check the path of --destination: it must lie where the server offers WebDAV",
