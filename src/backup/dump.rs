@@ -35,6 +35,7 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +63,9 @@ pub(super) struct Taken {
     /// The restore that has followed the dump, where one is to be proven.
     pub restoring: Option<AbortOnDropHandle<Result<Half>>>,
 }
+
+/// How long the reason of what pg_dump complains about is waited for.
+const OTHERS_FIRST: Duration = Duration::from_millis(500);
 
 /// Takes everything that was planned.
 pub(super) async fn dump(ground: &Ground<'_>, session: Session, planned: Planned) -> Result<Taken> {
@@ -108,6 +112,14 @@ async fn take(ground: &Ground<'_>, planned: Planned, streams: Streams) -> Result
         let _ = pg_dump_ended.0.send(pg_dump_ended.1);
         let _ = let_others.send(());
         own.end(&mut plan, &seen, begin).await
+    };
+    let own = async {
+        let own = own.await;
+        if own.as_ref().is_err_and(|e| e.kind() == Kind::Tool) {
+            // Where the readers broke off, pg_dump says no more than that the snapshot is gone: their reason comes first.
+            tokio::time::sleep(OTHERS_FIRST).await;
+        }
+        own
     };
     let collecting = async {
         let mut collected = Collected::default();
