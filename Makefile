@@ -19,7 +19,8 @@ test:
 	@scripts/containers.sh
 	@# The tests wait for servers more than they compute.
 	@# An error names its cause; the backtrace of an async test hides it.
-	RUST_LIB_BACKTRACE=0 RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test $(TESTS)
+	@scratch=$$(scripts/test-scratch.sh $$$$) && trap 'rm -rf "$$scratch"' EXIT && export TMPDIR=$$scratch RUST_LIB_BACKTRACE=0 && \
+	export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} && echo cargo test $(TESTS) && cargo test $(TESTS)
 	@if [ -s "$(STACK)/debian/skipped" ]; then echo "SKIPPED: the tests of extensions and of PostgreSQL 19: $$(cat "$(STACK)/debian/skipped")" >&2; fi
 	@if [ -s "$(STACK)/containers/skipped" ]; then echo "SKIPPED: the tests of the action: $$(cat "$(STACK)/containers/skipped")" >&2; fi
 

@@ -6,7 +6,7 @@ use crate::support::{
     Result, Watched, pg,
     proxy::{Action, Proxy, Rule, Tamper, TamperingS3},
     run::{Process, descends, processes},
-    s3, scratch, stack,
+    s3, scratch, scratch_in, stack,
 };
 use anyhow::{Context, ensure};
 use saphyr::{LoadableYamlNode, Yaml};
@@ -145,7 +145,8 @@ for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.1; done"#,
         vars: &[(&str, &str)],
         secrets: &[(&str, &str)],
     ) -> Result<Run> {
-        let (root, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")), scratch()?);
+        // The job's container has the folder at the same place, and a /dev/shm of its own.
+        let (root, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")), scratch_in(Path::new("/tmp"))?);
         let repository = dir.path().join("app");
         fs::create_dir_all(repository.join(".github/workflows"))?;
         let file = format!(".github/workflows/{name}");

@@ -58,8 +58,13 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
 
 /// A folder of its own under the system's temporary folder, which other uids may enter (a throwaway server's does).
 pub fn scratch() -> Result<tempfile::TempDir> {
+    scratch_in(&std::env::temp_dir())
+}
+
+/// The same below another folder.
+pub fn scratch_in(folder: &Path) -> Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::Builder::new().prefix("sp-it-").tempdir()?;
+    let dir = tempfile::Builder::new().prefix("sp-it-").tempdir_in(folder)?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     Ok(dir)
 }

@@ -88,6 +88,10 @@ async fn each_byte_of_a_backup_is_guarded_and_both_verbs_say_so() -> Result {
         for path in files {
             let good = fs::read(&path)?;
             for at in 0..good.len() {
+                // Thousands of records of what failed would make each look at the folder slower than the one before.
+                if at % 16 == 0 && folder.join("proofs").exists() {
+                    fs::remove_dir_all(folder.join("proofs"))?;
+                }
                 let mut bad = good.clone();
                 bad[at] ^= 1;
                 fs::write(&path, bad)?;
