@@ -54,6 +54,14 @@ if [ ! -x /usr/sbin/sshd ] || [ ! -x /usr/sbin/apache2 ]; then
   { apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends openssh-server apache2-bin; } \
     >/dev/null || fail 'openssh-server and apache2-bin could not be installed' "$cure"
 fi
+# The mail server, with the Python that it is packaged for.
+if ! /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null; then
+  cure='apt-get install python3-aiosmtpd'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'aiosmtpd is missing' "$cure"; fi
+  echo 'test-stack: aiosmtpd' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-aiosmtpd; } \
+    >/dev/null || fail 'python3-aiosmtpd could not be installed' "$cure"
+fi
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   cure='apt-get install nodejs npm'
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'node or npm is missing' "$cure"; fi

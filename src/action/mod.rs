@@ -43,8 +43,9 @@ const OUTPUTS: [&str; 18] = [
 pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
     let mut secrets = Vec::new();
     let (database, verify, to) = (&raw.source.database_url, &raw.server.verify_url, &raw.target.to);
-    let urls = [database, verify, to, &raw.notify.slack_webhook_url, &raw.notify.heartbeat_url];
-    let mut texts: Vec<String> = urls.into_iter().flatten().map(|url| url.expose().to_owned()).collect();
+    let told = raw.notify.secrets().map(|(_, secret)| secret);
+    let urls = [database, verify, to].into_iter().chain(told);
+    let mut texts: Vec<String> = urls.flatten().map(|url| url.expose().to_owned()).collect();
     texts.extend(["DATABASE_URL", "INPUT_DATABASE-URL", "SAVEPOINT_DATABASE_URL"].iter().filter_map(|name| env(name)));
     for text in texts {
         secrets.extend(passwords(&text));

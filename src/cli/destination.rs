@@ -59,7 +59,7 @@ pub struct DestinationArgs {
     /// Checksums sent with requests; auto: none where the server refuses them
     #[arg(long, value_name = "auto|required|off", default_value = "auto")]
     pub s3_checksums: String,
-    /// Root certificates (PEM) besides those that this machine knows, for the S3 endpoint, Slack and the heartbeat; without it, that
+    /// Root certificates (PEM) besides those that this machine knows, for the S3 endpoint, mail and webhooks; without it, that
     /// of AWS_CA_BUNDLE for S3. Example: ./company-ca.pem
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<String>,

@@ -6,7 +6,7 @@ use clap::Args;
 /// Whether a check posts.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PostArgs {
-    /// Post a test message to Slack; without it, only whether the webhook answers is asked
+    /// Post a test message to each channel; without it, only Slack and the mail server are asked whether they would take one
     #[arg(long, flag())]
     pub post: String,
 }

@@ -9,10 +9,10 @@ use crate::{
     value::choice,
 };
 
-/// `roots`: those that webhooks may be signed by besides the machine's own.
+/// `roots`: those that webhooks and mail servers may be signed by besides the machine's own.
 pub(super) fn notify(raw: &NotifyArgs, roots: Option<Roots>) -> Result<Channels> {
-    let given = [("slack-webhook-url", &raw.slack_webhook_url), ("heartbeat-url", &raw.heartbeat_url)];
-    let set = |(name, value): (&'static str, &Option<Secret>)| Some((name, value.clone()?));
-    let secrets: Vec<_> = given.into_iter().filter_map(set).filter(|(_, s)| !s.expose().is_empty()).collect();
-    Channels::of(&Given { secrets: &secrets, notify_on: choice("notify-on", &raw.notify_on)?, roots: roots.as_ref() })
+    let secrets = raw.secrets().into_iter().filter_map(|(name, secret)| Some((name, secret.clone()?)));
+    let names = raw.names().into_iter().filter_map(|(name, text)| Some((name, Secret::new(text?.trim()))));
+    let all: Vec<_> = secrets.chain(names).filter(|(_, text)| !text.expose().is_empty()).collect();
+    Channels::of(&Given { secrets: &all, roots: roots.as_ref() }, choice("notify-on", &raw.notify_on)?)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    report::{Check, Report, render::terminal},
+    report::{Check, Report, message::Message, render::terminal},
     roots::Roots,
     secret::Secret,
     vault::RunContext,
@@ -36,16 +36,14 @@ impl NotifyOn {
 /// What was given for the channels; each takes what is its own.
 #[derive(Debug)]
 pub struct Given<'a> {
-    /// Addresses and tokens by the names of their options; none of them empty.
+    /// Addresses, tokens and names by the names of their options; none of them empty.
     pub secrets: &'a [(&'static str, Secret)],
-    /// Which runs are told.
-    pub notify_on: NotifyOn,
     /// Root certificates besides the machine's own.
     pub roots: Option<&'a Roots>,
 }
 
 impl Given<'_> {
-    /// A secret option's value.
+    /// An option's value.
     pub(super) fn secret(&self, name: &str) -> Option<&Secret> {
         self.secrets.iter().find(|(n, _)| *n == name).map(|(_, secret)| secret)
     }
@@ -68,6 +66,11 @@ impl Told<'_> {
         self.report.exit_code() != 0
     }
 
+    /// The same in the words of a message.
+    pub fn message(&self) -> Message {
+        Message::of(self.report, self.context)
+    }
+
     /// How it ended, as plain text: the headline, and what failed with its cure.
     pub fn text(&self) -> String {
         self.report.headline() + "\n" + &terminal::failure(self.report)
@@ -79,6 +82,11 @@ impl Told<'_> {
 pub trait Channel: Send + Sync + fmt::Debug {
     /// Who it is, as warnings name it: `Slack`.
     fn name(&self) -> &'static str;
+
+    /// It is told of every run, whatever `notify-on` says.
+    fn of_every_run(&self) -> bool {
+        false
+    }
 
     /// A run begins that does what it says. Returns at once: what there is to tell is told beside the work.
     fn begin(&mut self) {}

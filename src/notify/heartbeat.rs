@@ -97,6 +97,10 @@ impl Channel for Heartbeat {
         "the heartbeat's monitor"
     }
 
+    fn of_every_run(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self) {
         let (url, roots, run) = (self.url.clone(), self.roots.clone(), self.run);
         self.start =

@@ -2,9 +2,16 @@
 //! never a failed run.
 
 mod channel;
+mod discord;
 pub mod heartbeat;
+mod hook;
 mod http;
+mod mail;
+mod ntfy;
 mod slack;
+mod teams;
+mod telegram;
+mod webhook;
 
 pub use channel::{Channel, Given, NotifyOn, Told};
 
@@ -19,58 +26,75 @@ use std::time::Duration;
 type Open = fn(&Given<'_>) -> Result<Option<Box<dyn Channel>>>;
 
 /// Every channel, in the order in which their warnings stand.
-const CHANNELS: &[Open] = &[slack::Slack::open, heartbeat::Heartbeat::open];
+const CHANNELS: &[Open] = &[
+    slack::Slack::open,
+    mail::Mail::open,
+    discord::open,
+    teams::open,
+    telegram::open,
+    ntfy::open,
+    webhook::Webhook::open,
+    heartbeat::Heartbeat::open,
+];
 
 /// How long an interrupted run may still talk to a channel: a runner kills ten seconds after its first signal.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// Those who are told of a run.
 #[derive(Debug, Default)]
-pub struct Channels(Vec<Box<dyn Channel>>);
+pub struct Channels {
+    all: Vec<Box<dyn Channel>>,
+    notify_on: NotifyOn,
+}
 
 impl Channels {
-    /// Those that the options name.
+    /// Those that the options name; `notify_on`: which runs they are told of.
     ///
     /// # Errors
     /// [`Kind::Usage`], naming the option and the cure, never a secret.
-    pub fn of(given: &Given<'_>) -> Result<Channels> {
+    pub fn of(given: &Given<'_>, notify_on: NotifyOn) -> Result<Channels> {
         let opened: Result<Vec<_>> = CHANNELS.iter().map(|open| open(given)).collect();
-        Ok(Channels(opened?.into_iter().flatten().collect()))
+        Ok(Channels { all: opened?.into_iter().flatten().collect(), notify_on })
     }
 
     /// Who they are.
     pub fn names(&self) -> Vec<&'static str> {
-        self.0.iter().map(|channel| channel.name()).collect()
+        self.all.iter().map(|channel| channel.name()).collect()
     }
 
     /// Whether nobody is told.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// A run begins that does what it says.
     pub fn begin(&mut self) {
-        self.0.iter_mut().for_each(|channel| channel.begin());
+        self.all.iter_mut().for_each(|channel| channel.begin());
     }
 
     /// It has ended: tells all at the same time. Returns a line for each that was not reached. `interrupted`: the run was broken off by a
     /// signal, and little time is left.
     pub async fn end(&mut self, told: &Told<'_>, interrupted: bool) -> Vec<String> {
-        let telling = self.0.iter_mut().map(|channel| async move {
+        let wanted = self.notify_on.wants(told.failed());
+        let hear = self.all.iter_mut().filter(|channel| wanted || channel.of_every_run());
+        let telling = hear.map(|channel| async move {
             let name = channel.name();
             let late = |_| Error::new(Kind::Notify, format!("{name} did not answer in time after the interrupt"));
             let told = match interrupted {
                 false => channel.end(told).await,
                 true => tokio::time::timeout(LAST_WORDS, channel.end(told)).await.map_err(late).flatten(),
             };
-            told.err().map(|e| e.one_line())
+            told.err().map(|e| match e.hint_text() {
+                Some(hint) => format!("{} ({hint})", e.one_line()),
+                None => e.one_line(),
+            })
         });
         join_all(telling).await.into_iter().flatten().collect()
     }
 
     /// For `savepoint check`: whether messages about `database` would arrive; with `post` by posting one.
     pub async fn check(&self, post: bool, database: &str) -> Vec<Check> {
-        join_all(self.0.iter().map(|channel| channel.check(post, database))).await.into_iter().flatten().collect()
+        join_all(self.all.iter().map(|channel| channel.check(post, database))).await.into_iter().flatten().collect()
     }
 }
 
@@ -92,24 +116,40 @@ mod tests {
         net::{TcpListener, TcpStream},
     };
 
-    /// First lines and bodies of the requests that a server got.
-    pub(super) type Got = Arc<Mutex<Vec<(String, String)>>>;
+    /// A request that a server got.
+    #[derive(Debug)]
+    pub(super) struct Request {
+        head: String,
+        pub body: String,
+    }
+
+    impl Request {
+        /// The value of a header.
+        pub fn header(&self, name: &str) -> Option<&str> {
+            let of = |line: &'_ str| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).is_some();
+            self.head.lines().find(|line| of(line)).and_then(|line| Some(line.split_once(": ")?.1))
+        }
+    }
+
+    /// What a server got.
+    pub(super) type Got = Arc<Mutex<Vec<Request>>>;
 
     pub(super) fn told<'a>(report: &'a Report, context: &'a RunContext) -> Told<'a> {
         Told { report, context, dry_run: false }
     }
 
-    async fn request(socket: &mut TcpStream) -> (String, String) {
+    async fn request(socket: &mut TcpStream) -> Request {
         let mut request = Vec::new();
         loop {
             let mut buffer = [0; 4096];
             let n = socket.read(&mut buffer).await.expect("reads");
             request.extend_from_slice(&buffer[..n]);
-            let text = String::from_utf8_lossy(&request).into_owned();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let Some(end) = request.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&request[..end]).into_owned();
+            let body = &request[end + 4..];
             let length = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
             if body.len() >= head.lines().find_map(length).unwrap_or(0) {
-                return (head.lines().next().unwrap_or_default().to_owned(), body.to_owned());
+                return Request { body: String::from_utf8_lossy(body).into_owned(), head };
             }
         }
     }
@@ -142,15 +182,61 @@ mod tests {
         (Secret::new(url), got)
     }
 
-    /// The options of the channels that are told over HTTP, each with the address of one; a new one is a line.
-    const BY_HTTP: &[&str] = &["slack-webhook-url", "heartbeat-url"];
+    /// Options of one channel, by the address of its server.
+    type Options = Vec<(&'static str, Secret)>;
+    type Of = fn(Secret) -> Options;
 
-    async fn end(option: &'static str, url: Secret, interrupted: bool) -> Vec<String> {
-        let secrets = [(option, url)];
-        let mut channels =
-            Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always, roots: None }).expect("is valid");
-        assert_eq!(channels.0.len(), 1, "{option} opens one channel");
+    /// The channels that are told over HTTP; a new one is a line.
+    const BY_HTTP: &[(&str, Of)] = &[
+        ("slack-webhook-url", |url| vec![("slack-webhook-url", url)]),
+        ("discord-webhook-url", |url| vec![("discord-webhook-url", url)]),
+        ("teams-webhook-url", |url| vec![("teams-webhook-url", url)]),
+        ("telegram-api-url", |url| {
+            let token = Secret::new("1234:s3cret");
+            vec![("telegram-api-url", url), ("telegram-bot-token", token), ("telegram-chat-id", Secret::new("-100"))]
+        }),
+        ("ntfy-url", |url| vec![("ntfy-url", url), ("ntfy-token", Secret::new("tk_s3cret"))]),
+        ("webhook-url", |url| vec![("webhook-url", url), ("webhook-secret", Secret::new("s3cret"))]),
+        ("heartbeat-url", |url| vec![("heartbeat-url", url)]),
+    ];
+
+    fn channels(options: &[(&'static str, Secret)], notify_on: NotifyOn) -> Result<Channels> {
+        Channels::of(&Given { secrets: options, roots: None }, notify_on)
+    }
+
+    /// The one channel that these options open.
+    pub(super) fn open(options: &[(&'static str, Secret)]) -> Box<dyn Channel> {
+        let mut all = channels(options, NotifyOn::Always).expect("is valid").all;
+        assert_eq!(all.len(), 1, "{options:?} open one channel");
+        all.remove(0)
+    }
+
+    async fn end(options: &Options, interrupted: bool) -> Vec<String> {
+        let mut channels = channels(options, NotifyOn::Always).expect("is valid");
+        assert_eq!(channels.all.len(), 1, "{options:?} open one channel");
         channels.end(&told(&fixture::proof_failed().into(), &RunContext::default()), interrupted).await
+    }
+
+    #[tokio::test]
+    async fn only_wanted_runs_are_told() {
+        for (option, with) in BY_HTTP {
+            for (notify_on, report, expected) in [
+                (NotifyOn::Failure, fixture::proven(), 0),
+                (NotifyOn::Failure, fixture::proof_failed(), 1),
+                (NotifyOn::Success, fixture::stored(), 1),
+                (NotifyOn::Success, fixture::failed(), 0),
+            ] {
+                let (url, got) = server(&["200 OK|ok"]).await;
+                let mut channels = channels(&with(url), notify_on).expect("is valid");
+                let missed = channels.end(&told(&report.into(), &Default::default()), false).await;
+                let expected = if *option == "heartbeat-url" { 1 } else { expected };
+                assert_eq!(
+                    (missed.len(), got.lock().expect("no panic").len()),
+                    (0, expected),
+                    "{option} {notify_on:?}"
+                );
+            }
+        }
     }
 
     /// The contract: what every channel does with the answers of its server.
@@ -166,10 +252,10 @@ mod tests {
             // A redirect would carry the report to an unknown place.
             (&[moved, "200 OK|ok"], 1, false),
         ];
-        for option in BY_HTTP {
+        for (option, with) in BY_HTTP {
             for (answers, requests, taken) in cases {
                 let (url, got) = server(answers).await;
-                let warnings = end(option, url, false).await;
+                let warnings = end(&with(url), false).await;
                 assert_eq!(
                     (warnings.is_empty(), got.lock().expect("no panic").len()),
                     (*taken, *requests),
@@ -178,7 +264,7 @@ mod tests {
                 assert!(!warnings.iter().any(|w| w.contains("s3cret")), "{warnings:?}");
                 let got = got.lock().expect("no panic");
                 assert!(
-                    got.iter().all(|(_, body)| body.contains("proof failed")),
+                    got.iter().all(|request| request.body.replace('-', " ").contains("proof failed")),
                     "{option} says how it ended: {got:?}"
                 );
             }
@@ -187,10 +273,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_that_hangs_does_not_hold_up_the_others_or_the_end() {
-        for option in BY_HTTP {
+        for (_, with) in BY_HTTP {
             let (url, _) = server(&["hang", "hang", "hang"]).await;
             let begun = Instant::now();
-            let warnings = end(option, url, true).await;
+            let warnings = end(&with(url), true).await;
             assert!(warnings[0].ends_with("did not answer in time after the interrupt"), "{warnings:?}");
             assert!(begun.elapsed() < LAST_WORDS + Duration::from_secs(2));
         }
@@ -201,19 +287,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
         drop(listener);
-        for option in BY_HTTP {
-            let warnings = end(option, Secret::new(format!("http://{address}/services/s3cret")), false).await;
+        for (option, with) in BY_HTTP {
+            let warnings = end(&with(Secret::new(format!("http://{address}/services/s3cret"))), false).await;
             assert!(!warnings[0].contains("s3cret"), "{warnings:?}");
             for wrong in ["hooks.example.com/s3cret", "http://a b/s3cret", "http://[bad/s3cret"] {
-                let secrets = [(*option, Secret::new(wrong))];
-                let said = match Channels::of(&Given { secrets: &secrets, notify_on: NotifyOn::Always, roots: None }) {
-                    Ok(_) => end(option, Secret::new(wrong), false).await.join("\n"),
-                    Err(error) => {
-                        assert!(error.kind() == Kind::Usage && error.message().contains(option), "{error:?}");
-                        format!("{error:?}")
-                    }
-                };
-                assert!(!said.is_empty() && !said.contains("s3cret"), "{said}");
+                let error = channels(&with(Secret::new(wrong)), NotifyOn::Always).expect_err("is refused");
+                assert!(error.kind() == Kind::Usage && error.message().contains(option), "{error:?}");
+                assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a run of `savepoint backup` has to tell.
 
-use super::{Failure, format};
+use super::{Failure, format, page::Verdict};
 use crate::{
     postgres::extension::around,
     vault::{BackupKind, MANIFEST, Manifest, Proof, RunContext, VerifyLevel, receipt},
@@ -210,12 +210,12 @@ impl BackupReport {
         }
     }
 
-    /// The sign in front of the headline.
-    pub(super) fn sign(&self) -> &'static str {
+    /// How it ended, for the sign in front of the headline.
+    pub(super) fn verdict(&self) -> Verdict {
         match self.outcome {
-            Outcome::Proven if self.anomalies.is_empty() && self.exit_code() == 0 => "✅",
-            Outcome::Proven | Outcome::Stored => "⚠️",
-            Outcome::ProofFailed | Outcome::Failed => "❌",
+            Outcome::Proven if self.anomalies.is_empty() && self.exit_code() == 0 => Verdict::Good,
+            Outcome::Proven | Outcome::Stored => Verdict::Doubtful,
+            Outcome::ProofFailed | Outcome::Failed => Verdict::Bad,
         }
     }
 

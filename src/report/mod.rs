@@ -5,6 +5,7 @@ mod check;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod format;
+pub mod message;
 pub mod page;
 mod plan;
 pub mod progress;

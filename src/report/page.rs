@@ -24,6 +24,15 @@ impl Verdict {
             Verdict::Bad => "❌",
         }
     }
+
+    /// The same for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Good => "good",
+            Verdict::Doubtful => "doubtful",
+            Verdict::Bad => "bad",
+        }
+    }
 }
 
 /// Rows under column names.

@@ -128,7 +128,17 @@ fn readme_examples_are_accepted_together() -> Result {
     // Only what really arrived shows that names and values were read.
     ensure!(parsed.config.engine.jobs != 4 && parsed.config.verify_url.is_some());
     ensure!(
-        parsed.notify.names() == ["Slack", "the heartbeat's monitor"]
+        parsed.notify.names()
+            == [
+                "Slack",
+                "the mail server",
+                "Discord",
+                "Microsoft Teams",
+                "Telegram",
+                "ntfy",
+                "the webhook",
+                "the heartbeat's monitor",
+            ]
             && parsed.config.prune.is_some()
             && parsed.config.max_rate.is_some()
             && parsed.config.signer.is_some()
@@ -151,11 +161,18 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("setup-role", &["database-url"]),
     ];
     // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
-    let together = |name: &str| match name {
-        "s3-kms-key-id" => "s3-sse",
-        "s3-object-lock-mode" => "s3-object-lock-days",
-        "s3-object-lock-days" => "s3-object-lock-mode",
-        _ => "destination",
+    let together = |name: &str| -> &[&str] {
+        match name {
+            "s3-kms-key-id" => &["s3-sse"],
+            "s3-object-lock-mode" => &["s3-object-lock-days"],
+            "s3-object-lock-days" => &["s3-object-lock-mode"],
+            "smtp-url" | "mail-to" | "mail-from" => &["smtp-url", "mail-to"],
+            "telegram-bot-token" => &["telegram-chat-id"],
+            "telegram-chat-id" | "telegram-api-url" => &["telegram-chat-id", "telegram-bot-token"],
+            "ntfy-token" => &["ntfy-url"],
+            "webhook-secret" => &["webhook-url"],
+            _ => &[],
+        }
     };
     let mut tried = std::collections::BTreeSet::new();
     let workspace = workspace()?;
@@ -169,7 +186,8 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                     return Some(workspace.path().display().to_string());
                 }
                 let input = key.strip_prefix("INPUT_")?.to_lowercase();
-                let given = input == name || needed.contains(&input.as_str()) || input == together(name);
+                let given =
+                    input == name || needed.contains(&input.as_str()) || together(name).contains(&input.as_str());
                 match input.as_str() {
                     "command" => Some(verb.to_owned()),
                     // By its time it is not what an id names.

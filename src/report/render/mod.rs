@@ -1,22 +1,37 @@
 //! Renderers of a report, equals: each is a file here and a line in [`RENDERERS`].
 
+pub mod discord;
 pub mod json;
+pub mod mail;
+pub mod ntfy;
 mod renderer;
 pub mod slack;
 pub mod summary;
+pub mod teams;
+pub mod telegram;
 pub mod terminal;
 
 pub use renderer::Renderer;
 
 /// Every renderer.
-pub const RENDERERS: &[&dyn Renderer] = &[&terminal::Terminal, &json::Json, &summary::Summary, &slack::Slack];
+pub const RENDERERS: &[&dyn Renderer] = &[
+    &terminal::Terminal,
+    &json::Json,
+    &summary::Summary,
+    &slack::Slack,
+    &discord::Discord,
+    &teams::Teams,
+    &telegram::Telegram,
+    &ntfy::Ntfy,
+    &mail::Mail,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         error::{Error, Kind},
-        report::{Checks, Page, Report, fixture, page::Verdict},
+        report::{Checks, Page, Report, fixture, message::Message, page::Verdict},
         vault::RunContext,
     };
 
@@ -63,7 +78,7 @@ mod tests {
             "{}\n=====\n{}\n=====\n{:#}\n=====\n{}",
             terminal::Terminal.render(&page, &context),
             summary::Summary.render(&page, &context),
-            slack::message(&page, &context),
+            slack::blocks(&Message::of(&page, &context)),
             json::Json.render(&page, &context).trim_end()
         );
         insta::assert_snapshot!("page", shown);

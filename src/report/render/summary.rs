@@ -38,7 +38,7 @@ const TABLES: usize = 10;
 
 /// A backup's result as Markdown.
 fn backup(report: &BackupReport) -> String {
-    let mut out = format!("## {} {}\n\n", report.sign(), escape(&report.headline()));
+    let mut out = format!("## {} {}\n\n", report.verdict().sign(), escape(&report.headline()));
     out.extend(report.failure.as_ref().map(failed));
     out.push_str("| | |\n|---|---|\n");
     for (name, value) in report.facts() {

@@ -1,3 +1,4 @@
 //! Those who are told.
 
 mod heartbeat;
+mod mail;
