@@ -199,7 +199,8 @@ async fn check(name: &str, row: &Row) -> Result {
     case.server.drop_db(&case.db).await
 }
 
-#[tokio::test]
+// What stands between a run and its servers must go on while a row waits for a server to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_ends_as_written() -> Result {
     let rounds: usize = std::env::var("MATRIX_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(1);
     let only = std::env::var("MATRIX_ONLY").unwrap_or_default();

@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::AbortHandle,
+    task::{AbortHandle, JoinSet},
 };
 
 /// What a function that calls itself has to return.
@@ -114,9 +114,11 @@ impl BlackHole {
         let closed = Arc::new(AtomicBool::new(false));
         let (is_closed, sums) = (closed.clone(), [up, down].map(|most| Arc::new(Sum { most, so_far: 0.into() })));
         let task = tokio::spawn(async move {
+            // They end with it: else the server's sessions would wait for ever.
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let (closed, [up, down]) = (is_closed.clone(), sums.clone());
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
