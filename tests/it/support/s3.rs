@@ -95,7 +95,7 @@ impl S3 {
         // Every gRPC port is named: by default they lie 10,000 above, which is past the end for high ports.
         let script = r#"export WEED_S3_SSE_KEY=test-sse-passphrase HOME="$dir"
 "$2" -logtostderr server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false \
-  -master.volumeSizeLimitMB=64 -volume.max=2000 -filer -s3 -s3.config="$dir/s3.json" -s3.port.iceberg=0 -s3.port.lance=0 \
+  -master.volumeSizeLimitMB=64 -volume.max=20000 -filer -s3 -s3.config="$dir/s3.json" -s3.port.iceberg=0 -s3.port.lance=0 \
   -s3.port="$3" -s3.port.grpc="$4" -master.port="$5" -master.port.grpc="$6" -volume.port="$7" -volume.port.grpc="$8" \
   -filer.port="$9" -filer.port.grpc="${10}" \
   -metricsPort="${11}" & server=$!"#;
