@@ -1,8 +1,8 @@
 //! What a channel is.
 
 use crate::{
-    error::Result,
-    report::{Check, Report, message::Message, render::terminal},
+    error::{Error, Result},
+    report::{Check, Report, Status, message::Message, render::terminal},
     roots::Roots,
     secret::Secret,
     vault::RunContext,
@@ -74,6 +74,23 @@ impl Told<'_> {
     /// How it ended, as plain text: the headline, and what failed with its cure.
     pub fn text(&self) -> String {
         self.report.headline() + "\n" + &terminal::failure(self.report)
+    }
+}
+
+/// A check's answer to whether messages would arrive; a no is a warning, as a run works without them. `name`: of the check.
+pub(super) fn checked(name: &str, answer: Result<&str>) -> Check {
+    let (status, detail, hint) = match answer {
+        Ok(detail) => (Status::Ok, detail.to_owned(), None),
+        Err(e) => (Status::Warning, e.one_line(), e.hint_text().map(str::to_owned)),
+    };
+    Check { name: name.into(), status, detail, hint }
+}
+
+/// The cure of a server that cannot be reached by TLS, or the one that is given.
+pub(super) fn cure<'a>(error: &Error, other: &'a str) -> &'a str {
+    match error.one_line().contains("UnknownIssuer") {
+        true => "its certificate is signed by no root that this machine knows: name that by ca-file",
+        false => other,
     }
 }
 

@@ -1,12 +1,12 @@
 //! A channel that is told by one request with JSON.
 
 use super::{
-    channel::{Channel, Given, Told},
+    channel::{Channel, Given, Told, checked},
     http::{Answer, is_web_address, retried, send},
 };
 use crate::{
     error::{Error, Kind, Result},
-    report::{Check, Status, message::Message},
+    report::{Check, message::Message},
     roots::Roots,
     secret::Secret,
 };
@@ -37,14 +37,16 @@ impl Hook {
     /// # Errors
     /// [`Kind::Usage`] when the address is none.
     pub fn open(given: &Given<'_>, name: &'static str, option: &'static str, hint: &str) -> Result<Option<Hook>> {
-        let Some(url) = given.secret(option) else { return Ok(None) };
+        given.secret(option).map(|url| Hook::at(url.clone(), given, name, option, hint)).transpose()
+    }
+
+    /// The same at an address that was made of options.
+    pub fn at(url: Secret, given: &Given<'_>, name: &'static str, option: &'static str, hint: &str) -> Result<Hook> {
         if !is_web_address(url.expose()) || reqwest::Url::parse(url.expose()).is_err() {
-            return Err(
-                Error::new(Kind::Usage, format!("option {option}: not a URL (its value is not shown)")).hint(hint)
-            );
+            let message = format!("option {option}: not a URL (its value is not shown)");
+            return Err(Error::new(Kind::Usage, message).hint(hint));
         }
-        let roots = given.roots.cloned();
-        Ok(Some(Hook { name, option, url: url.clone(), headers: Vec::new(), roots }))
+        Ok(Hook { name, option, url, headers: Vec::new(), roots: given.roots.cloned() })
     }
 
     /// Tells it, asked again where that may help.
@@ -83,16 +85,6 @@ impl Hook {
                 .hint(format!("it was revoked, or what it leads to is gone: make a new one and set {}", self.option)),
             _ => error,
         }
-    }
-
-    /// The answer to whether messages would arrive. `name`: of the check.
-    pub fn checked(&self, name: &str, answer: Result<&str>) -> Check {
-        let (status, detail, hint) = match answer {
-            Ok(detail) => (Status::Ok, detail.to_owned(), None),
-            // A backup works without it.
-            Err(e) => (Status::Warning, e.one_line(), e.hint_text().map(str::to_owned)),
-        };
-        Check { name: name.into(), status, detail, hint }
     }
 
     /// The channel whose message is this JSON and no more. `check`: its name among the checks.
@@ -134,6 +126,6 @@ impl Channel for Telling {
             return None;
         }
         let posted = self.hook.post(&(self.body)(&Message::test(database))).await;
-        Some(self.hook.checked(self.check, posted.map(|()| "message posted")))
+        Some(checked(self.check, posted.map(|()| "message posted")))
     }
 }

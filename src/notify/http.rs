@@ -1,5 +1,6 @@
 //! Requests to those who are told, asked again where that may help.
 
+use super::channel::cure;
 use crate::{
     error::{Error, Kind, Result},
     report::format::clip,
@@ -55,12 +56,8 @@ pub(super) async fn send(
     // reqwest's errors print the URL, which is the secret.
     let failed = |e: reqwest::Error| {
         let error = Error::new(Kind::Notify, failure).because(e.without_url());
-        let unknown = error.one_line().contains("UnknownIssuer");
-        error.hint(if unknown {
-            "its certificate is signed by no root that this machine knows: name that by ca-file"
-        } else {
-            hint
-        })
+        let hint = cure(&error, hint);
+        error.hint(hint)
     };
     // Built for each request: a message is rare. A redirect would carry the report to an unknown place.
     let mut client = Client::builder().timeout(limit).redirect(Policy::none());

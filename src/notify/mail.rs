@@ -1,10 +1,10 @@
 //! Mail, by an SMTP server: STARTTLS (`smtp://`, port 587) or TLS from the first byte (`smtps://`, port 465).
 
-use super::channel::{Channel, Given, Told};
+use super::channel::{Channel, Given, Told, checked, cure};
 use crate::{
     error::{Error, Kind, Result},
     report::{
-        Check, Status,
+        Check,
         message::Message,
         render::mail::{html, subject, text},
     },
@@ -26,7 +26,7 @@ use lettre::{
 };
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 /// One answer of the server.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -102,9 +102,9 @@ impl Mail {
         let mut parameters = TlsParameters::builder(host.clone());
         for pem in self.roots.iter().flat_map(Roots::pems) {
             parameters =
-                parameters.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(|e| self.failed(&e))?);
+                parameters.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(|e| self.failed(e))?);
         }
-        let parameters = || parameters.build().map_err(|e| self.failed(&e));
+        let parameters = || parameters.build().map_err(|e| self.failed(e));
         let tls = match tls {
             Begins::AtOnce => Tls::Wrapper(parameters()?),
             Begins::ByStartTls => Tls::Required(parameters()?),
@@ -135,9 +135,9 @@ impl Mail {
                 // "Later" of a server with greylisting, or a connection that broke.
                 Err(e) if !e.is_permanent() => {
                     tokio::time::sleep(WAIT).await;
-                    self.transport()?.send(mail).await.map(drop).map_err(|e| self.failed(&e))
+                    self.transport()?.send(mail).await.map(drop).map_err(|e| self.failed(e))
                 }
-                sent => sent.map(drop).map_err(|e| self.failed(&e)),
+                sent => sent.map(drop).map_err(|e| self.failed(e)),
             }
         };
         self.within(sent).await
@@ -151,22 +151,11 @@ impl Mail {
     }
 
     /// The server's own words stand in it; no password does.
-    fn failed(&self, e: &lettre::transport::smtp::Error) -> Error {
-        let mut said = e.to_string();
-        let mut cause = e.source();
-        while let Some(inner) = cause {
-            let text = inner.to_string();
-            if !said.contains(&text) {
-                said.push_str(&format!(": {text}"));
-            }
-            cause = inner.source();
-        }
-        let error =
-            Error::new(Kind::Notify, format!("the mail server {} did not take the mail: {said}", self.relay.host));
-        error.hint(match said.contains("UnknownIssuer") {
-            true => "its certificate is signed by no root that this machine knows: name that by ca-file",
-            false => URL,
-        })
+    fn failed(&self, e: lettre::transport::smtp::Error) -> Error {
+        let what = format!("the mail server {} did not take the mail", self.relay.host);
+        let error = Error::new(Kind::Notify, what).because(e);
+        let hint = cure(&error, URL);
+        error.hint(hint)
     }
 }
 
@@ -210,11 +199,7 @@ impl Relay {
 }
 
 fn mailbox(option: &str, text: &str) -> Result<Mailbox> {
-    let wrong = |e| {
-        usage(format!("option {option}: {text:?} is no address"))
-            .because(e)
-            .hint("ops@example.com, or Ops <ops@example.com>")
-    };
+    let wrong = |e| usage(format!("option {option}: {text:?} is no address")).because(e).hint(ADDRESS);
     text.parse::<Mailbox>().map_err(wrong)
 }
 
@@ -233,7 +218,7 @@ impl Channel for Mail {
         let answer = match post {
             true => self.send(&Message::test(database)).await.map(|()| "mail sent"),
             false => {
-                let asked = async { self.transport()?.test_connection().await.map_err(|e| self.failed(&e)) };
+                let asked = async { self.transport()?.test_connection().await.map_err(|e| self.failed(e)) };
                 match self.within(asked).await {
                     Ok(true) => Ok("the mail server lets us in"),
                     Ok(false) => {
@@ -243,12 +228,7 @@ impl Channel for Mail {
                 }
             }
         };
-        let (status, detail, hint) = match answer {
-            Ok(detail) => (Status::Ok, detail.to_owned(), None),
-            // A backup works without mail.
-            Err(e) => (Status::Warning, e.one_line(), e.hint_text().map(str::to_owned)),
-        };
-        Some(Check { name: "mail".into(), status, detail, hint })
+        Some(checked("mail", answer))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Slack, by an incoming webhook or by one that a workflow begins with.
 
 use super::{
-    channel::{Channel, Given, Told},
+    channel::{Channel, Given, Told, checked},
     hook::Hook,
 };
 use crate::{
@@ -65,7 +65,7 @@ impl Channel for Slack {
                 Err(e) => Err(e),
             }
         };
-        Some(self.hook.checked("slack", answer))
+        Some(checked("slack", answer))
     }
 }
 

@@ -40,10 +40,9 @@ pub(super) fn open(given: &Given<'_>) -> Result<Option<Box<dyn Channel>>> {
     }
     let api = given.secret("telegram-api-url").map_or(API, |url| url.expose());
     let url = Secret::new(format!("{}/bot{}/sendMessage", api.trim_end_matches('/'), token.expose()));
-    let with_url = Given { secrets: &[("telegram-api-url", url)], ..*given };
     let hint = "name the address of a Bot API server, such as https://api.telegram.org";
-    let hook = Hook::open(&with_url, "Telegram", "telegram-api-url", hint)?;
-    let hook = hook.map(|hook| Hook { option: "telegram-bot-token and telegram-chat-id", ..hook });
+    let hook = Hook::at(url, given, "Telegram", "telegram-api-url", hint)?;
+    let hook = Hook { option: "telegram-bot-token and telegram-chat-id", ..hook };
     let body = move |message: &Message| {
         json!({
             "chat_id": chat, "text": html(message), "parse_mode": "HTML",
@@ -51,5 +50,5 @@ pub(super) fn open(given: &Given<'_>) -> Result<Option<Box<dyn Channel>>> {
             "disable_notification": message.verdict == Verdict::Good,
         })
     };
-    Ok(hook.map(|hook| hook.telling("telegram", body)))
+    Ok(Some(hook.telling("telegram", body)))
 }

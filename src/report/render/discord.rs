@@ -1,26 +1,8 @@
 //! A Discord message: one embed within Discord's limits (<https://docs.discord.com/developers/resources/message#embed-object-embed-limits>:
 //! title 256 characters, description 4,096, 25 fields of 256 and 1,024, footer 2,048, 6,000 in all).
 
-use super::renderer::Renderer;
-use crate::{
-    report::{Report, format::clip, message::Message, page::Verdict},
-    vault::RunContext,
-};
+use crate::report::{format::clip, message::Message, page::Verdict};
 use serde_json::{Value, json};
-
-/// Renders for Discord.
-#[derive(Debug)]
-pub struct Discord;
-
-impl Renderer for Discord {
-    fn name(&self) -> &'static str {
-        "discord"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        embed(&Message::of(report, context)).to_string()
-    }
-}
 
 /// Characters of all facts together, and of all else: with the title and the footer less than may be in all.
 const FACTS: usize = 2400;
@@ -94,6 +76,7 @@ fn escape(text: &str, limit: usize) -> String {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     /// Characters that count, after a look at the limit of each.
     fn length(message: &Value) -> usize {

@@ -1,30 +1,11 @@
 //! A mail: its subject, its text, and the same as HTML.
 
-use super::renderer::Renderer;
-use crate::{
-    report::{
-        Report,
-        format::{clean, clip},
-        message::Message,
-        page::Verdict,
-    },
-    vault::RunContext,
+use crate::report::{
+    format::{clean, clip},
+    message::Message,
+    page::Verdict,
 };
 use minijinja::{AutoEscape, Environment, context};
-
-/// Renders a mail.
-#[derive(Debug)]
-pub struct Mail;
-
-impl Renderer for Mail {
-    fn name(&self) -> &'static str {
-        "mail"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        html(&Message::of(report, context))
-    }
-}
 
 const TEMPLATE: &str = include_str!("mail.html");
 
@@ -80,6 +61,7 @@ pub fn html(message: &Message) -> String {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     #[test]
     fn a_mail_as_people_see_it() {

@@ -11,19 +11,19 @@ pub mod teams;
 pub mod telegram;
 pub mod terminal;
 
-pub use renderer::Renderer;
+pub use renderer::{OfMessage, Renderer};
 
 /// Every renderer.
 pub const RENDERERS: &[&dyn Renderer] = &[
     &terminal::Terminal,
     &json::Json,
     &summary::Summary,
-    &slack::Slack,
-    &discord::Discord,
-    &teams::Teams,
-    &telegram::Telegram,
-    &ntfy::Ntfy,
-    &mail::Mail,
+    &OfMessage("slack", |message| slack::blocks(message).to_string()),
+    &OfMessage("discord", |message| discord::embed(message).to_string()),
+    &OfMessage("teams", |message| teams::card(message).to_string()),
+    &OfMessage("telegram", telegram::html),
+    &OfMessage("ntfy", |message| ntfy::publish(message, "topic").to_string()),
+    &OfMessage("mail", mail::html),
 ];
 
 #[cfg(test)]

@@ -1,25 +1,7 @@
 //! A message of ntfy (<https://docs.ntfy.sh/publish/#publish-as-json>: 4,096 bytes of text).
 
-use super::renderer::Renderer;
-use crate::{
-    report::{Report, message::Message, page::Verdict},
-    vault::RunContext,
-};
+use crate::report::{message::Message, page::Verdict};
 use serde_json::{Value, json};
-
-/// Renders for ntfy.
-#[derive(Debug)]
-pub struct Ntfy;
-
-impl Renderer for Ntfy {
-    fn name(&self) -> &'static str {
-        "ntfy"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        publish(&Message::of(report, context), "topic").to_string()
-    }
-}
 
 /// Bytes of the text; longer ones become an attachment.
 const MOST: usize = 4000;
@@ -50,6 +32,7 @@ pub fn publish(message: &Message, topic: &str) -> Value {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     #[test]
     fn a_message_as_people_see_it() {

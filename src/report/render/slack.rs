@@ -2,26 +2,8 @@
 //! (<https://docs.slack.dev/reference/block-kit/blocks/section-block/>: a section's text 3,000 characters, a field 2,000, ten fields), within
 //! an attachment, as only that has a colour; or flat variables for a workflow that begins with a webhook.
 
-use super::renderer::Renderer;
-use crate::{
-    report::{Failure, Report, format::clip, message::Message, page::Verdict},
-    vault::RunContext,
-};
+use crate::report::{Failure, format::clip, message::Message, page::Verdict};
 use serde_json::{Value, json};
-
-/// Renders for Slack.
-#[derive(Debug)]
-pub struct Slack;
-
-impl Renderer for Slack {
-    fn name(&self) -> &'static str {
-        "slack"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        blocks(&Message::of(report, context)).to_string()
-    }
-}
 
 /// Names and values that a section takes.
 const FIELDS: usize = 10;
@@ -122,6 +104,7 @@ fn escape(text: &str, limit: usize) -> String {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     /// Panics where a text is longer than Slack takes.
     fn check_limits(message: &Value) {

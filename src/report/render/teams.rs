@@ -2,26 +2,8 @@
 //! (<https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook>: 28 kB at most). Text
 //! stands in runs, which know no markup.
 
-use super::renderer::Renderer;
-use crate::{
-    report::{Report, format::clip, message::Message, page::Verdict},
-    vault::RunContext,
-};
+use crate::report::{format::clip, message::Message, page::Verdict};
 use serde_json::{Value, json};
-
-/// Renders for Teams.
-#[derive(Debug)]
-pub struct Teams;
-
-impl Renderer for Teams {
-    fn name(&self) -> &'static str {
-        "teams"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        card(&Message::of(report, context)).to_string()
-    }
-}
 
 /// Bytes.
 const MOST: usize = 27_000;
@@ -99,6 +81,7 @@ fn block(runs: Vec<Value>) -> Value {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     #[test]
     fn a_message_as_people_see_it() {

@@ -1,25 +1,7 @@
 //! A Telegram message: HTML within Telegram's limit (<https://core.telegram.org/bots/api#html-style>: 4,096 characters once the markup is
 //! taken off).
 
-use super::renderer::Renderer;
-use crate::{
-    report::{Report, message::Message},
-    vault::RunContext,
-};
-
-/// Renders for Telegram.
-#[derive(Debug)]
-pub struct Telegram;
-
-impl Renderer for Telegram {
-    fn name(&self) -> &'static str {
-        "telegram"
-    }
-
-    fn render(&self, report: &Report, context: &RunContext) -> String {
-        html(&Message::of(report, context))
-    }
-}
+use crate::report::message::Message;
 
 /// The text of a message with `parse_mode` HTML.
 pub fn html(message: &Message) -> String {
@@ -35,6 +17,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::{fixture, message::tests::longest};
+    use crate::vault::RunContext;
 
     #[test]
     fn a_message_as_people_see_it() {
