@@ -14,9 +14,15 @@ use anyhow::{bail, ensure};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// More rows than fit into the buffers between a server and us (32 MB of them may be there), read so slowly that the server has to wait for some seconds.
-const LARGE: &str = "CREATE TABLE large AS SELECT g, md5(g::text) AS v FROM generate_series(1, 1200000) g";
+/// More rows (46 MiB) than fit into the buffers between a server and us (32 MB of them may be there), read so slowly that the server has to wait for some seconds.
+const LARGE: u32 = 1_200_000;
+/// For a fault that may come late on a busy machine: 20 s go by before the server has sent all.
+const LARGER: u32 = 2_400_000;
 const SLOWLY: [&str; 2] = ["--max-rate", "3M"];
+
+fn large(rows: u32) -> String {
+    format!("CREATE TABLE large AS SELECT g, md5(g::text) AS v FROM generate_series(1, {rows}) g")
+}
 
 /// A run against a server whose certificate is wrong in some way.
 async fn by_tls(case: &Case, cert: &str, parameters: &str) -> Result<Ended> {
@@ -43,23 +49,23 @@ async fn ended_backend(case: &Case, which: &str) -> Result<Ended> {
         "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity a WHERE datname = '{}' AND {which}",
         case.db
     );
-    case.server.psql(&case.db, LARGE).await?;
+    case.server.psql(&case.db, &large(LARGE)).await?;
     let run = case.usual()?.args(SLOWLY).spawn()?;
     until(case.server, "postgres", &terminated).await?;
     run.wait().await
 }
 
-/// A server of its own with the database of the row.
-async fn own(case: &Case) -> Result<Server> {
+/// A server of its own with the database of the row and so many rows in it.
+async fn own(case: &Case, rows: u32) -> Result<Server> {
     let server = Server::start(super::MAJOR, "").await?;
     server.create_db(&case.db, "").await?;
-    server.psql(&case.db, LARGE).await?;
+    server.psql(&case.db, &large(rows)).await?;
     Ok(server)
 }
 
 /// A run against a server of its own, to which `act` does something when the rows are read.
-async fn while_read(case: &Case, act: impl AsyncFnOnce(&Server, &Running) -> Result) -> Result<Ended> {
-    let server = own(case).await?;
+async fn while_read(case: &Case, rows: u32, act: impl AsyncFnOnce(&Server, &Running) -> Result) -> Result<Ended> {
+    let server = own(case, rows).await?;
     let url = format!("{}?connect_timeout=3", server.url(&case.db));
     let run = case.impatient(&url, &case.s3.endpoint)?.args(SLOWLY);
     case.when_it_says(run, "dump begins", async |run| act(&server, run).await).await
@@ -68,8 +74,9 @@ async fn while_read(case: &Case, act: impl AsyncFnOnce(&Server, &Running) -> Res
 /// A signal to the server and all its processes.
 fn to_all(server: &Server, signal: Signal) -> Result {
     let main = server.pid().unwrap_or_default();
-    let all = processes();
+    // Before the others are listed: it starts none from here on.
     kill(main, signal)?;
+    let all = processes();
     for p in all.iter().filter(|p| descends(&all, p.pid, main)) {
         let _ = kill(p.pid, signal);
     }
@@ -77,8 +84,8 @@ fn to_all(server: &Server, signal: Signal) -> Result {
 }
 
 /// It stands still for so long, or until the run has ended.
-async fn stopped_for(case: &Case, time: Duration) -> Result<Ended> {
-    while_read(case, async |server, run| {
+async fn stopped_for(case: &Case, rows: u32, time: Duration) -> Result<Ended> {
+    while_read(case, rows, async |server, run| {
         to_all(server, Signal::STOP)?;
         let end = Instant::now() + time;
         while Instant::now() < end && processes().iter().any(|p| p.pid == run.pid && !p.zombie) {
@@ -91,7 +98,7 @@ async fn stopped_for(case: &Case, time: Duration) -> Result<Ended> {
 
 /// One of its processes is killed, so the server ends all others and starts anew.
 async fn crashed(case: &Case) -> Result<Ended> {
-    while_read(case, async |server, _| {
+    while_read(case, LARGER, async |server, _| {
         let pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
         kill(server.psql("postgres", pid).await?.trim().parse()?, Signal::KILL)
     })
@@ -134,7 +141,7 @@ async fn conflict(case: &Case) -> Result<Ended> {
         bail!(Skipped("no standby of a minor that exports sound snapshots"));
     };
     primary.create_db(&case.db, "").await?;
-    primary.psql(&case.db, LARGE).await?;
+    primary.psql(&case.db, &large(LARGE)).await?;
     let standby = primary.standby().await?;
     standby.psql("postgres", "ALTER SYSTEM SET max_standby_streaming_delay = 0; SELECT pg_reload_conf()").await?;
     until(&standby, "postgres", &format!("SELECT count(*) > 0 FROM pg_database WHERE datname = '{}'", case.db)).await?;
@@ -214,13 +221,13 @@ pub fn rows() -> Vec<Row> {
         }),
         row("the server crashes and starts anew", "dump", nothing, "error in dump", "", |case| Box::pin(crashed(case))),
         row("the server is shut down", "dump", nothing, "error in dump", "", |case| {
-            Box::pin(while_read(case, async |server, _| kill(server.pid().unwrap_or_default(), Signal::INT)))
+            Box::pin(while_read(case, LARGER, async |server, _| kill(server.pid().unwrap_or_default(), Signal::INT)))
         }),
         row("the server stands still for a second", "dump", fine, "passed, all equal", "", |case| {
-            Box::pin(stopped_for(case, Duration::from_secs(1)))
+            Box::pin(stopped_for(case, LARGE, Duration::from_secs(1)))
         }),
         row("the server stands still for longer than the limit", "dump", nothing, "error in dump", "", |case| {
-            Box::pin(stopped_for(case, Duration::from_secs(60)))
+            Box::pin(stopped_for(case, LARGER, Duration::from_secs(60)))
         }),
         row(
             "the length of a row's message is changed on the way",
