@@ -6,6 +6,7 @@ mod copy;
 mod diff;
 mod list;
 mod prune;
+mod report;
 mod restore;
 mod setup_role;
 mod show;
@@ -64,6 +65,7 @@ verbs! {
     "diff" Diff diff::Diff,
     "copy" Copy copy::Copy,
     "prune" Prune prune::Prune,
+    "report" Report report::StatusReport,
     "setup-role" SetupRole setup_role::SetupRole,
 }
 

@@ -170,11 +170,11 @@ pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest
     }
     match anomalies::beside(&ground.store, manifest, &ground.config.anomaly).await {
         Ok(Beside::First) => {}
-        Ok(Beside::Compared { anomalies, fewer_rows }) => {
+        Ok(Beside::Compared { anomalies, fewer_rows, before }) => {
             if let Some(line) = fewer_rows {
                 progress.event(Event::Notice(&line));
             }
-            ground.traces.result(|r| r.anomalies = anomalies);
+            ground.traces.result(|r| (r.anomalies, r.before) = (anomalies, Some(before)));
         }
         Ok(Beside::Hidden(id)) => progress
             .event(Event::Notice(&format!("not compared with the backup before, {id}: what is in it is encrypted"))),

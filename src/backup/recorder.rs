@@ -1,6 +1,9 @@
 //! Hands events on, and keeps what the manifest and the report need of them.
 
-use crate::progress::{Event, Phase, Progress};
+use crate::{
+    progress::{Event, Phase, Progress},
+    report::PhaseTime,
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,8 +15,8 @@ use std::{
 pub(super) struct Kept {
     /// The phase that the run is at; an error is told as this phase's.
     pub phase: Option<Phase>,
-    /// How long each finished phase took.
-    pub phases: BTreeMap<Phase, Duration>,
+    /// When each finished phase began, from the run's beginning on, and how long it took.
+    pub phases: BTreeMap<Phase, (Duration, Duration)>,
     pub warnings: Vec<String>,
     pub notices: Vec<String>,
 }
@@ -21,12 +24,13 @@ pub(super) struct Kept {
 /// A progress that remembers.
 pub(super) struct Recorder {
     inner: Arc<dyn Progress>,
+    begun: Instant,
     kept: Mutex<Kept>,
 }
 
 impl Recorder {
     pub fn new(inner: Arc<dyn Progress>) -> Arc<Recorder> {
-        Arc::new(Recorder { inner, kept: Mutex::default() })
+        Arc::new(Recorder { inner, begun: Instant::now(), kept: Mutex::default() })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -40,7 +44,7 @@ impl Recorder {
 
     /// Seconds per phase that has ended, in order.
     pub fn seconds(&self) -> Vec<(String, f64)> {
-        seconds(&self.kept().phases)
+        times(&self.kept().phases).into_iter().map(|p| (p.name, p.seconds)).collect()
     }
 
     /// Begins a phase.
@@ -50,9 +54,14 @@ impl Recorder {
     }
 }
 
-/// Seconds per phase, in order.
-pub(super) fn seconds(phases: &BTreeMap<Phase, Duration>) -> Vec<(String, f64)> {
-    phases.iter().map(|(phase, time)| (phase.name().to_owned(), time.as_secs_f64())).collect()
+/// The phases in order.
+pub(super) fn times(phases: &BTreeMap<Phase, (Duration, Duration)>) -> Vec<PhaseTime> {
+    let time = |(phase, (from, time)): (&Phase, &(Duration, Duration))| PhaseTime {
+        name: phase.name().to_owned(),
+        from: from.as_secs_f64(),
+        seconds: time.as_secs_f64(),
+    };
+    phases.iter().map(time).collect()
 }
 
 /// A phase under way.
@@ -77,13 +86,12 @@ impl Progress for Recorder {
             match event {
                 // The restore begins while the dump goes on: an error then is the dump's.
                 Event::Started(Phase::Restore) => {}
-                Event::Finished(Phase::Commit, time) => {
-                    kept.phases.insert(Phase::Commit, time);
-                    kept.phase = Some(Phase::Restore);
-                }
                 Event::Started(phase) => kept.phase = Some(phase),
                 Event::Finished(phase, time) => {
-                    kept.phases.insert(phase, time);
+                    kept.phases.insert(phase, (self.begun.elapsed().saturating_sub(time), time));
+                    if phase == Phase::Commit {
+                        kept.phase = Some(Phase::Restore);
+                    }
                 }
                 Event::Warning(text) => kept.warnings.push(text.into()),
                 Event::Notice(text) => kept.notices.push(text.into()),

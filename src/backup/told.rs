@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     progress::{Phase, Progress},
     prune,
-    report::{BackupReport, CopyState, Failure, Outcome, Pruned, StoredCopy},
+    report::{BackupReport, CopyState, Failure, Outcome, Past, Pruned, StoredCopy},
     vault::Proof,
 };
 use std::time::Instant;
@@ -52,13 +52,15 @@ impl Ended {
             copies: came_to.copies,
             failure,
             anomalies: came_to.anomalies,
+            before: came_to.before,
+            past: Past::default(),
             fail_on_anomaly: config.anomaly.fail,
             pruned,
             warnings: kept.warnings,
             notices: kept.notices,
             started_at,
             seconds: begun.elapsed().as_secs_f64(),
-            phases: recorder::seconds(&kept.phases),
+            phases: recorder::times(&kept.phases),
             context: config.context.clone(),
         }
     }

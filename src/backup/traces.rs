@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Result},
     preflight::Starting,
     progress::{Event, Progress},
-    report::{StoredBackup, StoredCopy, format::counted},
+    report::{Before, StoredBackup, StoredCopy, format::counted},
     scratch::Scratch,
     store::{Lock, Store},
     vault::{MANIFEST, Proof},
@@ -57,6 +57,8 @@ pub(super) struct CameTo {
     pub copies: Vec<StoredCopy>,
     /// What is remarkable beside the backup before.
     pub anomalies: Vec<String>,
+    /// How large its tables were in that.
+    pub before: Option<Before>,
 }
 
 impl Traces {

@@ -13,6 +13,7 @@ use super::{
     policy::PolicyArgs,
     post::PostArgs,
     proof::{LevelArgs, ServerArgs},
+    report::PresentArgs,
     role::RoleArgs,
     selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
     sign::{SignArgs, VerifyKeyArgs},
@@ -77,6 +78,8 @@ pub struct ActionArgs {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub present: PresentArgs,
     #[command(flatten)]
     pub drill: DrillArgs,
     #[command(flatten)]

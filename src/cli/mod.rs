@@ -24,6 +24,7 @@ mod policy;
 mod post;
 mod proof;
 mod prune;
+mod report;
 mod restore;
 mod role;
 mod selection;
@@ -56,6 +57,7 @@ pub use policy::PolicyArgs;
 pub use post::PostArgs;
 pub use proof::{LevelArgs, ServerArgs};
 pub use prune::PruneArgs;
+pub use report::{PresentArgs, ReportArgs};
 pub use restore::RestoreArgs;
 pub use role::RoleArgs;
 pub use selection::{AgeArgs, DatabaseArgs, OfKindArgs, PickArgs, WithArgs};
@@ -108,6 +110,9 @@ pub enum Command {
     /// Delete old backups by a rule; print why each one stays or goes
     #[command(after_help = AFTER_HELP)]
     Prune(PruneArgs),
+    /// Write a status page, or the same as JSON or metrics: what lies there, how it stands against the goals
+    #[command(after_help = AFTER_HELP)]
+    Report(ReportArgs),
     /// Print the SQL of a read-only role for backups, for psql; connects as an administrator and changes nothing
     #[command(after_help = setup_role::AFTER_HELP)]
     SetupRole(SetupRoleArgs),

@@ -12,8 +12,9 @@ pub struct NotifyArgs {
     /// https://hooks.slack.com/services/…
     #[arg(long, value_name = "URL", value_parser = secret)]
     pub slack_webhook_url: Option<Secret>,
-    /// Which runs people are told of; a heartbeat and its like are told of each
-    #[arg(long, value_name = "always|failure|success", default_value = "always")]
+    /// Which backups people are told of: each, those that failed and the first good one behind them, those that did not fail, or those that
+    /// ended otherwise than the one before. A heartbeat and its like are told of each
+    #[arg(long, value_name = "always|failure|success|change", default_value = "always")]
     pub notify_on: String,
     /// Mail server that takes the mail: TLS from the first byte (smtps://), or by STARTTLS (smtp://). Better set by
     /// SAVEPOINT_SMTP_URL. Example: smtps://user:password@smtp.example.com:465

@@ -27,6 +27,9 @@ pub struct TakeArgs {
     /// Store a hash of the source's host name in place of the name
     #[arg(long, flag())]
     pub redact_host: String,
+    /// Keep a record of a failure in the destination, for savepoint report, although nobody is told of it
+    #[arg(long, flag())]
+    pub record_failures: String,
     /// Once this backup is proven, delete this database's old backups of the same kind by the rule
     #[arg(long, flag())]
     pub prune: String,

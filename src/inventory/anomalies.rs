@@ -2,7 +2,11 @@
 
 use crate::{
     error::Result,
-    report::format::{bytes, clean, count, counted},
+    report::{
+        Before, Size,
+        format::{bytes, clean, count, counted},
+        largest,
+    },
     store::Store,
     vault::{Manifest, Stored, find::newest, manifest::Table, read::manifest},
 };
@@ -51,6 +55,8 @@ pub enum Beside {
         anomalies: Vec<String>,
         /// The tables that have fewer rows, by however few: what a damaged page or a forgotten WHERE comes to.
         fewer_rows: Option<String>,
+        /// How large each table of the later one was.
+        before: Before,
     },
 }
 
@@ -71,7 +77,11 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
         return Ok(Beside::Hidden(before.id));
     }
     Ok(match before.options.filter == now.options.filter {
-        true => Beside::Compared { anomalies: anomalies(&before, now, limits), fewer_rows: fewer_rows(&before, now) },
+        true => Beside::Compared {
+            anomalies: anomalies(&before, now, limits),
+            fewer_rows: fewer_rows(&before, now),
+            before: sizes(before, now),
+        },
         false => Beside::Other(before.id),
     })
 }
@@ -130,6 +140,17 @@ fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
     let more = lost.len().saturating_sub(FEWER_SHOWN);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     (!shown.is_empty()).then(|| format!("fewer rows than in {}: {}{more}", before.id, shown.join(", ")))
+}
+
+/// How large the tables were that a summary shows.
+fn sizes(before: Manifest, now: &Manifest) -> Before {
+    let was: HashMap<(&str, &str), &Table> =
+        before.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t)).collect();
+    let sizes = largest(&now.tables).into_iter().filter_map(|table| {
+        let was = was.get(&(table.schema.as_str(), table.name.as_str()))?;
+        Some(((table.schema.clone(), table.name.clone()), Size { rows: was.rows, bytes: was.bytes }))
+    });
+    Before { tables: sizes.collect(), id: before.id.clone() }
 }
 
 fn fell(was: u64, is: u64, percent: u32) -> bool {

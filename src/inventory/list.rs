@@ -1,31 +1,21 @@
 //! `savepoint list`: the stored backups, the newest first.
 
-use super::{READS, destination_options};
+use super::{
+    database_of, destination_options,
+    rows::{Brief, ProofState, Row, opened, read_all},
+};
 use crate::{
     clock::{age, moment},
-    crypt,
-    error::{Error, Kind, Result},
+    error::Result,
     report::{
         format::{bytes, count, counted},
         page::{Page, Table, Verdict},
     },
-    store::{Destination, Lock, Store},
-    vault::{
-        BackupKind, Proof, RunContext, Stored, WHOLE,
-        find::{open, scan},
-        manifest::Totals,
-        read::{check_header, last_proof},
-        receipt,
-    },
+    store::{Destination, Lock},
+    vault::{BackupKind, Stored},
 };
-use futures_util::{StreamExt, stream};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 use time::OffsetDateTime;
 
 /// Which backups are listed.
@@ -43,71 +33,6 @@ pub struct ListConfig {
     pub older_than: Option<Duration>,
     /// Only those whose last proof ended so.
     pub proof: Option<ProofState>,
-}
-
-/// How a backup's last proof ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProofState {
-    /// It passed.
-    Passed,
-    /// It did not.
-    Failed,
-    /// There is none.
-    None,
-}
-
-/// Manifests up to this size are read whole, in bytes; of larger ones only this much at either end.
-const END: u64 = 64 << 10;
-
-/// What the list needs of a manifest.
-#[derive(Debug, Deserialize)]
-struct Brief {
-    format: u32,
-    id: String,
-    tool_version: String,
-    taken_at: String,
-    stored_at: String,
-    source: BriefSource,
-    #[serde(default)]
-    context: RunContext,
-    options: BriefOptions,
-    lock: Option<Lock>,
-    totals: Totals,
-}
-
-#[derive(Debug, Deserialize)]
-struct BriefSource {
-    host: String,
-    server_version: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct BriefOptions {
-    compression: String,
-}
-
-/// A backup in the list.
-struct Row {
-    store: Arc<dyn Store>,
-    /// The places that hold it, by their numbers.
-    places: Vec<usize>,
-    stored: Stored,
-    brief: Option<Brief>,
-    proof: Option<Proof>,
-    /// Why it is no good backup, or its record no good record.
-    damage: Vec<String>,
-}
-
-impl Row {
-    fn state(&self) -> ProofState {
-        match &self.proof {
-            _ if !self.damage.is_empty() => ProofState::Failed,
-            Some(proof) if proof.passed && !proof.level.reads_back() => ProofState::None,
-            Some(proof) if proof.passed => ProofState::Passed,
-            Some(_) => ProofState::Failed,
-            None => ProofState::None,
-        }
-    }
 }
 
 /// Every finished backup that the filters take, the newest first. A damaged one is always told of.
@@ -131,12 +56,7 @@ pub async fn list(config: &ListConfig) -> Result<Page> {
     };
     let total = committed.iter().map(|(.., s)| &s.folder).collect::<BTreeSet<_>>().len();
     let committed = committed.into_iter().filter(|(.., s)| wanted(s));
-    let read: Vec<Row> = stream::iter(committed.collect::<Vec<_>>())
-        .map(|(n, store, stored)| read(n, store, stored))
-        .buffered(READS)
-        .collect()
-        .await;
-    let mut rows = merged(read);
+    let mut rows = read_all(committed.collect()).await;
     let mut damaged: Vec<String> =
         rows.iter().flat_map(|r| r.damage.iter().map(|why| format!("backup {}: {why}", r.stored.id))).collect();
     damaged.extend(lost);
@@ -195,56 +115,6 @@ pub async fn list(config: &ListConfig) -> Result<Page> {
     Ok(page)
 }
 
-fn database_of(folder: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(folder.trim_end_matches('/')).decode_utf8().ok().map(|name| name.into_owned())
-}
-
-/// What each place holds, by its number, and a line for each that does not answer.
-type Opened = (Vec<(usize, Arc<dyn Store>, Vec<Stored>)>, Vec<String>);
-
-/// Looks into every place. Of those that do not answer another one's list is no less worth.
-///
-/// # Errors
-/// When none answers: why the first does not.
-async fn opened(places: &[Destination], database: Option<&str>) -> Result<Opened> {
-    let (mut opened, mut lost, mut failed) = (Vec::new(), Vec::new(), None);
-    for (n, place) in places.iter().enumerate() {
-        let looked = async {
-            let store = open(place).await?;
-            let found = scan(&store, database).await?;
-            Ok::<_, Error>((n, store, found))
-        };
-        match looked.await {
-            Ok(looked) => opened.push(looked),
-            Err(e) => {
-                lost.push(format!("not listed: {}: {}", place.label(), e.one_line()));
-                failed = failed.or(Some(e));
-            }
-        }
-    }
-    match failed {
-        Some(e) if opened.is_empty() => Err(e),
-        _ => Ok((opened, lost)),
-    }
-}
-
-/// One row for each backup, the newest first, with the places that hold it.
-fn merged(read: Vec<Row>) -> Vec<Row> {
-    let mut rows: BTreeMap<(OffsetDateTime, String, String), Row> = BTreeMap::new();
-    for row in read {
-        let key = (row.stored.at, row.stored.id.clone(), row.stored.folder.clone());
-        match rows.get_mut(&key) {
-            Some(known) => {
-                known.places.extend(row.places);
-                let named = |why: String| format!("{}: {why}", row.store.uri(&row.stored.folder));
-                known.damage.extend(row.damage.into_iter().map(named));
-            }
-            None => drop(rows.insert(key, row)),
-        }
-    }
-    rows.into_values().rev().collect()
-}
-
 /// What one of several places lacks, in a line.
 fn lacking(rows: &[Row], place: usize, places: &[Destination]) -> Option<String> {
     let mut missing = rows.iter().filter(|row| !row.places.contains(&place)).map(|row| row.stored.id.as_str());
@@ -254,67 +124,6 @@ fn lacking(rows: &[Row], place: usize, places: &[Destination]) -> Option<String>
         n => format!(" and {n} more"),
     };
     Some(format!("{} lacks {first}{more}: savepoint copy brings them there", places.get(place)?.label()))
-}
-
-async fn read(place: usize, store: &Arc<dyn Store>, stored: Stored) -> Row {
-    let (brief, proof) = tokio::join!(brief(store, &stored), last_proof(store, &stored));
-    let mut damage = Vec::new();
-    let brief = brief.map_err(|e| damage.push(e.one_line())).ok();
-    let proof = proof.unwrap_or_else(|e| {
-        damage.push(e.one_line());
-        None
-    });
-    // The listing has the sizes anyway: files that are gone or cut are seen without reading one.
-    if let Some(brief) = &brief {
-        let (there, named) = (archived(&stored), brief.totals.stored_bytes);
-        if there < named {
-            damage.push(format!("{} of its {} bytes are missing", count(named - there), count(named)));
-        }
-    }
-    Row { store: store.clone(), places: vec![place], stored, brief, proof, damage }
-}
-
-/// Bytes of the files that the manifest names.
-fn archived(stored: &Stored) -> u64 {
-    let rest = |key: &str| key.strip_prefix(&stored.folder).unwrap_or_default().to_owned();
-    let counts = |key: &str| {
-        let name = rest(key);
-        let beside = name.starts_with("proofs/") || !name.contains('/') && receipt::is_signature(&name);
-        name != "manifest.json" && crypt::bare(&name) != WHOLE && !beside
-    };
-    stored.objects.iter().filter(|o| counts(&o.key)).map(|o| o.size).sum()
-}
-
-/// Reads what the list needs of a manifest. The frames of a large database make it many megabytes, and they stand in its middle.
-async fn brief(store: &Arc<dyn Store>, stored: &Stored) -> Result<Brief> {
-    let key = format!("{}manifest.json", stored.folder);
-    let size = stored.objects.iter().find(|o| o.key == key).map_or(0, |o| o.size);
-    let mut found = None;
-    if size > 2 * END {
-        let (head, tail) = tokio::try_join!(async { store.open(&key, Some(0..END)).await?.bytes().await }, async {
-            store.open(&key, Some(size - END..size)).await?.bytes().await
-        },)?;
-        found = without_middle(&head, &tail).and_then(|ends| serde_json::from_slice(&ends).ok());
-    }
-    let brief: Brief = match found {
-        Some(brief) => brief,
-        None => {
-            let bytes = store.open(&key, None).await?.bytes().await?;
-            let damaged = |e| Error::new(Kind::Archive, format!("stored file {key}: it is no manifest")).because(e);
-            serde_json::from_slice(&bytes).map_err(damaged)?
-        }
-    };
-    check_header(stored, brief.format, &brief.id)?;
-    Ok(brief)
-}
-
-/// The fields before the files and those from the totals on, as one object. No line break stands inside a JSON string, so a line
-/// that begins with two blanks and a name is a field of the outermost object.
-fn without_middle(head: &[u8], tail: &[u8]) -> Option<Vec<u8>> {
-    let find = |text: &[u8], line: &[u8]| text.windows(line.len()).position(|w| w == line);
-    let head = head.get(..find(head, b"\n  \"files\": [")?)?;
-    let tail = tail.get(find(tail, b"\n  \"totals\": {")?..)?;
-    Some([head, tail].concat())
 }
 
 fn rfc3339(at: OffsetDateTime) -> String {
@@ -394,42 +203,4 @@ fn object(row: &Row, places: &[Destination], now: OffsetDateTime) -> Value {
         "context": brief.map(|b| &b.context), "lock": brief.and_then(|b| b.lock.as_ref()), "proof": proof, "proofs": row.stored.proofs().count(),
         "damage": row.damage,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{report::fixture, vault::manifest::Frame};
-
-    #[test]
-    fn a_large_manifest_is_known_by_its_ends() {
-        let Some(backup) = fixture::proven().backup else { panic!("is stored") };
-        let mut manifest = backup.manifest;
-        // A name that looks like the end of the head.
-        manifest.left_out.push("x\n  \"files\": [\n  \"totals\": {".into());
-        let frame = Frame { offset: 0, length: 1, sha256: "ab".repeat(32) };
-        manifest.tables[0].chunks = vec![crate::vault::manifest::Chunk {
-            pages: None,
-            rows: 1,
-            bytes: 1,
-            fingerprint: String::new(),
-            frames: vec![frame; 5000],
-        }];
-        let end = END as usize;
-        let sealed = manifest.clone().seal().expect("is JSON");
-        // As earlier versions wrote it.
-        let whole = serde_json::to_vec_pretty(&manifest).expect("is JSON");
-        for whole in [&sealed, &whole] {
-            assert!(whole.len() > 4 * end);
-            let ends = without_middle(&whole[..end], &whole[whole.len() - end..]).expect("has both ends");
-            assert!(ends.len() < 2 * end);
-            let brief: Brief = serde_json::from_slice(&ends).expect("is a manifest");
-            assert_eq!((brief.id, brief.totals), (manifest.id.clone(), manifest.totals.clone()));
-        }
-        // Written by another program, or cut: read whole.
-        let compact = serde_json::to_vec(&manifest).expect("is JSON");
-        assert!(without_middle(&compact[..end], &compact[compact.len() - end..]).is_none());
-        let cut = without_middle(&whole[..end], &whole[whole.len() - 2 * end..whole.len() - end]);
-        assert!(cut.is_none());
-    }
 }

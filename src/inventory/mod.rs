@@ -3,10 +3,15 @@
 pub mod anomalies;
 mod diff;
 mod list;
+pub mod overview;
+pub mod past;
+mod rows;
 mod show;
 
 pub use diff::{DiffConfig, diff};
-pub use list::{ListConfig, ProofState, list};
+pub use list::{ListConfig, list};
+pub use overview::{OverviewConfig, overview};
+pub use rows::ProofState;
 pub use show::{ShowConfig, show};
 
 use crate::store::{Destination, Store};
@@ -21,4 +26,9 @@ fn destination_options(store: &Arc<dyn Store>, destination: &Destination) -> Str
     let uri = store.uri("");
     let options = destination.options().into_iter().map(|(name, value)| format!(" --{name} {}", shell_word(&value)));
     format!("--destination {}{}", shell_word(uri.trim_end_matches('/')), options.collect::<String>())
+}
+
+/// The database whose backups lie in a folder.
+fn database_of(folder: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(folder.trim_end_matches('/')).decode_utf8().ok().map(|name| name.into_owned())
 }

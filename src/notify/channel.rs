@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    report::{Check, Report, Status, message::Message, render::terminal},
+    report::{Check, Failing, Report, Status, message::Message, render::terminal},
     roots::Roots,
     secret::Secret,
     vault::RunContext,
@@ -16,19 +16,23 @@ pub enum NotifyOn {
     /// Each run.
     #[default]
     Always,
-    /// Only runs that failed.
+    /// Only runs that failed, and the first that did not fail behind them.
     Failure,
     /// Only runs that did not fail.
     Success,
+    /// Only runs that ended otherwise than the one before.
+    Change,
 }
 
 impl NotifyOn {
-    /// Whether a run that ended so is told.
-    pub fn wants(self, failed: bool) -> bool {
+    /// Whether a run that ended so is told. `failing`: whether the one before failed, where that is known; where it is not, no failure
+    /// goes untold.
+    pub fn wants(self, failed: bool, failing: Option<bool>) -> bool {
         match self {
             NotifyOn::Always => true,
-            NotifyOn::Failure => failed,
+            NotifyOn::Failure => failed || failing == Some(true),
             NotifyOn::Success => !failed,
+            NotifyOn::Change => failing.map_or(failed, |failing| failing != failed),
         }
     }
 }
@@ -64,6 +68,16 @@ impl Told<'_> {
     /// Whether the run failed.
     pub fn failed(&self) -> bool {
         self.report.exit_code() != 0
+    }
+
+    /// Whether the run before failed; `None` where that is not known.
+    pub fn failing(&self) -> Option<bool> {
+        let Report::Backup(report) = self.report else { return None };
+        match report.past.failing {
+            Failing::Unknown => None,
+            Failing::No => Some(false),
+            Failing::Since { .. } => Some(true),
+        }
     }
 
     /// The same in the words of a message.

@@ -62,6 +62,11 @@ impl Channels {
         self.all.iter().map(|channel| channel.name()).collect()
     }
 
+    /// Whether somebody is told who wants to know how a run ended in the light of the one before.
+    pub fn remember(&self) -> bool {
+        self.all.iter().any(|channel| !channel.of_every_run())
+    }
+
     /// Whether nobody is told.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -75,7 +80,7 @@ impl Channels {
     /// It has ended: tells all at the same time. Returns a line for each that was not reached. `interrupted`: the run was broken off by a
     /// signal, and little time is left.
     pub async fn end(&mut self, told: &Told<'_>, interrupted: bool) -> Vec<String> {
-        let wanted = self.notify_on.wants(told.failed());
+        let wanted = self.notify_on.wants(told.failed(), told.failing());
         let hear = self.all.iter_mut().filter(|channel| wanted || channel.of_every_run());
         let telling = hear.map(|channel| async move {
             let name = channel.name();

@@ -1,12 +1,23 @@
 //! What a run of `savepoint backup` has to tell.
 
-use super::{Failure, format, page::Verdict};
+use super::{Before, Failing, Failure, Past, format, page::Verdict};
 use crate::{
     postgres::extension::around,
     vault::{BackupKind, MANIFEST, Manifest, Proof, RunContext, VerifyLevel, receipt},
 };
 use format::{bytes, count, counted, seconds, shell_word};
 use serde::Serialize;
+
+/// When a phase was, from the run's beginning on. Dump and restore overlap.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseTime {
+    /// Its name ([`crate::progress::Phase::name`]).
+    pub name: String,
+    /// Seconds before it began.
+    pub from: f64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
 
 /// How a backup ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -154,6 +165,11 @@ pub struct BackupReport {
     pub failure: Option<Failure>,
     /// What is remarkable beside the backup before.
     pub anomalies: Vec<String>,
+    /// The backup before, which this one was compared with.
+    #[serde(skip)]
+    pub before: Option<Before>,
+    /// What stood before the run.
+    pub past: Past,
     /// Anomalies were asked to give exit code 4.
     pub fail_on_anomaly: bool,
     /// What was pruned behind it, where that was asked for and the backup is proven.
@@ -166,8 +182,8 @@ pub struct BackupReport {
     pub started_at: String,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Seconds per phase, in order.
-    pub phases: Vec<(String, f64)>,
+    /// The phases that ended, in order.
+    pub phases: Vec<PhaseTime>,
     /// Git and CI context.
     pub context: RunContext,
     /// Endpoint of an S3 clone, which the restore commands need.
@@ -194,7 +210,11 @@ impl BackupReport {
             (_, all, good) => format!(", but only in {good} of {all} places"),
         };
         let but = if self.pruning_failed() { "; pruning failed" } else { "" };
-        format!("{}: {verdict}{copies}{but}", format::clean(&self.database))
+        let again = match (&self.past.failing, self.exit_code()) {
+            (Failing::Since { runs, .. }, 0) => format!("; recovered after {}", counted(*runs, "failed run")),
+            _ => String::new(),
+        };
+        format!("{}: {verdict}{copies}{but}{again}", format::clean(&self.database))
     }
 
     /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
@@ -233,6 +253,7 @@ impl BackupReport {
             facts.push(("source", self.source.clone()));
             facts.push(("destination", self.destination.clone()));
             facts.push(("time", seconds(self.seconds)));
+            facts.extend(self.long_past());
             return facts;
         };
         let manifest = &backup.manifest;
@@ -260,7 +281,21 @@ impl BackupReport {
             let done = format!("{deleted} deleted, {kept} kept{locked}, {} freed{failed}", bytes(pruned.freed_bytes));
             facts.push(("pruned", done));
         }
+        facts.extend(self.long_past());
         facts
+    }
+
+    /// What whoever reads of a failure asks next.
+    fn long_past(&self) -> Vec<(&'static str, String)> {
+        let proven = self.past.last_proven.as_ref().map(|last| ("last proven", last.line()));
+        let failing = match (&self.past.failing, self.exit_code()) {
+            (Failing::Since { runs, age, .. }, 1..) => {
+                Some(("failing", format!("for {age}, {} before this one", counted(*runs, "run"))))
+            }
+            (Failing::Since { age, at, .. }, 0) => Some(("failing", format!("no longer; since {at}, {age} ago"))),
+            _ => None,
+        };
+        proven.into_iter().chain(failing).collect()
     }
 
     /// What the proof compared, in one line; absent when none ran.

@@ -2,14 +2,17 @@
 
 use super::*;
 use crate::{
-    report::page::Verdict,
+    report::{
+        overview::{Database, Day, Failed, Moment, Overview, Point, Standing},
+        page::Verdict,
+    },
     vault::{
         BackupKind, Filter, Manifest, Proof, RunContext, VerifyLevel,
         manifest::{Extension, File, Options, Source, Table, TakenBy, Totals},
         proof::{Compared, ProofServer},
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Every report with its name.
 pub fn all() -> Vec<(&'static str, BackupReport)> {
@@ -22,6 +25,8 @@ pub fn all() -> Vec<(&'static str, BackupReport)> {
         ("hostile", hostile()),
         ("not_pruned", not_pruned()),
         ("copy_lost", copy_lost()),
+        ("grown", grown()),
+        ("failing", failing()),
     ]
 }
 
@@ -105,6 +110,10 @@ fn manifest() -> Manifest {
     }
 }
 
+fn phase(name: &str, from: f64, seconds: f64) -> PhaseTime {
+    PhaseTime { name: name.into(), from, seconds }
+}
+
 /// Stored and proven, in Actions.
 pub fn proven() -> BackupReport {
     let uri = "s3://backups/prod/app/2026/11/22/20261122T030000Z-snapshot-1a2b3c4/";
@@ -145,11 +154,13 @@ pub fn proven() -> BackupReport {
             differences: Vec::new(),
             unproven: vec!["matview public.totals: only that it is populated".into()],
             equal_to: None,
-            timings: BTreeMap::new(),
+            timings: BTreeMap::from([("restore".into(), 41.0), ("compare".into(), 18.1)]),
         }),
         copies: Vec::new(),
         failure: None,
         anomalies: Vec::new(),
+        before: None,
+        past: Past::default(),
         fail_on_anomaly: false,
         pruned: None,
         warnings: Vec::new(),
@@ -157,12 +168,12 @@ pub fn proven() -> BackupReport {
         started_at: "2026-11-22T02:59:58Z".into(),
         seconds: 62.4,
         phases: vec![
-            ("preflight".into(), 0.62),
-            ("plan".into(), 0.213),
-            ("dump".into(), 29.4),
-            ("commit".into(), 0.8),
-            ("restore".into(), 41.0),
-            ("compare".into(), 18.1),
+            phase("preflight", 0.0, 0.62),
+            phase("plan", 0.62, 0.213),
+            phase("dump", 0.84, 29.4),
+            phase("commit", 30.2, 0.8),
+            phase("restore", 3.3, 41.0),
+            phase("compare", 44.3, 18.1),
         ],
         context: RunContext {
             repository: Some("acme/shop".into()),
@@ -183,7 +194,7 @@ pub fn stored() -> BackupReport {
         outcome: Outcome::Stored,
         verify: VerifyLevel::None,
         proof: None,
-        phases: vec![("preflight".into(), 0.62), ("plan".into(), 0.213), ("dump".into(), 29.4), ("commit".into(), 0.8)],
+        phases: proven().phases.into_iter().take(4).collect(),
         seconds: 31.0,
         s3_endpoint: Some("https://account.r2.cloudflarestorage.com".into()),
         ..proven()
@@ -254,6 +265,104 @@ pub fn copy_lost() -> BackupReport {
     BackupReport { destination: "s3://backups/prod and s3://second/prod".into(), copies, ..proven }
 }
 
+/// Two databases, one as it should be.
+pub fn overview() -> Overview {
+    let moment = |id: &str, at: &str, age: &str| Moment { id: id.into(), at: at.into(), age: age.into() };
+    let last = moment("20261122T030000Z-snapshot-1a2b3c4", "2026-11-22T03:00:00Z", "6 h");
+    let good = Database {
+        name: "app".into(),
+        standing: Standing::Good,
+        says: "proven 6 h ago".into(),
+        last_backup: Some(last.clone()),
+        last_proven: Some(last),
+        rpo_seconds: Some(21_600),
+        rto_seconds: Some(41.0),
+        days: vec![Day { date: "2026-11-22".into(), proven: 1, unproven: 0, failed: 0 }],
+        points: grown().past.trend,
+        failures: Vec::new(),
+        backups: 30,
+        stored_bytes: 12_000_000_000,
+        cost: Some(0.26),
+        prunes_next: Vec::new(),
+        audit: Vec::new(),
+    };
+    let failed = Failed {
+        at: "2026-11-22T03:00:04Z".into(),
+        kind: BackupKind::Scheduled,
+        phase: "preflight".into(),
+        message: "ep-cool-pooler.neon.tech is a transaction pooler".into(),
+        backup: None,
+        run_url: None,
+    };
+    let unproven = Database {
+        name: "shop".into(),
+        standing: Standing::Unproven,
+        says: "no backup lies there".into(),
+        last_backup: None,
+        last_proven: None,
+        rpo_seconds: None,
+        rto_seconds: None,
+        points: Vec::new(),
+        failures: vec![failed],
+        backups: 0,
+        stored_bytes: 0,
+        cost: Some(0.0),
+        ..good.clone()
+    };
+    Overview {
+        made_at: "2026-11-22T09:00:00Z".into(),
+        tool_version: "0.1.0".into(),
+        destination: "s3://backups/prod".into(),
+        rpo_seconds: Some(93_600),
+        rto_seconds: Some(3600),
+        price_per_gib: Some(0.023),
+        currency: "USD".into(),
+        databases: vec![good, unproven],
+        warnings: Vec::new(),
+    }
+}
+
+/// The thirtieth of its kind, good again after two that failed.
+pub fn grown() -> BackupReport {
+    let mut report = proven();
+    let size = |rows, bytes| Size { rows, bytes };
+    let mut tables = HashMap::new();
+    tables.insert(("public".to_owned(), "orders".to_owned()), size(1_190_000, 1_380_000_000));
+    report.before = Some(Before { id: "20261121T030000Z-snapshot-9f8e7d6".into(), tables });
+    report.past.failing = Failing::Since { runs: 2, at: "2026-11-20T03:00:12Z".into(), age: "2 d".into() };
+    report.past.trend = (0_u32..30)
+        .map(|n| {
+            let unix = 1_792_800_000 + i64::from(n) * 86_400;
+            let at = time::OffsetDateTime::from_unix_timestamp(unix).expect("is a moment");
+            Point {
+                at: crate::clock::stamp(at),
+                unix,
+                rows: 1_000_000 + u64::from(n) * 8_000,
+                bytes: 1_200_000_000 + u64::from(n) * 10_000_000,
+                stored_bytes: 350_000_000 + u64::from(n) * 2_100_000,
+                seconds: Some(25.0 + f64::from(n % 7)),
+                restore_seconds: (n != 3).then(|| 35.0 + f64::from(n % 5)),
+            }
+        })
+        .collect();
+    report
+}
+
+/// The third in a row that failed.
+pub fn failing() -> BackupReport {
+    let mut report = failed();
+    report.past = Past {
+        last_proven: Some(Proven::Last(Moment {
+            id: "20261121T030000Z-snapshot-9f8e7d6".into(),
+            at: "2026-11-21T03:00:00Z".into(),
+            age: "24 h".into(),
+        })),
+        failing: Failing::Since { runs: 2, at: "2026-11-22T02:00:12Z".into(), age: "3 h".into() },
+        trend: Vec::new(),
+    };
+    report
+}
+
 /// Refused before anything was written.
 pub fn failed() -> BackupReport {
     BackupReport {
@@ -266,7 +375,7 @@ pub fn failed() -> BackupReport {
             hint: Some("use the direct address ep-cool.neon.tech in database-url".into()),
             exit_code: 1,
         }),
-        phases: vec![("preflight".into(), 0.04)],
+        phases: vec![phase("preflight", 0.0, 0.04)],
         seconds: 0.05,
         ..proven()
     }

@@ -31,6 +31,22 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// A count in few signs, for whoever reads in passing: `999`, `12.3 k`, `1.2 M`.
+pub fn short(number: u64) -> String {
+    const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
+    if number < 10_000 {
+        return count(number);
+    }
+    let mut value = number as f64 / 1e3;
+    let mut unit = 0;
+    // 999.95 would round to 1000.0 of the smaller unit.
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1e3;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
 /// A count and its noun: `1 table`, `2,000 tables`. `noun` is the singular of a noun that takes an s.
 pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
@@ -105,6 +121,10 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([0, 999, 1000, 1234567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 9_999, 10_000, 999_949, 999_950, 1_234_567, u64::MAX].map(short),
+            ["0", "9,999", "10.0 k", "999.9 k", "1.0 M", "1.2 M", "18.4 E",]
+        );
         assert_eq!((counted(1, "row"), counted(0, "row")), ("1 row".into(), "0 rows".into()));
     }
 

@@ -152,7 +152,7 @@ fn first(lines: &[String]) -> Vec<String> {
 }
 
 fn time(report: &BackupReport) -> String {
-    let dump = report.phases.iter().find(|(name, _)| name == "dump").map(|(_, t)| format!(", dump {}", seconds(*t)));
+    let dump = report.phases.iter().find(|p| p.name == "dump").map(|p| format!(", dump {}", seconds(p.seconds)));
     format!("{}{}", seconds(report.seconds), dump.unwrap_or_default())
 }
 

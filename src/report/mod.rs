@@ -6,17 +6,20 @@ mod check;
 pub(crate) mod fixture;
 pub mod format;
 pub mod message;
+pub mod overview;
 pub mod page;
+mod past;
 mod plan;
 pub mod progress;
 pub mod render;
 
 pub use backup::{
-    BackupReport, CopyState, Outcome, Pruned, StoredBackup, StoredCopy, encrypted_to, proof_line, restore_commands,
-    size_line,
+    BackupReport, CopyState, Outcome, PhaseTime, Pruned, StoredBackup, StoredCopy, encrypted_to, proof_line,
+    restore_commands, size_line,
 };
 pub use check::{Check, Checks, Status};
 pub use page::Page;
+pub use past::{Before, Failing, Past, Proven, Size, largest};
 pub use plan::{PlanReport, PlanTable};
 
 use serde::Serialize;

@@ -166,6 +166,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 }
 
+/// The media type that an object of this key is stored with: a browser shows a page only as one.
+fn content_type(key: &str) -> &'static str {
+    match key.rsplit('.').next() {
+        Some("json") => "application/json",
+        Some("html") => "text/html; charset=utf-8",
+        Some("prom" | "txt") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
 /// Where an object lies, as a server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopySource {

@@ -140,9 +140,19 @@ impl Found {
     }
 }
 
-/// The newest finished backup of a database that is wanted, if there is one. Looks from the newest month on, so that it need not list
-/// them all.
+/// The newest finished backup of a database that is wanted, if there is one.
 pub async fn newest(store: &Arc<dyn Store>, database: &str, wanted: impl Fn(&Stored) -> bool) -> Result<Found> {
+    newest_of(store, database, wanted, 1).await
+}
+
+/// The newest finished backups of a database that are wanted, at most so many, the newest first. Looks from the newest month on, so that
+/// it need not list them all.
+pub async fn newest_of(
+    store: &Arc<dyn Store>,
+    database: &str,
+    wanted: impl Fn(&Stored) -> bool,
+    most: usize,
+) -> Result<Found> {
     let mut found = Found::default();
     for year in store.folders(&format!("{}/", folder_name(database))).await?.iter().rev() {
         for month in store.folders(year).await?.iter().rev() {
@@ -154,7 +164,7 @@ pub async fn newest(store: &Arc<dyn Store>, database: &str, wanted: impl Fn(&Sto
             folders.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
             for mut stored in folders.into_iter().filter(&wanted) {
                 stored.objects = store.list(&stored.folder).await?;
-                if stored.committed() && found.take(store, stored).await? {
+                if stored.committed() && found.take(store, stored).await? && found.backups.len() >= most {
                     return Ok(found);
                 }
             }

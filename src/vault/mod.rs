@@ -3,6 +3,7 @@
 //! Everything that writes, finds, proves, restores or removes stored backups goes through this room.
 
 pub mod address;
+pub mod failure;
 pub mod find;
 pub mod folder;
 pub(crate) mod lines;
@@ -13,6 +14,7 @@ pub mod receipt;
 pub mod stored;
 
 pub use address::{Address, BackupKind, MANIFEST, WHOLE, folder_name, is_id};
+pub use failure::FailedRun;
 pub use find::{Pick, Which};
 pub use folder::Folder;
 pub use manifest::{Filter, Manifest, RunContext};

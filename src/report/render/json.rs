@@ -50,12 +50,12 @@ fn backup(report: &BackupReport) -> Value {
             "server": p.server, "compared": p.compared, "differences": p.differences, "unproven": p.unproven,
         })
     });
-    let phases: Map<String, Value> = report.phases.iter().map(|(name, time)| (name.clone(), json!(time))).collect();
+    let phases: Map<String, Value> = report.phases.iter().map(|p| (p.name.clone(), json!(p.seconds))).collect();
     json!({
         "format": FORMAT, "command": "backup", "outcome": report.outcome, "exit_code": report.exit_code(),
         "database": report.database, "source": report.source, "destination": report.destination,
         "kind": report.kind, "verify": report.verify, "backup": backup, "copies": report.copies, "proof": proof, "failure": report.failure,
-        "anomalies": report.anomalies, "pruned": report.pruned,
+        "anomalies": report.anomalies, "past": report.past, "pruned": report.pruned,
         "warnings": report.warnings, "notices": report.notices, "started_at": report.started_at,
         "seconds": report.seconds, "phases": phases, "context": report.context,
     })

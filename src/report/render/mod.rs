@@ -3,15 +3,30 @@
 pub mod discord;
 pub mod json;
 pub mod mail;
+mod metrics;
 pub mod ntfy;
 mod renderer;
 pub mod slack;
+mod status;
 pub mod summary;
 pub mod teams;
 pub mod telegram;
 pub mod terminal;
+mod timeline;
 
 pub use renderer::{OfMessage, Renderer};
+
+use super::overview::{Format, Overview};
+
+/// An overview as what was asked for.
+pub fn overview(overview: &Overview, format: Format) -> String {
+    match format {
+        Format::Html => status::html(overview),
+        Format::Json => format!("{:#}\n", serde_json::json!(overview)),
+        Format::Prometheus => metrics::prometheus(overview),
+        Format::Openmetrics => metrics::openmetrics(overview),
+    }
+}
 
 /// Every renderer.
 pub const RENDERERS: &[&dyn Renderer] = &[

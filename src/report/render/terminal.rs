@@ -3,7 +3,7 @@
 use super::renderer::{LINES, Renderer};
 use crate::{
     report::{
-        BackupReport, Check, Failure, Page, PlanReport, Report, Status,
+        BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Report, Status,
         format::{bytes, clean, count, counted, seconds},
         page::Table,
     },
@@ -36,8 +36,8 @@ fn backup(report: &BackupReport) -> String {
     for (name, value) in report.facts() {
         line(&mut out, name, &value);
         if name == "time" {
-            for (phase, time) in &report.phases {
-                line(&mut out, "", &format!("{phase:<9} {:>10}", seconds(*time)));
+            for PhaseTime { name, seconds: time, .. } in &report.phases {
+                line(&mut out, "", &format!("{name:<9} {:>10}", seconds(*time)));
             }
         }
     }

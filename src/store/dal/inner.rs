@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
     store::{
-        ObjectInfo, Upload,
+        ObjectInfo, Upload, content_type,
         key::{check_key, check_prefix},
         temporary,
     },
@@ -212,8 +212,4 @@ impl Inner {
     pub(super) fn key<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.prefix.is_empty() { Some(path) } else { path.strip_prefix(&self.prefix)?.strip_prefix('/') }
     }
-}
-
-pub(super) fn content_type(key: &str) -> &'static str {
-    if key.ends_with(".json") { "application/json" } else { "application/octet-stream" }
 }

@@ -3,11 +3,11 @@
 
 use super::{
     failure::{Op, explain},
-    inner::{Inner, content_type},
+    inner::Inner,
 };
 use crate::{
     error::{Error, Kind, Result},
-    store::{Upload, parts::Parts},
+    store::{Upload, content_type, parts::Parts},
 };
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,13 +1,10 @@
 //! Objects of many parts for services that take an object in one request alone: the parts wait in an unnamed file of this machine, and one
 //! object at a time is read into memory and sent.
 
-use super::{
-    failure::Op,
-    inner::{Inner, content_type},
-};
+use super::{failure::Op, inner::Inner};
 use crate::{
     error::{Error, Kind, Result, io, joined},
-    store::{Upload, parts::Parts},
+    store::{Upload, content_type, parts::Parts},
 };
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -4,9 +4,11 @@ use super::{
     bucket::{Bucket, limits},
     failure::{Failure, Op},
     upload::PartTag,
-    write::content_type,
 };
-use crate::{error::Result, store::CopySource};
+use crate::{
+    error::Result,
+    store::{CopySource, content_type},
+};
 use aws_sdk_s3::config::Builder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{sync::Arc, time::Duration};

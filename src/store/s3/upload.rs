@@ -5,11 +5,10 @@ use super::{
     bucket::{Bucket, limits, timeouts},
     failure::Op,
     moving::InPieces,
-    write::content_type,
 };
 use crate::{
     error::{Error, Kind, Result},
-    store::{Unfinished, Upload, parts::Parts},
+    store::{Unfinished, Upload, content_type, parts::Parts},
 };
 use async_trait::async_trait;
 use aws_sdk_s3::{

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    store::pace::ATTEMPTS,
+    store::{content_type, pace::ATTEMPTS},
 };
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::{config::Builder, primitives::ByteStream};
@@ -115,8 +115,4 @@ impl Bucket {
             Err(_) => false,
         }
     }
-}
-
-pub(super) fn content_type(key: &str) -> &'static str {
-    if key.ends_with(".json") { "application/json" } else { "application/octet-stream" }
 }

@@ -1,13 +1,16 @@
 //! The step summary of a GitHub Actions run: Markdown.
 
+mod backup;
+mod trend;
+
 use super::{
     renderer::{LINES, Renderer},
     terminal,
 };
 use crate::{
     report::{
-        BackupReport, Checks, Failure, Page, PlanReport, Report,
-        format::{bytes, clean, count, counted, seconds},
+        Checks, Failure, Page, PlanReport, Report,
+        format::{clean, clip, count},
         page::Table,
     },
     vault::RunContext,
@@ -25,7 +28,7 @@ impl Renderer for Summary {
 
     fn render(&self, report: &Report, _context: &RunContext) -> String {
         match report {
-            Report::Backup(report) => backup(report),
+            Report::Backup(report) => backup::backup(report),
             Report::Plan(plan) => self::plan(plan),
             Report::Checks(checks) => self::checks(checks),
             Report::Page(page) => self::page(page),
@@ -33,55 +36,8 @@ impl Renderer for Summary {
     }
 }
 
-/// The largest tables that are worth a line.
-const TABLES: usize = 10;
-
-/// A backup's result as Markdown.
-fn backup(report: &BackupReport) -> String {
-    let mut out = format!("## {} {}\n\n", report.verdict().sign(), escape(&report.headline()));
-    out.extend(report.failure.as_ref().map(failed));
-    out.push_str("| | |\n|---|---|\n");
-    for (name, value) in report.facts() {
-        let _ = writeln!(out, "| {name} | {} |", escape(&value));
-    }
-    if !report.phases.is_empty() {
-        let phases: Vec<String> =
-            report.phases.iter().map(|(phase, time)| format!("{} {}", escape(phase), seconds(*time))).collect();
-        let _ = writeln!(out, "| phases | {} |", phases.join(", "));
-    }
-    if let Some(proof) = report.proof_line() {
-        let _ = writeln!(out, "| proof | {} |", escape(&proof));
-    }
-    list(&mut out, "⚠️ Anomalies", &report.anomalies);
-    if let Some(proof) = &report.proof {
-        list(&mut out, "Differences", &proof.differences);
-        list(&mut out, "Not proven", &proof.unproven);
-    }
-    if let Some(backup) = &report.backup {
-        let mut tables: Vec<_> = backup.manifest.tables.iter().collect();
-        tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.schema, &a.name).cmp(&(&b.schema, &b.name))));
-        if !tables.is_empty() {
-            let shown = counted(tables.len().min(TABLES) as u64, "table");
-            let _ = writeln!(out, "\n<details><summary>The {shown} with most data</summary>\n");
-            out.push_str("| table | rows | size |\n|---|---:|---:|\n");
-            for table in tables.iter().take(TABLES) {
-                let name = escape(&format!("{}.{}", table.schema, table.name));
-                let _ = writeln!(out, "| {name} | {} | {} |", count(table.rows), bytes(table.bytes));
-            }
-            out.push_str("\n</details>\n");
-        }
-        list(&mut out, "Left out", &backup.manifest.left_out);
-    }
-    list(&mut out, "Warnings", &report.warnings);
-    list(&mut out, "Notices", &report.notices);
-    let commands = report.restore_commands();
-    if !commands.is_empty() {
-        out.push_str("\n<details><summary>Restore without savepoint</summary>\n\n");
-        out.push_str(&block("sh", &commands.join("\n")));
-        out.push_str("\n</details>\n");
-    }
-    out
-}
+/// Characters of a line of a list: a summary of more than 1 MiB is not shown at all.
+const LINE: usize = 400;
 
 /// A plan as Markdown.
 fn plan(plan: &PlanReport) -> String {
@@ -170,7 +126,7 @@ fn list(out: &mut String, title: &str, items: &[String]) {
     }
     let _ = writeln!(out, "\n**{title}**\n");
     for item in items.iter().take(LINES) {
-        let _ = writeln!(out, "- {}", escape(item));
+        let _ = writeln!(out, "- {}", escape(&clip(item, LINE)));
     }
     more(out, items.len(), "- ");
 }
@@ -178,7 +134,7 @@ fn list(out: &mut String, title: &str, items: &[String]) {
 /// Text that stays text in Markdown: one line, and each character that could begin markup, a mention or a link as a
 /// numeric entity, which CommonMark never reads as structure
 /// (<https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references>).
-pub(super) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).chars() {
         match c {
@@ -195,7 +151,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A fenced block whose fence is longer than any run of backticks inside it.
-pub(super) fn block(language: &str, text: &str) -> String {
+fn block(language: &str, text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())
@@ -205,15 +161,6 @@ pub(super) fn block(language: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::fixture;
-
-    #[test]
-    fn results_as_people_see_them() {
-        for (name, report) in fixture::all() {
-            let text = backup(&report);
-            assert!(!text.lines().any(|l| l.trim_start().starts_with("::")), "{text}");
-            insta::assert_snapshot!(format!("summary_{name}"), text);
-        }
-    }
 
     #[test]
     fn plan_and_checks() {

@@ -1,0 +1,69 @@
+//! `savepoint report`.
+
+use super::verb::{Env, Verb, Work, unless_interrupted};
+use crate::{
+    cli::{OutputArgs, ReportArgs},
+    config::{self, ReportConfig, Validated},
+    error::Result,
+    inventory,
+    report::{Page, Report, overview::Overview, render},
+    store,
+};
+
+/// Writes the status page, or the same as an object or metrics.
+pub(super) struct StatusReport;
+
+impl Verb for StatusReport {
+    type Raw = ReportArgs;
+    type Config = ReportConfig;
+
+    fn output(raw: &ReportArgs) -> &OutputArgs {
+        &raw.output
+    }
+
+    fn config(raw: &ReportArgs, env: Env<'_>) -> Result<Validated<ReportConfig>> {
+        config::report(raw, env)
+    }
+
+    async fn run(config: &ReportConfig, work: &Work) -> Result<Report> {
+        let overview = unless_interrupted(&work.cancel, inventory::overview(&config.overview)).await;
+        let overview = match overview {
+            Ok(overview) => overview,
+            Err(e) => return Ok(Page::failed("report", "reading the destination", &e).into()),
+        };
+        let text = render::overview(&overview, config.format);
+        let written = unless_interrupted(&work.cancel, write(config, text)).await;
+        Ok(match written {
+            Ok(written) => page(&overview, written),
+            Err(e) => Page::failed("report", "writing the report", &e),
+        }
+        .into())
+    }
+}
+
+/// Where it was written.
+enum Written {
+    At(String),
+    /// Nowhere yet: it goes to standard output.
+    Text(String),
+}
+
+async fn write(config: &ReportConfig, text: String) -> Result<Written> {
+    let Some(to) = &config.to else { return Ok(Written::Text(text)) };
+    let mut addresses = Vec::new();
+    for place in to.each() {
+        let store = store::open(&place).await?;
+        store.put(config.format.file(), text.clone().into()).await?;
+        addresses.push(store.uri(config.format.file()));
+    }
+    Ok(Written::At(addresses.join(", ")))
+}
+
+fn page(overview: &Overview, written: Written) -> Page {
+    let mut page = overview.page();
+    match written {
+        Written::At(address) => page.facts.push(("written to", address)),
+        Written::Text(text) => page.script = Some(text),
+    }
+    page
+}
