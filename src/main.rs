@@ -30,6 +30,10 @@ fn main() -> ExitCode {
 
 async fn run(cancel: Cancel) -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
+    if argv.len() < 2 {
+        // Nothing was done: a script that forgot the command must not go on.
+        return fail(cli::START, 2);
+    }
     let env = |name: &str| std::env::var(name).ok();
     match cli::parse(argv.clone(), &env) {
         Ok(command) => app::run(command, &env, cancel).await.into(),

@@ -267,7 +267,7 @@ mod tests {
         cli,
         report::{
             fixture,
-            render::{Renderer as _, terminal::Terminal},
+            render::{Renderer as _, terminal::PLAIN},
         },
         vault::RunContext,
     };
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(safe, "ok\n  : :error::x\r: :stop-commands::y\u{85}\t: :z\na ## [error]b :: c\n");
         assert!(matches!(harmless("a :: b\n"), Cow::Borrowed(_)));
         for (_, report) in fixture::all() {
-            assert!(!harmless(&Terminal.render(&report.into(), &RunContext::default())).contains("##["));
+            assert!(!harmless(&PLAIN.render(&report.into(), &RunContext::default())).contains("##["));
         }
     }
 

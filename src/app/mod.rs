@@ -20,8 +20,9 @@ use crate::{
     cli::{self, ActionArgs, Command},
     error::{Error, Kind, Result},
     notify::heartbeat::Heartbeat,
+    report::render::{self, Paper},
 };
-use std::{ffi::OsString, io::Write};
+use std::{ffi::OsString, io::Write, path::Path};
 use tell::{Stage, print};
 use verb::{Env, Verb, monitor};
 
@@ -49,7 +50,7 @@ macro_rules! verbs {
                     };
                     stage.run::<$verb>(&raw).await
                 })*
-                Command::Action(_) => 2,
+                Command::Completions { .. } | Command::Man { .. } | Command::Action(_) => 2,
             }
         }
     };
@@ -72,13 +73,34 @@ verbs! {
 /// Runs a parsed command and returns the process's exit code. Everything that people or the runner read is printed here;
 /// under `action` on standard output alone, so that masks stand in front of all else.
 pub async fn run(command: Command, env: Env<'_>, cancel: Cancel) -> u8 {
-    let Command::Action(raw) = command else { return dispatch(command, env, cancel).await };
+    let raw = match command {
+        Command::Action(raw) => raw,
+        Command::Completions { shell } => {
+            print(&cli::completions(shell));
+            return 0;
+        }
+        Command::Man { dir } => return manual(&dir),
+        command => return dispatch(command, env, cancel).await,
+    };
     print(&action::masks(&raw, env));
     match of_action(&raw) {
         Ok(command) => dispatch(command, env, cancel).await,
         Err(error) => {
             let monitor = monitor(&raw.notify, "");
             Stage { verb: "action", raw: raw.output.clone(), monitor, env, cancel }.fail(&error).await
+        }
+    }
+}
+
+fn manual(dir: &Path) -> u8 {
+    match cli::manual(dir) {
+        Ok(pages) => {
+            print(&format!("{pages} pages in {}\n", dir.display()));
+            0
+        }
+        Err(error) => {
+            let _ = std::io::stderr().write_all(render::terminal::error(&error, Paper::default()).as_bytes());
+            error.exit_code()
         }
     }
 }

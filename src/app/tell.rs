@@ -6,21 +6,23 @@ use crate::cancel::Cancel;
 use crate::{
     action,
     cli::OutputArgs,
-    config::{self, Output, Validated},
+    config::{self, LogFormat, Output, Validated},
     error::{Error, Result},
     notify::{Told, heartbeat::Heartbeat},
     postgres::conninfo::Target,
     progress::{Event, Progress, Silent},
     report::{
         Page, Report,
-        progress::{Console, Style},
-        render::{Renderer, json, summary::Summary, terminal},
+        progress::{Console, Style, logged},
+        render::{Paper, Renderer, json, summary::Summary, terminal},
     },
     secret::Secret,
     vault::RunContext,
 };
+use serde_json::Value;
 use std::{
     io::{IsTerminal, Write},
+    os::fd::AsFd,
     path::Path,
     sync::Arc,
 };
@@ -62,7 +64,10 @@ impl Stage<'_> {
         }
         console.finish();
         self.show(output, &report, &context);
-        self.tell(&terminal::failure(&report));
+        match self.logs_json() {
+            false => self.tell(&terminal::failure(&report, self.paper(&std::io::stderr()))),
+            true => self.tell(&log_failure(&report)),
+        }
         if self.in_action() {
             print(&action::annotations(&report));
         }
@@ -80,12 +85,29 @@ impl Stage<'_> {
         report.warn(self.write_outputs(&report.outputs()));
     }
 
+    /// Whether what is said while working, and why it failed, are JSON objects.
+    fn logs_json(&self) -> bool {
+        self.raw.log_format.trim() == "json"
+    }
+
+    /// What a stream is shown on.
+    fn paper<S: IsTerminal + AsFd>(&self, stream: &S) -> Paper {
+        if self.in_action() || !stream.is_terminal() {
+            return Paper::default();
+        }
+        let set = |name: &str| (self.env)(name).is_some_and(|value| !value.is_empty());
+        // <https://no-color.org>
+        let colour = !set("NO_COLOR") && (self.env)("TERM").is_none_or(|term| term != "dumb");
+        Paper { width: terminal_size::terminal_size_of(stream).map(|(width, _)| width.0.into()), colour }
+    }
+
     fn in_action(&self) -> bool {
         self.raw.in_action
     }
 
     fn console(&self, output: Output) -> Arc<Console> {
         let style = match self.in_action() {
+            _ if output.log == LogFormat::Json => Style::Json,
             true => Style::Groups,
             false if std::io::stderr().is_terminal() => Style::Bars,
             false => Style::Lines,
@@ -128,7 +150,8 @@ impl Stage<'_> {
     }
 
     fn show(&self, output: Output, report: &Report, context: &RunContext) {
-        let renderer: &dyn Renderer = if output.json { &json::Json } else { &terminal::Terminal };
+        let terminal = terminal::Terminal(self.paper(&std::io::stdout()));
+        let renderer: &dyn Renderer = if output.json { &json::Json } else { &terminal };
         let text = renderer.render(report, context);
         print(&if self.in_action() { action::harmless(&text) } else { text.into() });
     }
@@ -145,9 +168,11 @@ impl Stage<'_> {
         if config::flag("json", &self.raw.json).unwrap_or(false) {
             print(&format!("{:#}\n", json::error(self.verb, error)));
         }
-        let hint = error.hint_text().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-        let text = format!("error: {error}\n{hint}");
-        self.tell(&text);
+        let text = terminal::error(error, Paper::default());
+        match self.logs_json() {
+            false => self.tell(&terminal::error(error, self.paper(&std::io::stderr()))),
+            true => self.tell(&(logged(told(error.one_line(), error.hint_text(), None)) + "\n")),
+        }
         if let Some(url) = &self.monitor
             && let Err(e) = Heartbeat::never_began(url, text).await
         {
@@ -164,6 +189,27 @@ impl Stage<'_> {
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
+}
+
+/// Why it failed, as a line of the log; nothing where it did not.
+fn log_failure(report: &Report) -> String {
+    if report.exit_code() == 0 {
+        return String::new();
+    }
+    let failure = match report {
+        Report::Backup(report) => report.failure.as_ref(),
+        Report::Page(page) => page.failure.as_ref(),
+        Report::Plan(_) | Report::Checks(_) => None,
+    };
+    let object = match failure {
+        Some(failure) => told(failure.message.clone(), failure.hint.as_deref(), Some(&failure.phase)),
+        None => told(report.headline(), None, None),
+    };
+    logged(object) + "\n"
+}
+
+fn told(message: String, hint: Option<&str>, phase: Option<&str>) -> Value {
+    serde_json::json!({ "level": "error", "message": message, "hint": hint, "phase": phase })
 }
 
 /// Writes to standard output.

@@ -18,6 +18,7 @@ mod engine;
 mod list;
 mod notify;
 mod output;
+mod own;
 mod parse;
 mod part;
 mod policy;
@@ -51,6 +52,7 @@ pub use engine::EngineArgs;
 pub use list::ListArgs;
 pub use notify::NotifyArgs;
 pub use output::{DryRunArgs, OutputArgs};
+pub use own::{START, completions, manual};
 pub use parse::{heartbeat_of, parse, safe_message};
 pub use part::{ExcludeArgs, PartArgs};
 pub use policy::PolicyArgs;
@@ -116,6 +118,17 @@ pub enum Command {
     /// Print the SQL of a read-only role for backups, for psql; connects as an administrator and changes nothing
     #[command(after_help = setup_role::AFTER_HELP)]
     SetupRole(SetupRoleArgs),
+    /// Print the completions of a shell. Example: savepoint completions bash >/etc/bash_completion.d/savepoint
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder. Example: savepoint man /usr/local/share/man/man1
+    Man {
+        /// The folder; it is made where it is missing
+        #[arg(value_name = "DIR")]
+        dir: std::path::PathBuf,
+    },
     /// Run as a GitHub action: options come from the inputs
     #[command(hide = true)]
     Action(Box<ActionArgs>),

@@ -13,6 +13,9 @@ pub struct OutputArgs {
     /// No progress and no notices, only warnings and the result
     #[arg(long, flag())]
     pub quiet: String,
+    /// What is said while working, on standard error: text, or a JSON object a line.
+    #[arg(long, value_name = "text|json", default_value = "text")]
+    pub log_format: String,
     /// Say more while working
     #[arg(long, short = 'v', flag())]
     pub verbose: String,

@@ -42,5 +42,5 @@ pub use report::{ReportConfig, report};
 pub use restore::restore;
 pub use setup_role::setup_role;
 pub use show::show;
-pub use validated::{Output, Validated};
+pub use validated::{LogFormat, Output, Validated};
 pub use verify::verify;

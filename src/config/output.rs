@@ -4,13 +4,14 @@ use super::{read::duration, validated::Output};
 use crate::{
     cli::{DryRunArgs, OutputArgs},
     error::Result,
-    value::flag,
+    value::{choice, flag},
 };
 
 pub(super) fn output(raw: &OutputArgs) -> Result<Output> {
     Ok(Output {
         dry_run: false,
         json: flag("json", &raw.json)?,
+        log: choice("log-format", &raw.log_format)?,
         quiet: flag("quiet", &raw.quiet)?,
         verbose: flag("verbose", &raw.verbose)?,
         timeout: duration("timeout", raw.timeout.as_ref())?,

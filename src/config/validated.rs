@@ -3,6 +3,16 @@
 use crate::notify::Channels;
 use std::time::Duration;
 
+/// What is said while working.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// As people read it.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
 /// How the result is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {
@@ -10,6 +20,8 @@ pub struct Output {
     pub dry_run: bool,
     /// Print one JSON object.
     pub json: bool,
+    /// What is said while working.
+    pub log: LogFormat,
     /// No progress and no notices.
     pub quiet: bool,
     /// Show details.

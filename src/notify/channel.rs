@@ -2,7 +2,11 @@
 
 use crate::{
     error::{Error, Result},
-    report::{Check, Failing, Report, Status, message::Message, render::terminal},
+    report::{
+        Check, Failing, Report, Status,
+        message::Message,
+        render::{Paper, terminal},
+    },
     roots::Roots,
     secret::Secret,
     vault::RunContext,
@@ -87,7 +91,7 @@ impl Told<'_> {
 
     /// How it ended, as plain text: the headline, and what failed with its cure.
     pub fn text(&self) -> String {
-        self.report.headline() + "\n" + &terminal::failure(self.report)
+        self.report.headline() + "\n" + &terminal::failure(self.report, Paper::default())
     }
 }
 

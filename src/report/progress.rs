@@ -6,6 +6,7 @@ use crate::{
     progress::{Event, Phase, Progress},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     io::Write,
@@ -24,6 +25,8 @@ pub enum Style {
     Bars,
     /// A line every ten seconds, for a log.
     Lines,
+    /// A JSON object a line, for a program that keeps logs.
+    Json,
     /// As [`Style::Lines`], phases folded into groups of the Actions log.
     Groups,
 }
@@ -115,10 +118,36 @@ impl Console {
 
     fn status(&self, state: &mut State) {
         let line = state.line();
-        if !line.is_empty() {
+        if self.style == Style::Json {
+            state.command(&logged(json!({
+                "level": "info", "event": "status", "message": line, "rows": state.rows, "stored_bytes": state.stored,
+                "restored_bytes": state.restored, "compared_bytes": state.compared,
+            })));
+        } else if !line.is_empty() {
             self.say(state, &line);
         }
         state.said = Instant::now();
+    }
+
+    /// An event as an object; increments are told with the state of things.
+    fn log(&self, event: Event<'_>) {
+        let object = match event {
+            Event::Started(phase) => json!({ "level": "info", "event": "started", "phase": phase.name() }),
+            Event::Finished(phase, time) => {
+                json!({ "level": "info", "event": "finished", "phase": phase.name(), "seconds": time.as_secs_f64() })
+            }
+            Event::Planned { tables, bytes } => {
+                json!({ "level": "info", "event": "planned", "tables": tables, "bytes": bytes })
+            }
+            Event::Notice(text) => json!({ "level": "notice", "message": text }),
+            Event::Warning(text) => json!({ "level": "warning", "message": text }),
+            Event::Plan(text) => json!({ "level": "info", "message": text }),
+            Event::Throwaway(text) | Event::Detail(text) if self.verbose => {
+                json!({ "level": "debug", "message": text })
+            }
+            _ => return,
+        };
+        self.lock().command(&logged(object));
     }
 
     fn show(&self, event: Event<'_>) {
@@ -132,10 +161,10 @@ impl Console {
                 } else {
                     self.say(state, &format!("{} begins", phase.name()));
                 }
-                state.running.insert(phase);
+                state.count(event);
             }
             Event::Finished(phase, time) => {
-                state.running.remove(&phase);
+                state.count(event);
                 self.say(state, &format!("{} done in {}", phase.name(), seconds(time.as_secs_f64())));
                 if state.running.is_empty() && std::mem::take(&mut state.group) {
                     state.command("::endgroup::");
@@ -147,25 +176,17 @@ impl Console {
                 }
             }
             Event::Planned { tables, bytes: planned } => {
-                (state.tables, state.planned) = (tables, planned);
+                state.count(event);
                 self.say(state, &format!("{}, {} on disk", counted(tables, "table"), bytes(planned)));
                 if let Some(bars) = &self.bars {
                     bars.dump.set_length(planned);
                 }
             }
-            Event::Dumped { rows, planned, .. } => {
-                state.rows += rows;
-                state.done += planned;
-            }
-            Event::Stored(n) => state.stored += n,
-            Event::Restored(n) => state.restored += n,
-            Event::Compared(n) => state.compared += n,
             Event::Throwaway(address) => {
                 if self.verbose {
                     self.say(state, &format!("throwaway server: {address}"));
                 }
             }
-            Event::ToRestore(n) => (state.to_restore, state.since) = (n, Instant::now()),
             Event::Plan(text) => text.lines().for_each(|line| self.say(state, line)),
             Event::Notice(text) => self.say(state, &format!("notice: {text}")),
             Event::Detail(text) => {
@@ -173,7 +194,7 @@ impl Console {
                     self.say(state, text);
                 }
             }
-            Event::Warning(_) => {}
+            event => state.count(event),
         }
         if let Some(bars) = &self.bars {
             bars.update(state);
@@ -183,7 +204,12 @@ impl Console {
 
 impl Progress for Console {
     fn event(&self, event: Event<'_>) {
-        if let Event::Warning(text) = event {
+        if self.style == Style::Json && (!self.quiet || matches!(event, Event::Warning(_))) {
+            self.log(event);
+        }
+        if self.style == Style::Json {
+            self.lock().count(event);
+        } else if let Event::Warning(text) = event {
             let mut state = self.lock();
             self.say(&mut state, &format!("warning: {text}"));
         } else if !self.quiet {
@@ -192,7 +218,33 @@ impl Progress for Console {
     }
 }
 
+/// A line of the log, with its moment.
+pub fn logged(mut object: Value) -> String {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("time".into(), json!(crate::clock::now()));
+    }
+    object.to_string()
+}
+
 impl State {
+    /// Takes in what it says of the state of things.
+    fn count(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started(phase) => drop(self.running.insert(phase)),
+            Event::Finished(phase, _) => drop(self.running.remove(&phase)),
+            Event::Planned { tables, bytes } => (self.tables, self.planned) = (tables, bytes),
+            Event::Dumped { rows, planned, .. } => {
+                self.rows += rows;
+                self.done += planned;
+            }
+            Event::Stored(n) => self.stored += n,
+            Event::Restored(n) => self.restored += n,
+            Event::Compared(n) => self.compared += n,
+            Event::ToRestore(n) => (self.to_restore, self.since) = (n, Instant::now()),
+            _ => {}
+        }
+    }
+
     fn command(&mut self, line: &str) {
         // Nobody is left to be told when the stream is gone; the backup goes on.
         let _ = writeln!(self.out, "{line}");

@@ -8,7 +8,7 @@ use saphyr::{LoadableYamlNode, Yaml};
 use savepoint::{
     cli::{self, Command},
     config,
-    vault::{Manifest, Proof},
+    vault::{FailedRun, Manifest, Proof},
 };
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -37,6 +37,7 @@ fn schema<T: schemars::JsonSchema>() -> Result<String> {
 #[test]
 fn the_json_schemas_are_those_of_the_types() -> Result {
     same("docs/manifest.schema.json", &schema::<Manifest>()?)?;
+    same("docs/failure.schema.json", &schema::<FailedRun>()?)?;
     same("docs/proof.schema.json", &schema::<Proof>()?)
 }
 
@@ -158,6 +159,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("show", &["destination"]),
         ("diff", &["destination", "backup", "compare-with"]),
         ("prune", &["destination"]),
+        ("report", &["destination"]),
         ("setup-role", &["database-url"]),
     ];
     // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
@@ -192,6 +194,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                     "command" => Some(verb.to_owned()),
                     // By its time it is not what an id names.
                     "backup" if name == "before" => Some("latest".to_owned()),
+                    "to" if verb == "report" => Some("./public".to_owned()),
                     _ if input == name => Some(example.clone()),
                     _ => examples.get(&input).filter(|_| given).cloned(),
                 }
@@ -205,6 +208,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                 "list" => config::listing(&(&*action).into(), &env).map(drop),
                 "show" => config::show(&(&*action).into(), &env).map(drop),
                 "diff" => config::diff(&(&*action).into(), &env).map(drop),
+                "report" => config::report(&(&*action).into(), &env).map(drop),
                 "setup-role" => config::setup_role(&(&*action).into(), &env).map(drop),
                 _ => config::prune(&(&*action).into(), &env).map(drop),
             };

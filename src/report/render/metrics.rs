@@ -81,20 +81,22 @@ pub fn openmetrics(overview: &Overview) -> String {
     let mut out = String::new();
     // Writing into a string does not fail.
     let _ = encode(&mut out, &registry);
-    out
+    // A family keeps its databases in no order; two looks at the same are to be the same.
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.chunk_by_mut(|a, b| a.starts_with('#') == b.starts_with('#')).for_each(|chunk| {
+        if chunk.first().is_some_and(|line| !line.starts_with('#')) {
+            chunk.sort_unstable();
+        }
+    });
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// As Prometheus' text format, which knows neither units nor an end
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 pub fn prometheus(overview: &Overview) -> String {
-    openmetrics(overview).lines().filter(|l| !l.starts_with("# UNIT ") && *l != "# EOF").fold(
-        String::new(),
-        |mut out, line| {
-            out.push_str(line);
-            out.push('\n');
-            out
-        },
-    )
+    let text = openmetrics(overview);
+    let lines = text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF");
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[cfg(test)]

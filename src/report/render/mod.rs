@@ -5,6 +5,7 @@ pub mod json;
 pub mod mail;
 mod metrics;
 pub mod ntfy;
+mod paper;
 mod renderer;
 pub mod slack;
 mod status;
@@ -14,6 +15,7 @@ pub mod telegram;
 pub mod terminal;
 mod timeline;
 
+pub use paper::Paper;
 pub use renderer::{OfMessage, Renderer};
 
 use super::overview::{Format, Overview};
@@ -30,7 +32,7 @@ pub fn overview(overview: &Overview, format: Format) -> String {
 
 /// Every renderer.
 pub const RENDERERS: &[&dyn Renderer] = &[
-    &terminal::Terminal,
+    &terminal::PLAIN,
     &json::Json,
     &summary::Summary,
     &OfMessage("slack", |message| slack::blocks(message).to_string()),
@@ -91,7 +93,7 @@ mod tests {
         let (page, context) = (fixture::page().into(), RunContext::default());
         let shown = format!(
             "{}\n=====\n{}\n=====\n{:#}\n=====\n{}",
-            terminal::Terminal.render(&page, &context),
+            terminal::PLAIN.render(&page, &context),
             summary::Summary.render(&page, &context),
             slack::blocks(&Message::of(&page, &context)),
             json::Json.render(&page, &context).trim_end()
@@ -104,7 +106,7 @@ mod tests {
         let error = Error::new(Kind::Refused, "database app holds tables").hint("use --create NAME");
         let page = Page::failed("restore", "plan", &error);
         assert_eq!((page.exit_code, page.verdict), (1, Verdict::Bad));
-        let text = terminal::failure(&page.into());
+        let text = terminal::failure(&page.into(), Paper::default());
         assert_eq!(text, "error in plan: database app holds tables\n  hint: use --create NAME\n");
     }
 }

@@ -1,19 +1,27 @@
 //! What a person reads at the end of a run: plain aligned text.
 
-use super::renderer::{LINES, Renderer};
+use super::{
+    paper::{HANG, Paper},
+    renderer::{LINES, Renderer},
+};
 use crate::{
+    error::Error,
     report::{
         BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Report, Status,
         format::{bytes, clean, count, counted, seconds},
-        page::Table,
+        page::{Table, Verdict},
     },
     vault::{RunContext, manifest::TakenBy},
 };
+use anstyle::AnsiColor;
 use std::fmt::Write as _;
 
-/// Renders for a terminal.
+/// Renders for a terminal, or for a log or file.
 #[derive(Debug)]
-pub struct Terminal;
+pub struct Terminal(pub Paper);
+
+/// Renders for a log or file: as wide as a line is, without colours.
+pub const PLAIN: Terminal = Terminal(Paper { width: None, colour: false });
 
 impl Renderer for Terminal {
     fn name(&self) -> &'static str {
@@ -21,18 +29,36 @@ impl Renderer for Terminal {
     }
 
     fn render(&self, report: &Report, _context: &RunContext) -> String {
-        match report {
-            Report::Backup(report) => backup(report),
-            Report::Plan(plan) => self::plan(plan),
-            Report::Checks(checks) => self::checks(&checks.0),
-            Report::Page(page) => self::page(page),
+        let paper = self.0;
+        let (text, verdict) = match report {
+            Report::Backup(report) => (backup(report), Some(report.verdict())),
+            Report::Plan(plan) => (self::plan(plan), None),
+            Report::Checks(checks) => (self::checks(&checks.0), None),
+            // For another program, byte by byte.
+            Report::Page(page) if page.script.is_some() => return page.script.clone().unwrap_or_default(),
+            Report::Page(page) => (self::page(page, paper), Some(page.verdict)),
+        };
+        let text = paper.lay_out(&text);
+        match (text.split_once('\n'), verdict) {
+            (Some((headline, rest)), Some(verdict)) => {
+                format!("{}\n{rest}", paper.headline(headline, colour(verdict)))
+            }
+            _ => text,
         }
+    }
+}
+
+fn colour(verdict: Verdict) -> AnsiColor {
+    match verdict {
+        Verdict::Good => AnsiColor::Green,
+        Verdict::Doubtful => AnsiColor::Yellow,
+        Verdict::Bad => AnsiColor::Red,
     }
 }
 
 /// A backup's result: headline, facts, time per phase, proof, differences, and how to restore without this program.
 fn backup(report: &BackupReport) -> String {
-    let mut out = format!("{}\n\n", report.headline());
+    let mut out = format!("{HANG}{}\n\n", report.headline());
     for (name, value) in report.facts() {
         line(&mut out, name, &value);
         if name == "time" {
@@ -63,9 +89,19 @@ fn backup(report: &BackupReport) -> String {
     out
 }
 
+/// A plan as text of any width.
+pub(super) fn plan_text(plan: &PlanReport) -> String {
+    PLAIN.0.lay_out(&self::plan(plan))
+}
+
+/// The preflight questions as text of any width.
+pub(super) fn checks_text(checks: &[Check]) -> String {
+    PLAIN.0.lay_out(&self::checks(checks))
+}
+
 /// A plan: what would be taken, by which tools, and what stands in the way.
-pub(super) fn plan(plan: &PlanReport) -> String {
-    let mut out = format!("{}\n\n", clean(&plan.headline()));
+fn plan(plan: &PlanReport) -> String {
+    let mut out = format!("{HANG}{}\n\n", clean(&plan.headline()));
     let total: u64 = plan.tables.iter().map(|t| t.bytes).sum();
     line(&mut out, "source", &format!("{}, PostgreSQL {}", plan.source, plan.server_version));
     line(&mut out, "to", &plan.uri);
@@ -99,7 +135,7 @@ pub(super) fn plan(plan: &PlanReport) -> String {
 }
 
 /// A line per preflight question, the cure under each that failed.
-pub(super) fn checks(checks: &[Check]) -> String {
+fn checks(checks: &[Check]) -> String {
     let width = checks.iter().map(|c| c.name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for check in checks {
@@ -109,32 +145,29 @@ pub(super) fn checks(checks: &[Check]) -> String {
             Status::Failed => "FAIL",
             Status::Skipped => "skip",
         };
-        let _ = writeln!(out, "{status:<4}  {:<width$}  {}", clean(&check.name), clean(&check.detail));
+        let _ = writeln!(out, "{status:<4}  {:<width$}  {HANG}{}", clean(&check.name), clean(&check.detail));
         if let Some(hint) = check.hint.as_ref().filter(|_| check.status != Status::Ok) {
-            let _ = writeln!(out, "      hint: {}", clean(hint));
+            let _ = writeln!(out, "      hint: {HANG}{}", clean(hint));
         }
     }
     out
 }
 
 /// Any other verb.
-fn page(page: &Page) -> String {
-    if let Some(script) = &page.script {
-        return script.clone();
-    }
+fn page(page: &Page, paper: Paper) -> String {
     let mut out = String::new();
     if !page.headline.is_empty() {
-        let _ = writeln!(out, "{}", clean(&page.headline));
+        let _ = writeln!(out, "{HANG}{}", clean(&page.headline));
     }
     if !out.is_empty() && !page.facts.is_empty() {
         out.push('\n');
     }
     let width = page.facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(11);
     for (name, value) in &page.facts {
-        let _ = writeln!(out, "  {name:<width$}  {}", clean(value));
+        let _ = writeln!(out, "  {name:<width$}  {HANG}{}", clean(value));
     }
     for table in &page.tables {
-        out.push_str(&aligned(table));
+        out.push_str(&aligned(table, paper));
     }
     for (title, items) in &page.lists {
         list(&mut out, title, items);
@@ -149,7 +182,7 @@ fn page(page: &Page) -> String {
     out
 }
 
-fn aligned(table: &Table) -> String {
+fn aligned(table: &Table, paper: Paper) -> String {
     if table.rows.is_empty() {
         return String::new();
     }
@@ -165,6 +198,15 @@ fn aligned(table: &Table) -> String {
     if !table.title.is_empty() {
         let _ = writeln!(out, "{}:", clean(&table.title));
     }
+    if paper.is_narrower(widths.iter().map(|width| width + 2).sum()) {
+        for row in &cells {
+            stacked(&mut out, table, row);
+        }
+        if shown < table.rows.len() {
+            more(&mut out, table.rows.len());
+        }
+        return out;
+    }
     let header: Vec<String> = table.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
     for row in std::iter::once(&header).chain(&cells) {
         let mut line = String::from(" ");
@@ -179,18 +221,33 @@ fn aligned(table: &Table) -> String {
     out
 }
 
-/// Why a run failed, with its cure: for stderr, so that it is seen when stdout goes to a file. Empty for a run that did not fail.
-pub fn failure(report: &Report) -> String {
-    match report {
-        Report::Backup(report) => failed_backup(report),
-        Report::Page(page) => page.failure.as_ref().map(failed).unwrap_or_default(),
-        Report::Plan(_) | Report::Checks(_) => String::new(),
+/// A row too wide to be one: a line for each cell that holds something.
+fn stacked(out: &mut String, table: &Table, row: &[String]) {
+    let width = table.columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (n, ((name, _), cell)) in table.columns.iter().zip(row).enumerate().filter(|(_, (_, cell))| !cell.is_empty()) {
+        let first = if n == 0 { "-" } else { " " };
+        let _ = writeln!(out, "  {first} {name:<width$}  {HANG}{cell}");
     }
 }
 
+/// Why a run failed, with its cure: for stderr, so that it is seen when stdout goes to a file. Empty for a run that did not fail.
+pub fn failure(report: &Report, paper: Paper) -> String {
+    paper.lay_out(&match report {
+        Report::Backup(report) => failed_backup(report),
+        Report::Page(page) => page.failure.as_ref().map(failed).unwrap_or_default(),
+        Report::Plan(_) | Report::Checks(_) => String::new(),
+    })
+}
+
+/// The same of an error before there was a report.
+pub fn error(error: &Error, paper: Paper) -> String {
+    let hint = error.hint_text().map(|hint| format!("  hint: {HANG}{}\n", clean(hint))).unwrap_or_default();
+    paper.lay_out(&format!("error: {HANG}{}\n{hint}", clean(&error.one_line())))
+}
+
 fn failed(failure: &Failure) -> String {
-    let hint = failure.hint.as_ref().map(|h| format!("  hint: {}\n", clean(h))).unwrap_or_default();
-    format!("error in {}: {}\n{hint}", clean(&failure.phase), clean(&failure.message))
+    let hint = failure.hint.as_ref().map(|h| format!("  hint: {HANG}{}\n", clean(h))).unwrap_or_default();
+    format!("error in {}: {HANG}{}\n{hint}", clean(&failure.phase), clean(&failure.message))
 }
 
 fn failed_backup(report: &BackupReport) -> String {
@@ -203,32 +260,33 @@ fn failed_backup(report: &BackupReport) -> String {
             0 | 1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
-        let _ = writeln!(out, "error: the backup is stored, but its proof failed: {}{more}", clean(first));
+        let _ = writeln!(out, "error: {HANG}the backup is stored, but its proof failed: {}{more}", clean(first));
     } else if let Some(copy) = report.lost_copy().filter(|_| report.exit_code() == 4) {
         let why = copy.why.as_deref().unwrap_or("it holds no good copy");
-        let _ = writeln!(out, "error: the backup is stored, but not in {}: {}", clean(&copy.destination), clean(why));
+        let _ =
+            writeln!(out, "error: {HANG}the backup is stored, but not in {}: {}", clean(&copy.destination), clean(why));
         if let Some(hint) = &copy.hint {
-            let _ = writeln!(out, "  hint: {}", clean(hint));
+            let _ = writeln!(out, "  hint: {HANG}{}", clean(hint));
         }
     } else if let Some(pruned) = &report.pruned
         && let Some(message) = &pruned.failure
     {
-        let _ = writeln!(out, "error: the backup is stored and proven, but pruning failed: {}", clean(message));
+        let _ = writeln!(out, "error: {HANG}the backup is stored and proven, but pruning failed: {}", clean(message));
         if let Some(hint) = &pruned.hint {
-            let _ = writeln!(out, "  hint: {}", clean(hint));
+            let _ = writeln!(out, "  hint: {HANG}{}", clean(hint));
         }
     } else if let Some(first) = report.anomalies.first().filter(|_| report.exit_code() != 0) {
         let more = match report.anomalies.len() {
             1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
-        let _ = writeln!(out, "error: the backup is stored, but fail-on-anomaly is set: {}{more}", clean(first));
+        let _ = writeln!(out, "error: {HANG}the backup is stored, but fail-on-anomaly is set: {}{more}", clean(first));
     }
     out
 }
 
 fn line(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "  {name:<11}  {}", clean(value));
+    let _ = writeln!(out, "  {name:<11}  {HANG}{}", clean(value));
 }
 
 fn list(out: &mut String, title: &str, items: &[String]) {
@@ -237,7 +295,7 @@ fn list(out: &mut String, title: &str, items: &[String]) {
     }
     let _ = writeln!(out, "\n{title}:");
     for item in items.iter().take(LINES) {
-        let _ = writeln!(out, "  - {}", clean(item));
+        let _ = writeln!(out, "  - {HANG}{}", clean(item));
     }
     more(out, items.len());
 }
@@ -256,7 +314,7 @@ mod tests {
     #[test]
     fn results_as_people_see_them() {
         for (name, report) in fixture::all() {
-            let text = backup(&report);
+            let text = PLAIN.render(&report.clone().into(), &RunContext::default());
             assert!(!text.lines().any(|l| l.trim_start().starts_with("::")), "{text}");
             insta::assert_snapshot!(format!("terminal_{name}"), text);
         }
@@ -264,7 +322,7 @@ mod tests {
 
     #[test]
     fn plan_and_checks_as_people_see_them() {
-        insta::assert_snapshot!("terminal_plan", plan(&fixture::plan()));
+        insta::assert_snapshot!("terminal_plan", PLAIN.render(&fixture::plan().into(), &RunContext::default()));
     }
 
     #[test]
@@ -273,8 +331,29 @@ mod tests {
         if let Some(proof) = &mut report.proof {
             proof.differences = (0..1060).map(|i| format!("table t{i}")).collect();
         }
-        let text = backup(&report);
+        let text = PLAIN.render(&report.into(), &RunContext::default());
         assert!(text.contains("  - table t49\n  … and 1,010 more\n"), "{text}");
+    }
+
+    fn shown(page: &Page) -> String {
+        PLAIN.render(&page.clone().into(), &RunContext::default())
+    }
+
+    #[test]
+    fn every_width_down_to_forty_is_kept() {
+        for width in [40, 60, 100] {
+            let paper = Paper { width: Some(width), colour: false };
+            for (name, report) in fixture::all() {
+                let text = Terminal(paper).render(&report.into(), &RunContext::default());
+                let facts = text.split("\nrestore without us:").next().unwrap_or_default();
+                for line in facts.lines().filter(|line| line.chars().count() > width) {
+                    // Only what cannot be broken.
+                    assert_eq!(line.split_whitespace().count(), 1, "{name} at {width}: {line}");
+                }
+            }
+            let text = Terminal(paper).render(&fixture::overview().page().into(), &RunContext::default());
+            insta::assert_snapshot!(format!("terminal_at_{width}"), text);
+        }
     }
 
     #[test]
@@ -282,8 +361,8 @@ mod tests {
         let mut list = Page::new("list", "");
         let rows = (0..60).map(|n| vec![n.to_string()]).collect();
         list.tables = vec![Table { title: String::new(), columns: vec![("n", true)], rows, whole: true }];
-        assert_eq!(page(&list).lines().filter(|l| !l.is_empty()).count(), 61);
+        assert_eq!(shown(&list).lines().filter(|l| !l.is_empty()).count(), 61);
         list.tables[0].whole = false;
-        assert!(page(&list).ends_with("  … and 10 more\n"), "{}", page(&list));
+        assert!(shown(&list).ends_with("  … and 10 more\n"), "{}", shown(&list));
     }
 }

@@ -16,7 +16,7 @@ use savepoint::{
     backup::BackupConfig,
     engine::Engine,
     progress::{Event, Phase, Progress},
-    report::render::{Renderer as _, terminal::Terminal},
+    report::render::{Renderer as _, terminal::PLAIN},
     restore::{Place, RestoreConfig},
     store::Destination,
     vault::Pick,
@@ -725,7 +725,7 @@ async fn what_is_not_equal_takes_nobodys_place() -> Result {
     ensure!(*meddler.done.lock().unwrap(), "the row was not deleted: {page:#?}");
     ensure!(page.exit_code == 3, "{page:#?}");
     let outputs = page.outputs.clone();
-    let text = Terminal.render(&page.into(), &Default::default());
+    let text = PLAIN.render(&page.into(), &Default::default());
     ensure!(text.contains("table public.orders: 1 row fewer, content differs"), "{text}");
     ensure!(outputs.contains(&("verified", "false".to_owned())), "{outputs:?}");
     ensure!(server.psql(db, "SELECT count(*) FROM newer").await? == "0", "the old one was replaced");

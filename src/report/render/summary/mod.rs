@@ -42,13 +42,13 @@ const LINE: usize = 400;
 /// A plan as Markdown.
 fn plan(plan: &PlanReport) -> String {
     let title = escape(&plan.headline());
-    format!("## {title}\n\n{}", block("text", &terminal::plan(plan)))
+    format!("## {title}\n\n{}", block("text", &terminal::plan_text(plan)))
 }
 
 /// The preflight questions as Markdown.
 fn checks(checks: &Checks) -> String {
     let sign = if checks.failed() == 0 { "✅" } else { "❌" };
-    format!("## {sign} {}\n\n{}", checks.headline(), block("text", &terminal::checks(&checks.0)))
+    format!("## {sign} {}\n\n{}", checks.headline(), block("text", &terminal::checks_text(&checks.0)))
 }
 
 /// Any other verb as Markdown.
