@@ -21,13 +21,13 @@ const GAUGES: &[(&str, &str, Option<Unit>, Value)] = &[
     ("backups", "Finished backups", None, |d| Some(d.backups as f64)),
     ("stored", "All that is stored", Some(Unit::Bytes), |d| Some(d.stored_bytes as f64)),
     ("last_backup_timestamp", "When the newest backup was taken, in seconds since 1970", Some(Unit::Seconds), |d| {
-        unix(d.last_backup.as_ref().map(|m| &m.at)?)
+        unix(&d.last_backup.as_ref()?.at)
     }),
     (
         "last_proven_timestamp",
         "When the newest backup that is proven by a restore was taken, in seconds since 1970",
         Some(Unit::Seconds),
-        |d| unix(d.last_proven.as_ref().map(|m| &m.at)?),
+        |d| unix(&d.last_proven.as_ref()?.at),
     ),
     ("restore", "What the last proof's restore took", Some(Unit::Seconds), |d| d.rto_seconds),
     ("newest_rows", "Rows of the newest backup", None, |d| Some(d.points.last()?.rows as f64)),
@@ -44,7 +44,7 @@ const GAUGES: &[(&str, &str, Option<Unit>, Value)] = &[
     }),
 ];
 
-fn unix(at: &String) -> Option<f64> {
+fn unix(at: &str) -> Option<f64> {
     crate::clock::moment(at).map(|at| at.unix_timestamp() as f64)
 }
 
