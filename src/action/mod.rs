@@ -44,7 +44,9 @@ pub fn masks(raw: &ActionArgs, env: &dyn Fn(&str) -> Option<String>) -> String {
     let mut secrets = Vec::new();
     let (database, verify, to) = (&raw.source.database_url, &raw.server.verify_url, &raw.target.to);
     let told = raw.notify.secrets().map(|(_, secret)| secret);
-    let urls = [database, verify, to].into_iter().chain(told);
+    // Of a report or a copy it is a place, whose name would be blotted out wherever it stands.
+    let to = to.as_ref().filter(|to| raw.command.trim() == "restore" || to.expose().contains('@'));
+    let urls = [database.as_ref(), verify.as_ref(), to].into_iter().chain(told.map(Option::as_ref));
     let mut texts: Vec<String> = urls.flatten().map(|url| url.expose().to_owned()).collect();
     texts.extend(["DATABASE_URL", "INPUT_DATABASE-URL", "SAVEPOINT_DATABASE_URL"].iter().filter_map(|name| env(name)));
     for text in texts {

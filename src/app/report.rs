@@ -9,6 +9,7 @@ use crate::{
     report::{Page, Report, overview::Overview, render},
     store,
 };
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// Writes the status page, or the same as an object or metrics.
 pub(super) struct StatusReport;
@@ -52,11 +53,24 @@ async fn write(config: &ReportConfig, text: String) -> Result<Written> {
     let Some(to) = &config.to else { return Ok(Written::Text(text)) };
     let mut addresses = Vec::new();
     for place in to.each() {
-        let store = store::open(&place).await?;
-        store.put(config.format.file(), text.clone().into()).await?;
-        addresses.push(store.uri(config.format.file()));
+        let is_new = place.there().is_err();
+        let (store, file) = (store::open(&place).await?, config.format.file());
+        store.put(file, text.clone().into()).await?;
+        let address = store.uri(file);
+        publish(Path::new(&address), is_new);
+        addresses.push(address);
     }
     Ok(Written::At(addresses.join(", ")))
+}
+
+/// Lets everybody read it, where it is a file: unlike a backup it is there to be read by others, such as the step that publishes it or
+/// node_exporter. `is_new`: so was its folder.
+fn publish(file: &Path, is_new: bool) {
+    let folder = file.parent().filter(|_| is_new).map(|folder| (folder, 0o755));
+    for (path, mode) in folder.into_iter().chain([(file, 0o644)]).filter(|(path, _)| path.is_absolute()) {
+        // Whose file system has no such rights is no worse off.
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    }
 }
 
 fn page(overview: &Overview, written: Written) -> Page {

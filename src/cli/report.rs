@@ -1,27 +1,10 @@
 //! Options of `savepoint report`, as given: absent where there is no fixed default.
 
 use super::{
-    action::ActionArgs, destination::DestinationArgs, output::OutputArgs, policy::PolicyArgs, selection::DatabaseArgs,
+    action::ActionArgs, destination::DestinationArgs, output::OutputArgs, policy::PolicyArgs, present::PresentArgs,
+    selection::DatabaseArgs,
 };
 use clap::Args;
-
-/// What is reported, and how.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Report")]
-pub struct PresentArgs {
-    /// What it is written as: a page, an object, or metrics for Prometheus
-    #[arg(long, value_name = "html|json|prometheus|openmetrics", default_value = "html")]
-    pub format: String,
-    /// Goal: how old the newest proven backup may be, so how much may be lost. Example: 26h
-    #[arg(long, value_name = "DURATION")]
-    pub rpo: Option<String>,
-    /// Goal: how long a restore may take. Example: 1h
-    #[arg(long, value_name = "DURATION")]
-    pub rto: Option<String>,
-    /// What a GiB costs for a month, for an estimate of what is stored. Example: 0.023 USD
-    #[arg(long, value_name = "PRICE")]
-    pub price_per_gib: Option<String>,
-}
 
 /// Options of `savepoint report`.
 #[allow(missing_docs, reason = "the groups say what they are")]

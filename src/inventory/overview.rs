@@ -195,7 +195,11 @@ impl Looked {
         let after: Vec<_> = self.failed.iter().filter(|run| newest.is_none_or(|at| run.at > at)).collect();
         if let Some(first) = after.first() {
             let runs = counted(after.len() as u64, "run");
-            let says = format!("{runs} failed since {} ago; the last proven backup is {ago} old", age(now, first.at));
+            let since = match after.len() {
+                1 => String::new(),
+                _ => ", the first".to_owned(),
+            };
+            let says = format!("{runs} failed{since} {} ago; the last proven backup is {ago} old", age(now, first.at));
             return (Standing::Failing, says);
         }
         if config.rpo.is_some_and(|goal| since > goal.as_secs()) {

@@ -289,7 +289,9 @@ impl Bars {
         let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let style =
             |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let dump = multi.add(ProgressBar::new(0).with_style(style("dump {wide_bar} {percent:>3} %  {eta:>4}")));
+        let dump = multi.add(
+            ProgressBar::new(0).with_style(style("dump {wide_bar} {percent:>3} %  {binary_bytes_per_sec}  {eta:>4}")),
+        );
         let others = multi.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
         others.enable_steady_tick(Duration::from_millis(250));
         Self { multi, dump, others }

@@ -89,6 +89,7 @@ fn inputs_are_declared_and_complete() -> Result {
             "backup" | "check" => &["database-url", "destination"],
             "restore" => &["backup", "destination", "to"],
             "copy" => &["destination", "to"],
+            "report" => &["destination"],
             "diff" | "list" | "prune" | "show" | "verify" => &["destination"],
             _ => bail!("{file}: no command {command}"),
         };
@@ -123,6 +124,7 @@ async fn inputs_are_accepted() -> Result {
         });
         let run = step.inputs.iter().fold(run, |run, (name, value)| {
             let stand_in = match name.as_str() {
+                "to" if value.starts_with("./") => value.clone(),
                 "database-url" | "to" | "verify-url" => "postgresql://u@127.0.0.1:1/app".to_owned(),
                 "slack-webhook-url" | "heartbeat-url" => "https://127.0.0.1:1/hook".to_owned(),
                 "s3-endpoint" => "http://127.0.0.1:1".to_owned(),

@@ -20,6 +20,7 @@ mod notify;
 mod postgres;
 mod preflight;
 mod prune;
+mod recovery;
 mod report;
 mod restore;
 mod secret;

@@ -10,7 +10,7 @@ use crate::support::{
 };
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 const MAJOR: u32 = 17;
 
@@ -186,10 +186,14 @@ async fn the_page_is_one_file_wherever_it_is_written() -> Result {
     let stage = Stage::new().await?;
     stage.works(&[]).await?;
     let to = scratch()?;
-    let written = stage.report(&["--to", &to.path().display().to_string()]).await?;
+    let new = to.path().join("new");
+    let written = stage.report(&["--to", &new.display().to_string()]).await?;
     ensure!(written.stdout.contains("index.html"), "{}", written.output());
-    let page = fs::read_to_string(to.path().join("index.html"))?;
+    let page = fs::read_to_string(new.join("index.html"))?;
     alone(&page)?;
+    // The step that publishes it is another user's.
+    let mode = |path: &std::path::Path| -> Result<u32> { Ok(fs::metadata(path)?.permissions().mode() & 0o777) };
+    ensure!(mode(&new.join("index.html"))? == 0o644 && mode(&new)? == 0o755);
     // Prometheus' text folder wants whole files only, under the name that it looks for.
     let metrics = stage.report(&["--format", "prometheus", "--to", &to.path().display().to_string()]).await?;
     ensure!(to.path().join("savepoint.prom").exists(), "{}", metrics.output());

@@ -3,6 +3,7 @@
 pub mod discord;
 pub mod json;
 pub mod mail;
+mod markdown;
 mod metrics;
 pub mod ntfy;
 mod paper;

@@ -1,12 +1,15 @@
 //! A backup's result as Markdown: how it ended, what is wrong, then the rest.
 
-use super::{block, escape, failed, list, trend};
+use super::trend;
 use crate::{
     report::{
         BackupReport,
         format::{bytes, count, counted, seconds, short},
         largest,
-        render::timeline,
+        render::{
+            markdown::{block, escape, failed, list},
+            timeline,
+        },
     },
     vault::manifest::Table,
 };

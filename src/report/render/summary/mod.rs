@@ -4,15 +4,12 @@ mod backup;
 mod trend;
 
 use super::{
+    markdown::{block, escape, failed, list, more},
     renderer::{LINES, Renderer},
     terminal,
 };
 use crate::{
-    report::{
-        Checks, Failure, Page, PlanReport, Report,
-        format::{clean, clip, count},
-        page::Table,
-    },
+    report::{Checks, Page, PlanReport, Report, page::Table},
     vault::RunContext,
 };
 use std::fmt::Write as _;
@@ -35,9 +32,6 @@ impl Renderer for Summary {
         }
     }
 }
-
-/// Characters of a line of a list: a summary of more than 1 MiB is not shown at all.
-const LINE: usize = 400;
 
 /// A plan as Markdown.
 fn plan(plan: &PlanReport) -> String {
@@ -105,58 +99,6 @@ fn capitalised(title: &str) -> String {
     title
 }
 
-/// What failed, with its cure.
-fn failed(failure: &Failure) -> String {
-    let mut out = format!("**Error in {}:** {}\n\n", escape(&failure.phase), escape(&failure.message));
-    if let Some(hint) = &failure.hint {
-        let _ = writeln!(out, "**Hint:** {}\n", escape(hint));
-    }
-    out
-}
-
-fn more(out: &mut String, length: usize, indent: &str) {
-    if length > LINES {
-        let _ = writeln!(out, "{indent}… and {} more", count((length - LINES) as u64));
-    }
-}
-
-fn list(out: &mut String, title: &str, items: &[String]) {
-    if items.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "\n**{title}**\n");
-    for item in items.iter().take(LINES) {
-        let _ = writeln!(out, "- {}", escape(&clip(item, LINE)));
-    }
-    more(out, items.len(), "- ");
-}
-
-/// Text that stays text in Markdown: one line, and each character that could begin markup, a mention or a link as a
-/// numeric entity, which CommonMark never reads as structure
-/// (<https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references>).
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in clean(text).chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '+' | '!' | '|' | '&' | '~' | '@'
-            | '$' | '"' => {
-                let _ = write!(out, "&#{};", u32::from(c));
-            }
-            // A plain colon stays legible; one that would make a link or an emoji does not.
-            ':' if !out.ends_with(|c: char| c.is_ascii_digit()) => out.push_str("&#58;"),
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-/// A fenced block whose fence is longer than any run of backticks inside it.
-fn block(language: &str, text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}{language}\n{}\n{fence}\n", text.trim_end())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,11 +109,5 @@ mod tests {
         let plan = fixture::plan();
         insta::assert_snapshot!("summary_checks", checks(&Checks(plan.checks.clone())));
         assert!(super::plan(&plan).contains("```text\n"));
-    }
-
-    #[test]
-    fn names_cannot_become_markup_or_close_a_fence() {
-        assert_eq!(escape("<b>|`x`\n# @all"), "&#60;b&#62;&#124;&#96;x&#96;\\n&#35; &#64;all".replace("\\n", "&#92;n"));
-        assert!(block("text", "a\n````\nb").starts_with("`````text\n"));
     }
 }

@@ -1,7 +1,6 @@
 //! How the last backups grew, as charts that GitHub draws (<https://mermaid.js.org/syntax/xyChart.html>).
 
-use super::block;
-use crate::report::overview::Point;
+use crate::report::{overview::Point, render::markdown::block};
 use std::fmt::Write as _;
 
 /// From so many backups on there is a line to draw.
