@@ -71,14 +71,20 @@ impl Verb for Backup {
 
 /// What a look at the destination behind a run may take.
 const LOOK: Duration = Duration::from_secs(15);
+/// The same where the run failed: the destination may be why, and who waits for the end is to hear of it soon.
+const SHORT_LOOK: Duration = Duration::from_secs(5);
 /// The same where the run was interrupted.
 const GLANCE: Duration = Duration::from_secs(2);
 
 /// Looks up what stood before the run, and records a failure. Nothing of this changes how the run ended: what cannot be had is left out,
 /// and what was asked for says so.
 async fn look_back(asked: &Asked, told: bool, urgent: bool, report: &mut BackupReport) {
-    let limit = if urgent { GLANCE } else { LOOK };
     let failed = report.exit_code() != 0;
+    let limit = match failed {
+        _ if urgent => GLANCE,
+        true => SHORT_LOOK,
+        false => LOOK,
+    };
     let looked = async {
         let store = first(&asked.config).await?;
         let (database, kind) = (report.database.as_str(), report.kind);
@@ -91,20 +97,25 @@ async fn look_back(asked: &Asked, told: bool, urgent: bool, report: &mut BackupR
             },
         );
         // Behind the look at those before it.
-        if failed && (told || asked.record) {
-            record(&asked.config, report, &store).await?;
-        }
+        let recorded =
+            if failed && (told || asked.record) { record(&asked.config, report, &store).await } else { Ok(()) };
         let trend = trend.transpose().ok().flatten().unwrap_or_default();
         let failing = failing.transpose().ok().flatten().unwrap_or_default();
-        Ok(Past { last_proven: last_proven.transpose().ok().flatten(), failing, trend })
+        Ok((Past { last_proven: last_proven.transpose().ok().flatten(), failing, trend }, recorded))
     };
     let late = |_| Error::new(Kind::Store, format!("no answer within {} s", limit.as_secs()));
-    match tokio::time::timeout(limit, looked).await.map_err(late).flatten() {
-        Ok(past) => report.past = past,
-        Err(e) if failed && (told || asked.record) => {
-            report.warnings.push(format!("the failure is not recorded in the destination: {}", e.one_line()));
+    let recorded = match tokio::time::timeout(limit, looked).await.map_err(late).flatten() {
+        Ok((past, recorded)) => {
+            report.past = past;
+            recorded
         }
-        Err(_) => {}
+        Err(e) => Err(e),
+    };
+    if let Err(e) = recorded
+        && failed
+        && (told || asked.record)
+    {
+        report.warnings.push(format!("the failure is not recorded in the destination: {}", e.one_line()));
     }
 }
 

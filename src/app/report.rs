@@ -6,10 +6,13 @@ use crate::{
     config::{self, ReportConfig, Validated},
     error::Result,
     inventory,
-    report::{Page, Report, overview::Overview, render},
+    report::{Failure, Page, Report, overview::Overview, page::Verdict, render},
     store,
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// The exit code of a report that was asked to be good: it was written, and what it says is not.
+const NOT_GOOD: u8 = 4;
 
 /// Writes the status page, or the same as an object or metrics.
 pub(super) struct StatusReport;
@@ -35,7 +38,7 @@ impl Verb for StatusReport {
         let text = render::overview(&overview, config.format);
         let written = unless_interrupted(&work.cancel, write(config, text)).await;
         Ok(match written {
-            Ok(written) => page(&overview, written),
+            Ok(written) => page(&overview, written, config.require_good),
             Err(e) => Page::failed("report", "writing the report", &e),
         }
         .into())
@@ -73,8 +76,17 @@ fn publish(file: &Path, is_new: bool) {
     }
 }
 
-fn page(overview: &Overview, written: Written) -> Page {
+fn page(overview: &Overview, written: Written, require_good: bool) -> Page {
     let mut page = overview.page();
+    if require_good && page.verdict != Verdict::Good {
+        (page.verdict, page.exit_code) = (Verdict::Bad, NOT_GOOD);
+        page.failure = Some(Failure {
+            phase: "report".into(),
+            message: format!("require-good is set, and {}", page.headline),
+            hint: None,
+            exit_code: NOT_GOOD,
+        });
+    }
     match written {
         Written::At(address) => page.facts.push(("written to", address)),
         Written::Text(text) => page.script = Some(text),

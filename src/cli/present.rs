@@ -1,5 +1,6 @@
 //! What is reported, and how.
 
+use super::text::Flag as _;
 use clap::Args;
 
 /// What is reported, and how.
@@ -15,6 +16,9 @@ pub struct PresentArgs {
     /// Goal: how long a restore may take. Example: 1h
     #[arg(long, value_name = "DURATION")]
     pub rto: Option<String>,
+    /// End with exit code 4 unless every database is as it should be: proven, within the goals, its last run good
+    #[arg(long, flag())]
+    pub require_good: String,
     /// What a GiB costs for a month, for an estimate of what is stored. Example: 0.023 USD
     #[arg(long, value_name = "PRICE")]
     pub price_per_gib: Option<String>,

@@ -24,7 +24,7 @@ impl From<KindArgs> for OfKindArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct DatabaseArgs {
-    /// Only backups of this database. Without it, list and prune take all, the others that of DATABASE_URL, or the only one there
+    /// Only backups of this database. Without it, list, prune and report take all, the others that of DATABASE_URL, or the only one there
     /// is. Example: app
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,

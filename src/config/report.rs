@@ -15,7 +15,7 @@ use crate::{
     notify::Channels,
     report::overview::Format,
     store::Destination,
-    value::{choice, given, usage},
+    value::{choice, flag, given, usage},
     vault::VerifyLevel,
 };
 
@@ -26,6 +26,8 @@ pub struct ReportConfig {
     pub overview: OverviewConfig,
     /// What it is written as.
     pub format: Format,
+    /// Whether a database that is not as it should be is an error.
+    pub require_good: bool,
     /// Where to; without it, standard output.
     pub to: Option<Destination>,
 }
@@ -52,7 +54,12 @@ pub fn report(raw: &ReportArgs, env: Env<'_>) -> Result<Validated<ReportConfig>>
         price: given(raw.present.price_per_gib.as_ref()).map(price).transpose()?,
         retention: retention(&raw.policy)?,
     };
-    let config = ReportConfig { overview, format: choice("format", &raw.present.format)?, to };
+    let config = ReportConfig {
+        overview,
+        format: choice("format", &raw.present.format)?,
+        require_good: flag("require-good", &raw.present.require_good)?,
+        to,
+    };
     Ok(Validated { config, notify: Channels::default(), output: output(&raw.output)?, notices })
 }
 

@@ -155,7 +155,7 @@ impl Looked {
         let rpo_seconds = proven.map(|row| u64::try_from((now - row.stored.at).whole_seconds()).unwrap_or(0));
         let rto_seconds = proven.and_then(restore_seconds);
         let stored_bytes = self.rows.iter().map(|row| row.stored.bytes()).sum();
-        let (standing, says) = self.standing(config, now, rpo_seconds, rto_seconds);
+        let (standing, says) = self.standing(config, now, proven);
         Ok(Database {
             standing,
             says,
@@ -176,21 +176,15 @@ impl Looked {
     }
 
     /// How it stands, and the same in a line.
-    fn standing(
-        &self,
-        config: &OverviewConfig,
-        now: OffsetDateTime,
-        rpo: Option<u64>,
-        rto: Option<f64>,
-    ) -> (Standing, String) {
-        let Some(since) = rpo else {
+    fn standing(&self, config: &OverviewConfig, now: OffsetDateTime, proven: Option<&Row>) -> (Standing, String) {
+        let Some(proven) = proven else {
             let says = match self.rows.len() {
                 0 => "no backup lies there".to_owned(),
                 n => format!("none of {} is proven by a restore", counted(n as u64, "backup")),
             };
             return (Standing::Unproven, says);
         };
-        let ago = age(now, now - Duration::from_secs(since));
+        let ago = age(now, proven.stored.at);
         let newest = self.rows.first().map(|row| row.stored.at);
         let after: Vec<_> = self.failed.iter().filter(|run| newest.is_none_or(|at| run.at > at)).collect();
         if let Some(first) = after.first() {
@@ -202,10 +196,10 @@ impl Looked {
             let says = format!("{runs} failed{since} {} ago; the last proven backup is {ago} old", age(now, first.at));
             return (Standing::Failing, says);
         }
-        if config.rpo.is_some_and(|goal| since > goal.as_secs()) {
+        if config.rpo.is_some_and(|goal| now - proven.stored.at > goal) {
             return (Standing::Late, format!("the last proven backup is {ago} old, older than the goal"));
         }
-        if let (Some(goal), Some(took)) = (config.rto, rto)
+        if let (Some(goal), Some(took)) = (config.rto, restore_seconds(proven))
             && took > goal.as_secs_f64()
         {
             return (Standing::Slow, format!("a restore takes {}, longer than the goal", seconds(took)));

@@ -129,6 +129,25 @@ async fn a_record_of_a_failure_says_no_more_than_it_may() -> Result {
     Ok(())
 }
 
+/// A destination that takes nothing remembers nothing: people are told of each failure, and that it left no record.
+#[tokio::test]
+async fn a_failure_that_cannot_be_recorded_is_told_all_the_same() -> Result {
+    let stage = Stage::new().await?;
+    let (s3, slack) = (s3().await?, Slack::start([]).await?);
+    let bucket = s3.bucket().await?;
+    for told in 1..=2 {
+        let run = Savepoint::backup(&stage.server.url("app"), &stage.server.bin)?
+            .to_s3(&s3.endpoint, &bucket, "p")
+            .env("AWS_SECRET_ACCESS_KEY", "not-the-key")
+            .args(["--notify-on", "change", "--webhook-url", &slack.url()]);
+        let ended = run.run().await?.expect(1)?;
+        ensure!(ended.output().contains("the failure is not recorded in the destination"), "{}", ended.output());
+        ensure!(slack.bodies().len() == told, "{:?}", slack.bodies());
+    }
+    ensure!(s3.list(&bucket).await?.is_empty());
+    Ok(())
+}
+
 /// A line of the metrics.
 fn metric(text: &str, name: &str) -> Result<f64> {
     let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name} in\n{text}"))?;
@@ -158,6 +177,8 @@ async fn a_report_says_how_each_database_stands() -> Result {
     ensure!(app["failures"][0]["phase"].is_string() && app["cost"].as_f64().is_some_and(|cost| cost > 0.0), "{app:#}");
     let today = app["days"].as_array().and_then(|days| days.last()).context("today")?;
     ensure!(today["proven"] == 1 && today["failed"] == 1, "{today:#}");
+    stage.report(&["--rpo", "1h", "--require-good"]).await?;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let late = json(&["--rpo", "1s"]).await?;
     ensure!(late["databases"][0]["standing"] == "late", "{late:#}");
     stage.fails(&["--record-failures"]).await?;
@@ -170,6 +191,15 @@ async fn a_report_says_how_each_database_stands() -> Result {
     let app = &damaged["databases"][0];
     ensure!(app["standing"] == "unproven" && app["audit"][0]["proof"] == "damaged", "{damaged:#}");
     ensure!(damaged["warnings"].as_array().is_some_and(|w| !w.is_empty()), "{damaged:#}");
+
+    // Who asks for it is told by the exit code, with the report all the same.
+    let asked = Savepoint::new(["report", "--format", "json", "--require-good"])?.to_folder(stage.folder.path());
+    let asked = asked.run().await?.expect(4)?;
+    ensure!(
+        serde_json::from_str::<Value>(&asked.stdout)?["databases"][0]["standing"] == "unproven",
+        "{}",
+        asked.output()
+    );
 
     let metrics = stage.report(&["--format", "prometheus"]).await?.stdout;
     ensure!(metric(&metrics, "savepoint_good{database=\"app\"}")? == 0.0, "{metrics}");

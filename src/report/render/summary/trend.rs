@@ -6,6 +6,10 @@ use std::fmt::Write as _;
 /// From so many backups on there is a line to draw.
 const LEAST: usize = 3;
 
+/// A line that can be seen in light and dark, unlike the first colour of the default palette, and a chart that is no taller than it needs.
+const LOOKS: &str =
+    r##"%%{init: {"xyChart": {"height": 260}, "themeVariables": {"xyChart": {"plotColorPalette": "#2f81f7"}}}}%%"##;
+
 /// A chart for each of size, rows and time; nothing where a line says nothing.
 pub(super) fn charts(trend: &[Point]) -> String {
     let mut out = String::new();
@@ -61,7 +65,7 @@ fn chart(name: &str, (values, unit): &(Vec<f64>, &str)) -> String {
     let top = if top > 0.0 { top * 1.1 } else { 1.0 };
     let line: Vec<String> = values.iter().map(|v| format!("{v:.3}")).collect();
     let text = format!(
-        "xychart-beta\n    title \"{name} ({unit})\"\n    x-axis 1 --> {}\n    y-axis \"{unit}\" 0 --> {top:.3}\n    line [{}]",
+        "{LOOKS}\nxychart-beta\n    title \"{name} ({unit})\"\n    x-axis 1 --> {}\n    y-axis \"{unit}\" 0 --> {top:.3}\n    line [{}]",
         values.len(),
         line.join(", ")
     );
