@@ -18,11 +18,7 @@ use crate::{
     vault::{FailedRun, failure},
 };
 use futures_util::{StreamExt, stream};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
 /// What is looked at, and what it is held against.
@@ -61,7 +57,7 @@ pub async fn overview(config: &OverviewConfig) -> Result<Overview> {
         .flat_map(|(n, store, found)| found.iter().map(move |stored| (*n, store, stored.clone())))
         .filter(|(_, _, stored)| stored.committed())
         .collect();
-    let mut databases: BTreeMap<String, (Vec<Row>, Vec<failure::Key>)> = BTreeMap::new();
+    let mut databases: BTreeMap<String, (Vec<Row>, Failures)> = BTreeMap::new();
     for row in read_all(committed).await {
         warnings.extend(row.damage.iter().map(|why| format!("backup {}: {why}", row.stored.id)));
         databases.entry(row.stored.database.clone()).or_default().0.push(row);
@@ -69,13 +65,9 @@ pub async fn overview(config: &OverviewConfig) -> Result<Overview> {
     for (database, keys) in failures(&opened, config.database.as_deref(), &mut warnings).await {
         databases.entry(database).or_default().1 = keys;
     }
-    let store = opened.first().map(|(_, store, _)| store);
     let mut all = Vec::new();
     for (name, (rows, failed)) in databases {
-        let failures = match store {
-            Some(store) => read_failures(store, &failed, &mut warnings).await,
-            None => Vec::new(),
-        };
+        let failures = read_failures(&failed, &mut warnings).await;
         all.push(Looked { name, rows, failed, failures }.database(config, now)?);
     }
     Ok(Overview {
@@ -91,13 +83,16 @@ pub async fn overview(config: &OverviewConfig) -> Result<Overview> {
     })
 }
 
-/// The records of failed runs by database, in order of time.
+/// Records of failed runs in order of time, and where each lies.
+type Failures = BTreeMap<failure::Key, Arc<dyn Store>>;
+
+/// The records of failed runs by database.
 async fn failures(
     opened: &[OpenedPlace],
     database: Option<&str>,
     warnings: &mut Vec<String>,
-) -> BTreeMap<String, Vec<failure::Key>> {
-    let mut found: BTreeMap<String, BTreeSet<failure::Key>> = BTreeMap::new();
+) -> BTreeMap<String, Failures> {
+    let mut found: BTreeMap<String, Failures> = BTreeMap::new();
     for (_, store, _) in opened {
         let names = match database {
             Some(name) => Ok(vec![name.to_owned()]),
@@ -114,18 +109,19 @@ async fn failures(
         for (keys, name) in lists {
             match keys {
                 Ok(keys) if keys.is_empty() => {}
-                Ok(keys) => found.entry(name).or_default().extend(keys),
+                Ok(keys) => found.entry(name).or_default().extend(keys.into_iter().map(|key| (key, store.clone()))),
                 Err(e) => warnings.push(format!("failed runs of {name} are not listed: {}", e.one_line())),
             }
         }
     }
-    found.into_iter().map(|(name, keys)| (name, keys.into_iter().collect())).collect()
+    found
 }
 
 /// The newest records, the newest first.
-async fn read_failures(store: &Arc<dyn Store>, keys: &[failure::Key], warnings: &mut Vec<String>) -> Vec<FailedRun> {
-    let newest = keys.iter().rev().take(FAILURES).collect::<Vec<_>>();
-    let read: Vec<_> = stream::iter(newest).map(|key| failure::read(store, key)).buffered(READS).collect().await;
+async fn read_failures(failed: &Failures, warnings: &mut Vec<String>) -> Vec<FailedRun> {
+    let newest = failed.iter().rev().take(FAILURES).collect::<Vec<_>>();
+    let read = stream::iter(newest).map(|(key, store)| failure::read(store, key));
+    let read: Vec<_> = read.buffered(READS).collect().await;
     let mut runs = Vec::new();
     for run in read {
         match run {
@@ -141,8 +137,7 @@ struct Looked {
     name: String,
     /// The newest first.
     rows: Vec<Row>,
-    /// In order of time.
-    failed: Vec<failure::Key>,
+    failed: Failures,
     /// The newest first.
     failures: Vec<FailedRun>,
 }
@@ -186,7 +181,7 @@ impl Looked {
         };
         let ago = age(now, proven.stored.at);
         let newest = self.rows.first().map(|row| row.stored.at);
-        let after: Vec<_> = self.failed.iter().filter(|run| newest.is_none_or(|at| run.at > at)).collect();
+        let after: Vec<_> = self.failed.keys().filter(|run| newest.is_none_or(|at| run.at > at)).collect();
         if let Some(first) = after.first() {
             let runs = counted(after.len() as u64, "run");
             let since = match after.len() {
@@ -223,7 +218,7 @@ impl Looked {
         for row in &self.rows {
             on(row.stored.at, if row.restores() { |day| day.proven += 1 } else { |day| day.unproven += 1 });
         }
-        for run in &self.failed {
+        for run in self.failed.keys() {
             on(run.at, |day| day.failed += 1);
         }
         days

@@ -74,6 +74,15 @@ pub fn ratio(bytes: u64, stored: u64) -> Option<String> {
     })
 }
 
+/// Text with a capital at its beginning.
+pub fn capitalised(text: &str) -> String {
+    let mut text = text.to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
 /// Text that may come from a database or a child, on one line and without anything that steers a terminal: control
 /// characters, line separators and the marks that reverse the direction of text are written as `\u{…}`.
 pub fn clean(text: &str) -> Cow<'_, str> {

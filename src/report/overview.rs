@@ -1,7 +1,7 @@
 //! What lies in a destination, database by database: what the status page, its JSON and the metrics are made of.
 
 use super::{
-    format::{bytes, counted, seconds},
+    format::{bytes, count, counted, seconds},
     page::{Page, Table, Verdict},
 };
 use crate::vault::{BackupKind, VerifyLevel};
@@ -234,25 +234,42 @@ impl Standing {
     }
 }
 
+/// How many of them, of which there are some, need attention.
+pub(super) fn attention<'a>(databases: impl IntoIterator<Item = &'a Database>) -> String {
+    let (mut all, mut amiss) = (0, 0);
+    for database in databases {
+        all += 1;
+        amiss += u64::from(database.standing != Standing::Good);
+    }
+    match (all, amiss) {
+        (1, 0) => "the database is as it should be".into(),
+        (_, 0) => format!("all {} databases are as they should be", count(all)),
+        (1, _) => "the database needs attention".into(),
+        (_, 1) => format!("1 of {} databases needs attention", count(all)),
+        _ => format!("{} of {} databases need attention", count(amiss), count(all)),
+    }
+}
+
 impl Overview {
     /// How all of it stands, in a few words.
     pub fn headline(&self) -> String {
-        let bad = self.databases.iter().filter(|d| d.standing != Standing::Good).count();
-        match (self.databases.len(), bad) {
-            (0, _) => format!("no backups in {}", self.destination),
-            (1, 0) => "the database is as it should be".into(),
-            (n, 0) => format!("all {n} databases are as they should be"),
-            (1, _) => "the database needs attention".into(),
-            (n, 1) => format!("1 of {n} databases needs attention"),
-            (n, bad) => format!("{bad} of {n} databases need attention"),
+        match self.databases.is_empty() {
+            true => format!("no backups in {}", self.destination),
+            false => attention(&self.databases),
         }
+    }
+
+    /// Its databases, the worst first; those that stand alike in the order of their names.
+    pub(super) fn worst_first(&self) -> Vec<&Database> {
+        let mut databases: Vec<&Database> = self.databases.iter().collect();
+        databases.sort_by_key(|d| d.standing);
+        databases
     }
 
     /// The same as the page that every verb has: a line for each database, the worst first.
     pub fn page(&self) -> Page {
         let mut page = Page::new("report", self.headline());
-        let mut databases: Vec<&Database> = self.databases.iter().collect();
-        databases.sort_by_key(|d| d.standing);
+        let databases = self.worst_first();
         if !self.warnings.is_empty() || databases.first().is_none_or(|d| d.standing != Standing::Good) {
             page.verdict = Verdict::Doubtful;
         }

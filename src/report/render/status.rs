@@ -2,8 +2,8 @@
 
 use crate::{
     report::{
-        format::{bytes, clip, count, counted, seconds},
-        overview::{Audited, DAYS, Database, Day, Failed, Moment, Overview, Point, Pruned, Standing},
+        format::{bytes, capitalised, clip, count, counted, seconds},
+        overview::{Audited, DAYS, Database, Day, Failed, Moment, Overview, Point, Pruned, Standing, attention},
     },
     vault::VerifyLevel,
 };
@@ -36,9 +36,7 @@ const PITCH: usize = 14;
 
 /// The page of an overview.
 pub fn html(overview: &Overview) -> String {
-    let mut databases: Vec<&Database> = overview.databases.iter().collect();
-    // Stable: databases that stand alike stay in the order of their names.
-    databases.sort_by_key(|d| d.standing);
+    let databases = overview.worst_first();
     let (headline, verdict) = headline(&databases, overview.warnings.len());
     let shown: Vec<_> = databases.iter().enumerate().map(|(i, d)| Shown::of(i + 1, d, overview)).collect();
     let mut environment = Environment::new();
@@ -66,15 +64,9 @@ pub fn html(overview: &Overview) -> String {
 
 /// What a reader grasps at a glance, and how bad it is.
 fn headline(databases: &[&Database], warnings: usize) -> (String, &'static str) {
-    let all = databases.len();
-    let amiss = databases.iter().filter(|d| d.standing != Standing::Good).count();
-    let text = match (all, amiss) {
-        (0, _) => "No backups yet".into(),
-        (1, 0) => "The database is as it should be".into(),
-        (_, 0) => format!("All {} databases are as they should be", count(all as u64)),
-        (1, _) => "The database needs attention".into(),
-        (_, 1) => format!("1 of {} databases needs attention", count(all as u64)),
-        _ => format!("{} of {} databases need attention", count(amiss as u64), count(all as u64)),
+    let text = match databases {
+        [] => "No backups yet".into(),
+        some => capitalised(&attention(some.iter().copied())),
     };
     let verdict = match databases.first() {
         Some(worst) if worst.standing != Standing::Good => verdict(worst.standing),

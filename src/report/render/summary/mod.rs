@@ -9,7 +9,7 @@ use super::{
     terminal,
 };
 use crate::{
-    report::{Checks, Page, PlanReport, Report, page::Table},
+    report::{Checks, Page, PlanReport, Report, format::capitalised, page::Table},
     vault::RunContext,
 };
 use std::fmt::Write as _;
@@ -89,14 +89,6 @@ fn rows(out: &mut String, table: &Table) {
         out.push('\n');
     }
     more(out, table.rows.len(), "");
-}
-
-fn capitalised(title: &str) -> String {
-    let mut title = title.to_owned();
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    title
 }
 
 #[cfg(test)]
