@@ -44,7 +44,7 @@ impl Ended {
             database: config.source.dbname.clone(),
             source: config.source_label(),
             destination: config.destination.label(),
-            s3_endpoint: s3_endpoint(config, &came_to.copies),
+            reached_by: reached_by(config, &came_to.copies),
             kind: config.kind,
             verify: config.verify,
             backup: came_to.committed,
@@ -124,8 +124,8 @@ impl Ended {
     }
 }
 
-/// The endpoint of the place whose address is told: the first that holds a good copy.
-fn s3_endpoint(config: &BackupConfig, copies: &[StoredCopy]) -> Option<String> {
+/// How the place is reached whose address is told: the first that holds a good copy.
+fn reached_by(config: &BackupConfig, copies: &[StoredCopy]) -> Vec<(&'static str, String)> {
     let good = copies.iter().position(|copy| copy.state != CopyState::Failed).unwrap_or(0);
-    config.destination.each().get(good)?.option("s3-endpoint")
+    config.destination.each().get(good).map(|place| place.options()).unwrap_or_default()
 }

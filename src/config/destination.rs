@@ -179,7 +179,8 @@ mod tests {
     fn an_endpoint_of_the_aws_environment_is_named() {
         let endpoint = |argv: &[&str], env: &[(&str, &str)]| {
             let argv: Vec<&str> = ["backup", "--database-url=postgresql://u@h/d"].iter().chain(argv).copied().collect();
-            parsed_in(&argv, env).expect("is valid").config.destination.option("s3-endpoint")
+            let options = parsed_in(&argv, env).expect("is valid").config.destination.options();
+            options.into_iter().find(|(name, _)| *name == "s3-endpoint").map(|(_, value)| value)
         };
         let env = [("AWS_ENDPOINT_URL_S3", "http://s3:1/"), ("AWS_ENDPOINT_URL", "http://all:2")];
         let bucket = "--destination=s3://b/p";

@@ -82,9 +82,8 @@ pub async fn show(config: &ShowConfig) -> Result<Page> {
         .await;
     let uri = store.uri(&stored.folder);
     let options = destination_options(&store, &place.destination);
-    let endpoint = place.destination.option("s3-endpoint");
     let ours = format!("savepoint restore {} {options} --to \"$TARGET\"", shell_word(&stored.id));
-    let without_us = report::restore_commands(&uri, endpoint.as_deref(), manifest);
+    let without_us = report::restore_commands(&uri, &place.destination.options(), manifest);
     let now = OffsetDateTime::now_utc();
 
     let mut page = Page::new("show", format!("{}: backup {}", stored.database, stored.id));

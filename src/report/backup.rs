@@ -186,8 +186,8 @@ pub struct BackupReport {
     pub phases: Vec<PhaseTime>,
     /// Git and CI context.
     pub context: RunContext,
-    /// Endpoint of an S3 clone, which the restore commands need.
-    pub s3_endpoint: Option<String>,
+    /// Options by which the place is reached, which the restore commands need ([`crate::store::Place::options`]).
+    pub reached_by: Vec<(&'static str, String)>,
 }
 
 impl BackupReport {
@@ -241,9 +241,7 @@ impl BackupReport {
 
     /// The commands that restore the backup without this program; none without a backup.
     pub fn restore_commands(&self) -> Vec<String> {
-        self.backup
-            .as_ref()
-            .map_or_else(Vec::new, |b| restore_commands(&b.uri, self.s3_endpoint.as_deref(), &b.manifest))
+        self.backup.as_ref().map_or_else(Vec::new, |b| restore_commands(&b.uri, &self.reached_by, &b.manifest))
     }
 
     /// What was taken and where it lies, as names and values; values may hold text from the database.
@@ -353,8 +351,8 @@ impl BackupReport {
     }
 }
 
-/// The commands that restore a backup from the address of its folder without this program.
-pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifest) -> Vec<String> {
+/// The commands that restore a backup from the address of its folder, which is reached by these options, without this program.
+pub fn restore_commands(uri: &str, reached_by: &[(&'static str, String)], manifest: &Manifest) -> Vec<String> {
     let archive = format!("{}/archive", format::clean(uri.trim_end_matches('/')));
     let around = around(manifest.extensions.iter().map(|e| e.name.as_str()));
     let packed = manifest.files.iter().any(|f| f.members.is_some());
@@ -374,8 +372,13 @@ pub fn restore_commands(uri: &str, s3_endpoint: Option<&str>, manifest: &Manifes
         // What is stored stays as it is.
         false => vec![format!("cp -r {} ./archive", shell_word(&archive))],
         true => {
-            let endpoint = s3_endpoint.map(|e| format!("--endpoint-url {} ", shell_word(e))).unwrap_or_default();
-            vec![format!("aws s3 cp --recursive {endpoint}{} ./archive", shell_word(&archive))]
+            let option = |(name, value): &(&str, String)| match *name {
+                "s3-endpoint" => Some(format!("--endpoint-url {} ", shell_word(value))),
+                "ca-file" => Some(format!("--ca-bundle {} ", shell_word(value))),
+                _ => None,
+            };
+            let options: String = reached_by.iter().filter_map(option).collect();
+            vec![format!("aws s3 cp --recursive {options}{} ./archive", shell_word(&archive))]
         }
     };
     if encrypted {
@@ -449,6 +452,14 @@ pub fn proof_line(proof: &Proof) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::fixture, *};
+
+    #[test]
+    fn the_store_is_reached_as_it_was() {
+        let mut report = fixture::stored();
+        report.reached_by.push(("ca-file", "/etc/our ca.pem".into()));
+        let first = "aws s3 cp --recursive --endpoint-url https://account.r2.cloudflarestorage.com --ca-bundle '/etc/our ca.pem' s3://";
+        assert!(report.restore_commands()[0].starts_with(first), "{:?}", report.restore_commands());
+    }
 
     #[test]
     fn addresses_in_the_workspace_are_those_of_the_next_step() {

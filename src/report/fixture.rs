@@ -184,7 +184,7 @@ pub fn proven() -> BackupReport {
             workflow: Some("deploy".into()),
             run_url: Some("https://github.com/acme/shop/actions/runs/7".into()),
         },
-        s3_endpoint: None,
+        reached_by: Vec::new(),
     }
 }
 
@@ -196,7 +196,7 @@ pub fn stored() -> BackupReport {
         proof: None,
         phases: proven().phases.into_iter().take(4).collect(),
         seconds: 31.0,
-        s3_endpoint: Some("https://account.r2.cloudflarestorage.com".into()),
+        reached_by: vec![("s3-endpoint", "https://account.r2.cloudflarestorage.com".into())],
         ..proven()
     }
 }

@@ -24,11 +24,6 @@ impl Destination {
     pub fn of(place: impl Place + 'static) -> Self {
         Self(Arc::new(place))
     }
-
-    /// The value of one of [`Place::options`].
-    pub fn option(&self, name: &str) -> Option<String> {
-        self.options().into_iter().find(|(n, _)| *n == name).map(|(_, value)| value)
-    }
 }
 
 impl Deref for Destination {

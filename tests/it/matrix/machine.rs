@@ -26,7 +26,7 @@ async fn mounted(run: Savepoint, place: &std::path::Path, commands: &str) -> Res
 /// The throwaway server is killed once the run has said these words.
 async fn without_its_server(case: &Case, words: &str) -> Result<Ended> {
     let run = case.usual()?.args(["--max-rate", "20K"]);
-    case.when_it_says(run, words, async |run| kill(run.descendant("bin/postgres -D").await?, Signal::KILL)).await
+    run.when_it_says(words, async |run| kill(run.descendant("bin/postgres -D").await?, Signal::KILL)).await
 }
 
 /// Into a folder that lies on a file system of its own.

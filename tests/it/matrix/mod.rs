@@ -12,7 +12,7 @@ use crate::{
     support::{
         Result,
         pg::{self, Server},
-        run::{Ended, Running, Savepoint},
+        run::{Ended, Savepoint},
         s3, scratch,
     },
 };
@@ -133,28 +133,6 @@ impl Case {
     /// The usual one.
     fn usual(&self) -> Result<Savepoint> {
         self.backup(&self.server.url(&self.db), &self.s3.endpoint)
-    }
-
-    /// Runs it, and does something to it or around it once it has said these words.
-    async fn when_it_says(
-        &self,
-        run: Savepoint,
-        words: &str,
-        act: impl AsyncFnOnce(&Running) -> Result,
-    ) -> Result<Ended> {
-        let log = folder()?;
-        let path = log.path().join("stderr");
-        let redirect = format!("exec \"$0\" \"$@\" 2>{}", path.display());
-        let run = run.under(&["/bin/sh", "-c", &redirect]).spawn()?;
-        let end = Instant::now() + Duration::from_secs(90);
-        while !fs::read_to_string(&path).unwrap_or_default().contains(words) {
-            ensure!(Instant::now() < end, "it never said {words:?}: {}", fs::read_to_string(&path).unwrap_or_default());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        act(&run).await?;
-        let mut ended = run.wait().await?;
-        ended.stderr = fs::read_to_string(&path)?;
-        Ok(ended)
     }
 
     /// What lies there now.

@@ -68,7 +68,7 @@ async fn while_read(case: &Case, rows: u32, act: impl AsyncFnOnce(&Server, &Runn
     let server = own(case, rows).await?;
     let url = format!("{}?connect_timeout=3", server.url(&case.db));
     let run = case.impatient(&url, &case.s3.endpoint)?.args(SLOWLY);
-    case.when_it_says(run, "dump begins", async |run| act(&server, run).await).await
+    run.when_it_says("dump begins", async |run| act(&server, run).await).await
 }
 
 /// A signal to the server and all its processes.
@@ -148,7 +148,7 @@ async fn conflict(case: &Case) -> Result<Ended> {
     let run = Savepoint::backup(&standby.url(&case.db), &standby.bin)?
         .to_s3(&case.s3.endpoint, &case.bucket, "p")
         .args(SLOWLY);
-    case.when_it_says(run, "dump begins", async |_| {
+    run.when_it_says("dump begins", async |_| {
         primary.psql(&case.db, "DELETE FROM large; VACUUM (FREEZE) large").await?;
         Ok(())
     })

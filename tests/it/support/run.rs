@@ -118,6 +118,24 @@ impl Savepoint {
         Ok(Running { child, pid, scratch: self.scratch })
     }
 
+    /// Runs it, and does something to it or around it once it has said these words.
+    pub async fn when_it_says(self, words: &str, act: impl AsyncFnOnce(&Running) -> Result) -> Result<Ended> {
+        let log = scratch()?;
+        let path = log.path().join("stderr");
+        let said = || fs::read_to_string(&path).unwrap_or_default();
+        let redirect = format!("exec \"$0\" \"$@\" 2>{}", path.display());
+        let run = self.under(&["/bin/sh", "-c", &redirect]).spawn()?;
+        let end = Instant::now() + Duration::from_secs(90);
+        while !said().contains(words) {
+            ensure!(Instant::now() < end, "it never said {words:?}: {}", said());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        act(&run).await?;
+        let mut ended = run.wait().await?;
+        ended.stderr = fs::read_to_string(&path)?;
+        Ok(ended)
+    }
+
     /// Runs it to its end.
     pub async fn run(self) -> Result<Ended> {
         self.spawn()?.wait().await
