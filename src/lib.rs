@@ -34,14 +34,17 @@
 
 pub mod backup;
 pub mod cancel;
+pub mod checks;
 pub mod copy;
 pub mod drill;
 pub mod engine;
 pub mod error;
 pub mod inventory;
+mod observe;
 mod procfs;
 pub mod progress;
 pub mod prune;
+pub mod rehearse;
 pub mod report;
 pub mod restore;
 pub mod roots;
@@ -49,6 +52,7 @@ pub mod secret;
 pub mod setup_role;
 pub mod sign;
 pub mod store;
+pub mod validate;
 mod value;
 pub mod vault;
 

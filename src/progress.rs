@@ -19,6 +19,8 @@ pub enum Phase {
     Compare,
     /// The other destinations' copies against the manifest.
     Copies,
+    /// A migration on the proven copy.
+    Rehearse,
 }
 
 impl Phase {
@@ -32,6 +34,7 @@ impl Phase {
             Phase::Restore => "restore",
             Phase::Compare => "compare",
             Phase::Copies => "copies",
+            Phase::Rehearse => "rehearse",
         }
     }
 }
@@ -71,6 +74,8 @@ pub enum Event<'a> {
     Compared(u64),
     /// The throwaway server answers at this connection string (no password in it).
     Throwaway(&'a str),
+    /// A line that a command of the team's wrote.
+    Output(&'a str),
     /// Something the user should know that changes nothing.
     Notice(&'a str),
     /// Something that may be wrong.

@@ -98,7 +98,7 @@ pub fn dump(stage: &Stage, report: &mut Report, sets: &mut Loaded) -> Result {
         let peers = match (stage.options.quick, set.as_str()) {
             (false, _) if stage.options.brief => {
                 let base = Dump::all(stage.options.jobs, true).into_iter().filter(|d| d.name() == BASE);
-                base.chain([Dump::savepoint("none")]).collect()
+                base.chain(Dump::without_proof()).collect()
             }
             (false, _) | (true, "mixed") => Dump::all(stage.options.jobs, true),
             _ => vec![Dump::savepoint("none")],

@@ -11,6 +11,7 @@ mod restore;
 mod setup_role;
 mod show;
 mod tell;
+mod validate;
 mod verb;
 mod verify;
 
@@ -61,6 +62,7 @@ verbs! {
     "check" Check check::Check,
     "restore" Restore restore::Restore,
     "verify" Verify verify::Verify,
+    "validate" Validate validate::Validate,
     "list" List list::List,
     "show" Show show::Show,
     "diff" Diff diff::Diff,

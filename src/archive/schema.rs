@@ -38,9 +38,46 @@ struct Content {
     relkind: Option<i32>,
 }
 
+/// What became of an entry of a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The object for people, as in [`Difference`].
+    pub object: String,
+    /// Its definition before; `None`: it was not there.
+    pub was: Option<String>,
+    /// Its definition now; `None`: it is gone.
+    pub is: Option<String>,
+}
+
 /// Compares the schema of a restored copy (`actual`) with the expected one. Ids, OIDs, dependencies, order and tablespaces are
 /// left out, as are rows, sequence values, large objects, statistics, subscriptions and what belongs to the database itself.
 pub fn differences(expected: &Toc, actual: &Toc) -> Vec<Difference> {
+    let describe = |(key, was, is): (Key, Option<Content>, Option<Content>)| {
+        let what = match (&was, &is) {
+            (_, None) => "missing in the restored copy".to_owned(),
+            (None, _) => "only in the restored copy".to_owned(),
+            (Some(w), Some(i)) => describe(w, i),
+        };
+        Difference { object: object(&key), what, key }
+    };
+    unequal(expected, actual).into_iter().map(describe).collect()
+}
+
+/// What became of a schema between two looks at it; of what [`differences`] compares.
+pub fn changes(before: &Toc, after: &Toc) -> Vec<Change> {
+    let change = |(key, was, is): (Key, Option<Content>, Option<Content>)| {
+        let owned = was.as_ref().zip(is.as_ref()).is_some_and(|(was, is)| was.owner != is.owner);
+        let text = |content: Content| {
+            let owner = if owned { format!("-- owner: {}\n", lossy(&content.owner)) } else { String::new() };
+            format!("{owner}{}", lossy(&content.defn))
+        };
+        Change { object: object(&key), was: was.map(text), is: is.map(text) }
+    };
+    unequal(before, after).into_iter().map(change).collect()
+}
+
+/// The entries of two schemas that are not in both, in pairs where both have one of the key.
+fn unequal(expected: &Toc, actual: &Toc) -> Vec<(Key, Option<Content>, Option<Content>)> {
     let (mut expected, mut actual) = (by_key(expected), by_key(actual));
     let keys: std::collections::BTreeSet<Key> = expected.keys().chain(actual.keys()).cloned().collect();
     let mut found = Vec::new();
@@ -55,12 +92,7 @@ pub fn differences(expected: &Toc, actual: &Toc) -> Vec<Difference> {
             None => true,
         });
         for n in 0..was.len().max(is.len()) {
-            let what = match (was.get(n), is.get(n)) {
-                (Some(_), None) => "missing in the restored copy".to_owned(),
-                (None, _) => "only in the restored copy".to_owned(),
-                (Some(w), Some(i)) => describe(w, i),
-            };
-            found.push(Difference { object: object(&key), what, key: key.clone() });
+            found.push((key.clone(), was.get(n).cloned(), is.get(n).cloned()));
         }
     }
     found

@@ -7,6 +7,7 @@ use crate::{
     inventory::anomalies::Anomaly,
     postgres::conninfo::Target,
     prune::retention::Retention,
+    rehearse::RehearseConfig,
     sign::Signer,
     store::{Destination, copies::Require},
     vault::{BackupKind, Filter, RunContext, VerifyLevel},
@@ -40,6 +41,8 @@ pub struct BackupConfig {
     pub guard: Guard,
     /// Connections that read rows, programs, and the folder for the throwaway server and pg_dump's own files.
     pub engine: Engine,
+    /// What is rehearsed on the proven copy.
+    pub rehearse: Option<RehearseConfig>,
     /// Encrypt what is stored, and how.
     pub encryption: Option<Encryption>,
     /// Signs the manifest and the record of the proof.
@@ -79,6 +82,7 @@ impl BackupConfig {
             verify_url: None,
             guard: Guard::default(),
             engine: Engine::default(),
+            rehearse: None,
             encryption: None,
             signer: None,
             redact_host: false,

@@ -1,8 +1,8 @@
 //! A backup from preflight to proof.
 //!
 //! ```text
-//! examine ─► Ground ─► Planned ─► Taken ─► Committed ─► proof ─► report
-//!  ground     plan      dump      commit     prove        told
+//! examine ─► Ground ─► Planned ─► Taken ─► Committed ─► Proven ─► rehearsal ─► report
+//!  ground     plan      dump      commit     prove     rehearsal               told
 //! ```
 //!
 //! Each stage takes what the one before made. An attempt whose locks a migration came between is undone and begun anew (plan and dump
@@ -20,6 +20,7 @@ mod plan;
 mod preview;
 mod prove;
 mod recorder;
+mod rehearsal;
 mod told;
 mod traces;
 
@@ -73,7 +74,8 @@ async fn work(
     let taken = take(&ground, looked, begun).await?;
     let committed = commit::commit(&ground, taken, begun.elapsed()).await?;
     commit::compare_with_before(&ground, &committed.manifest).await;
-    prove::prove(&ground, committed).await
+    let proven = prove::prove(&ground, committed).await?;
+    rehearsal::rehearse(&ground, proven).await
 }
 
 /// Plans and dumps, again and again as long as migrations stand in the way and patience lasts.

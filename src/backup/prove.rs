@@ -4,6 +4,7 @@ use super::{commit::Committed, copies, dump::prover, ground::Ground};
 use crate::{
     clock::now,
     error::{Error, Result, joined},
+    postgres::conninfo::Target,
     progress::{Event, Progress},
     report::format::{count, counted},
     store::Acknowledged,
@@ -12,26 +13,39 @@ use crate::{
         proof::{self, Beside},
     },
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-/// Finishes the proof and stores its record.
+/// A restored copy in which every row is the source's.
+pub(super) struct Proven {
+    pub target: Target,
+    /// The stored table of contents, as it lies here.
+    pub toc: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// Finishes the proof and stores its record. Returns the restored copy where it was proven.
 ///
 /// # Errors
 /// When the proof could not be finished. A proof that found differences is none: it stands in the record.
-pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<()> {
+pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<Option<Proven>> {
+    let mut copy = None;
     let Committed { folder, manifest, manifest_sha256, unproven, restoring } = committed;
     let level = ground.config.verify;
     let (prover, begun) = (prover(ground, &folder), now());
     let found = match (level, restoring) {
         (VerifyLevel::None, _) => {
-            return copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), None).await;
+            copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), None).await?;
+            return Ok(None);
         }
         (VerifyLevel::Sent, _) => Ok(sent(&manifest, ground.store.acknowledged(), begun.clone())),
         (_, None) => prover.archive_only(&manifest).await,
         (_, Some(restoring)) => {
             let half = joined("restoring", restoring.await);
             match half {
-                Ok(half) => prover.compare(ground.traces.hold_server().server()?, &manifest, half).await,
+                Ok(half) => {
+                    copy = Some((half.target().clone(), half.toc_path()));
+                    prover.compare(ground.traces.hold_server().server()?, &manifest, half).await
+                }
                 Err(e) => Err(e),
             }
         }
@@ -71,7 +85,7 @@ pub(super) async fn prove(ground: &Ground<'_>, committed: Committed) -> Result<(
     copies::prove(ground, folder.prefix(), (&manifest, &manifest_sha256), read).await?;
     match broken {
         Some(e) => Err(e.context("the backup is stored, but its proof could not be finished")),
-        None => Ok(()),
+        None => Ok(copy.filter(|_| found.passed).map(|(target, toc)| Proven { target, toc, manifest })),
     }
 }
 

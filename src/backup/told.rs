@@ -49,6 +49,7 @@ impl Ended {
             verify: config.verify,
             backup: came_to.committed,
             proof: came_to.proof,
+            rehearsal: came_to.rehearsal,
             copies: came_to.copies,
             failure,
             anomalies: came_to.anomalies,
@@ -82,6 +83,8 @@ impl Ended {
     fn outcome(&self) -> Outcome {
         match (&self.came_to.committed, &self.came_to.proof, &self.error) {
             (None, ..) => Outcome::Failed,
+            // A rehearsal begins behind a proof that passed.
+            _ if self.came_to.rehearsal.is_some() => Outcome::Proven,
             (Some(_), _, Some(_)) => Outcome::ProofFailed,
             (Some(_), Some(proof), None) if proof.passed && !proof.level.reads_back() => Outcome::Stored,
             (Some(_), Some(proof), None) if proof.passed => Outcome::Proven,

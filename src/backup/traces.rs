@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Result},
     preflight::Starting,
     progress::{Event, Progress},
-    report::{Before, StoredBackup, StoredCopy, format::counted},
+    report::{Before, Rehearsal, StoredBackup, StoredCopy, format::counted},
     scratch::Scratch,
     store::{Lock, Store},
     vault::{MANIFEST, Proof},
@@ -53,6 +53,8 @@ pub(super) struct CameTo {
     pub committed: Option<StoredBackup>,
     /// The proof, once it ran.
     pub proof: Option<Proof>,
+    /// What a migration did to the proven copy, once it was begun.
+    pub rehearsal: Option<Rehearsal>,
     /// Where else it lies, or was to.
     pub copies: Vec<StoredCopy>,
     /// What is remarkable beside the backup before.
@@ -120,9 +122,10 @@ impl Traces {
     /// The error of a run that was broken off.
     pub fn broken_off(&self, cancel: &Cancel) -> Error {
         let error = cancel.error();
-        match self.with(|t| t.result.committed.is_some()) {
-            true => error.hint("the backup is stored, but not proven"),
-            false => error.hint("nothing half-done is left: run it again"),
+        match self.with(|t| (t.result.committed.is_some(), t.result.rehearsal.is_some())) {
+            (true, true) => error.hint("the backup is stored and proven; the rehearsal was broken off"),
+            (true, false) => error.hint("the backup is stored, but not proven"),
+            (false, _) => error.hint("nothing half-done is left: run it again"),
         }
     }
 

@@ -14,12 +14,14 @@ use super::{
     post::PostArgs,
     present::PresentArgs,
     proof::{LevelArgs, ServerArgs},
+    rehearse::RehearseArgs,
     role::RoleArgs,
     selection::{AgeArgs, DatabaseArgs, PickArgs, TrustArgs, WithArgs},
     sign::{SignArgs, VerifyKeyArgs},
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
     target::TargetArgs,
+    validate::AgainstArgs,
 };
 use clap::Args;
 
@@ -65,6 +67,8 @@ pub struct ActionArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
+    pub rehearse: RehearseArgs,
+    #[command(flatten)]
     pub notify: NotifyArgs,
     #[command(flatten)]
     pub dry: DryRunArgs,
@@ -82,6 +86,8 @@ pub struct ActionArgs {
     pub present: PresentArgs,
     #[command(flatten)]
     pub drill: DrillArgs,
+    #[command(flatten)]
+    pub against: AgainstArgs,
     #[command(flatten)]
     pub age: AgeArgs,
     #[command(flatten)]

@@ -12,6 +12,7 @@ use super::{
     part::{ExcludeArgs, PartArgs},
     policy::PolicyArgs,
     proof::{LevelArgs, ServerArgs},
+    rehearse::RehearseArgs,
     sign::SignArgs,
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
@@ -58,6 +59,8 @@ pub struct BackupArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
+    pub rehearse: RehearseArgs,
+    #[command(flatten)]
     pub notify: NotifyArgs,
     #[command(flatten)]
     pub dry: DryRunArgs,
@@ -83,6 +86,7 @@ impl From<&ActionArgs> for BackupArgs {
             engine: inputs.engine,
             level: inputs.level,
             server: inputs.server,
+            rehearse: inputs.rehearse,
             notify: inputs.notify,
             dry: inputs.dry,
             output: inputs.output,

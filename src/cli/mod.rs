@@ -26,6 +26,7 @@ mod post;
 mod present;
 mod proof;
 mod prune;
+mod rehearse;
 mod report;
 mod restore;
 mod role;
@@ -37,6 +38,7 @@ mod source;
 mod take;
 mod target;
 mod text;
+mod validate;
 mod verify;
 
 pub use action::ActionArgs;
@@ -61,6 +63,7 @@ pub use post::PostArgs;
 pub use present::PresentArgs;
 pub use proof::{LevelArgs, ServerArgs};
 pub use prune::PruneArgs;
+pub use rehearse::RehearseArgs;
 pub use report::ReportArgs;
 pub use restore::RestoreArgs;
 pub use role::RoleArgs;
@@ -71,6 +74,7 @@ pub use sign::{SignArgs, VerifyKeyArgs};
 pub use source::SourceArgs;
 pub use take::{KindArgs, TakeArgs};
 pub use target::TargetArgs;
+pub use validate::{AgainstArgs, ValidateArgs};
 pub use verify::VerifyArgs;
 
 use clap::{Parser, Subcommand};
@@ -99,6 +103,9 @@ pub enum Command {
     /// Prove a stored backup, or any file that pg_dump writes, by a throwaway restore: the restore drill
     #[command(after_help = verify::AFTER_HELP)]
     Verify(VerifyArgs),
+    /// Hold the database behind a migration against the backup from before it: rows, sequences, indexes, your own checks
+    #[command(after_help = validate::AFTER_HELP)]
+    Validate(ValidateArgs),
     /// List stored backups, the newest first
     #[command(after_help = AFTER_HELP)]
     List(ListArgs),

@@ -9,6 +9,7 @@ use super::{
     notify::NotifyArgs,
     output::OutputArgs,
     proof::{LevelArgs, ServerArgs},
+    rehearse::RehearseArgs,
     selection::{DatabaseArgs, OfKindArgs, PickArgs, TrustArgs},
     sign::{SignArgs, VerifyKeyArgs},
 };
@@ -53,6 +54,8 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
+    pub rehearse: RehearseArgs,
+    #[command(flatten)]
     pub notify: NotifyArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -75,6 +78,7 @@ impl From<&ActionArgs> for VerifyArgs {
             engine: inputs.engine,
             level: inputs.level,
             server: inputs.server,
+            rehearse: inputs.rehearse,
             notify: inputs.notify,
             output: inputs.output,
         }

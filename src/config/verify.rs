@@ -9,6 +9,7 @@ use super::{
     output::output,
     proof::{guard, verify_url},
     read::{Env, base, duration, present},
+    rehearse::rehearse,
     selection::{pick, place_or},
     sign::{signer, verify_key},
     validated::Validated,
@@ -18,7 +19,7 @@ use crate::{
     drill::VerifyConfig,
     error::Result,
     value::{choice, flag, usage},
-    vault::VerifyLevel,
+    vault::{VerifyLevel, Which},
 };
 
 /// Validates the options of a restore drill.
@@ -40,12 +41,18 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     let stall = stall(&raw.engine)?;
     let check_sql = check_sql(&raw.drill, level, &base)?;
     let verify_key = verify_key(&raw.verify_key, &base, Some(&pick))?;
+    let rehearse = rehearse(&raw.rehearse, level, &base)?;
+    if rehearse.is_some() && matches!(pick.which, Which::File(_) | Which::All) {
+        return Err(usage("option rehearse: a migration is rehearsed on one stored backup")
+            .hint("name it by its id, or latest; a file becomes one by savepoint restore and savepoint backup"));
+    }
     let config = VerifyConfig {
         destination: place_or(root, &pick, &raw.destination, &base, stall, env, &mut notices)?,
         pick,
         level,
         verify_url: verify_url(&raw.server, env, &mut notices)?.map(|url| url.with_stall(stall)),
         check_sql,
+        rehearse,
         identity: identity(&raw.identity, &base)?,
         signer: signer(&raw.sign, &base, env)?,
         verify_key,

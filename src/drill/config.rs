@@ -4,6 +4,7 @@ use crate::{
     crypt::Identities,
     engine::{Engine, Guard},
     postgres::conninfo::Target,
+    rehearse::RehearseConfig,
     sign::{PublicKeys, Signer},
     store::Destination,
     vault::{Pick, VerifyLevel},
@@ -25,6 +26,8 @@ pub struct VerifyConfig {
     pub guard: Guard,
     /// The team's own assertions.
     pub check_sql: Option<PathBuf>,
+    /// What is rehearsed on the proven copy.
+    pub rehearse: Option<RehearseConfig>,
     /// Opens a backup that is encrypted.
     pub identity: Option<Identities>,
     /// Signs the record of the proof.
@@ -51,6 +54,7 @@ impl VerifyConfig {
             verify_url: None,
             guard: Guard::default(),
             check_sql: None,
+            rehearse: None,
             identity: None,
             signer: None,
             verify_key: None,

@@ -1,7 +1,6 @@
 //! `savepoint verify`: the restore drill. What is stored, or a dump of anybody's, is restored into a throwaway server, compared where
 //! there is something to compare with, asked the team's own questions, and timed.
 
-pub mod checks;
 mod config;
 mod page;
 
@@ -9,6 +8,7 @@ pub use config::VerifyConfig;
 
 use crate::cancel::{CLEAN_UP, Cancel};
 use crate::{
+    checks::{self, Check, Checked},
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
     postgres::{
@@ -17,7 +17,9 @@ use crate::{
     },
     preflight,
     progress::{Event, Phase, Progress},
+    rehearse,
     report::{
+        Rehearsal,
         format::{bytes, count, counted, seconds},
         page::Page,
         proof_line,
@@ -34,7 +36,6 @@ use crate::{
     },
     verify::{Prover, limits::Guarded, restore::of_the_archive, server::Server},
 };
-use checks::{Check, Checked};
 use page::{Drilled, page};
 use serde_json::json;
 use std::{
@@ -108,7 +109,8 @@ pub async fn run(config: &VerifyConfig, progress: Arc<dyn Progress>, cancel: Can
 }
 
 async fn work(config: &VerifyConfig, bench: &mut Bench, progress: &Arc<dyn Progress>) -> Result<Vec<Drilled>> {
-    let checks = config.check_sql.as_deref().map(checks::read).transpose()?.unwrap_or_default();
+    let checks =
+        config.check_sql.as_deref().map(|path| checks::read("check-sql", path)).transpose()?.unwrap_or_default();
     for line in Scratch::sweep(config.engine.scratch_dir.as_deref()) {
         progress.event(Event::Notice(&line));
     }
@@ -181,7 +183,8 @@ async fn prepare(
         Some(url) => Server::at(url, source).await?,
         None => {
             let folder = scratch.path().join("throwaway");
-            Server::built_in(tools, &folder, source, extensions, &config.engine, guarded).await?
+            Server::built_in(tools, &folder, source, extensions, &config.engine, guarded, config.rehearse.is_some())
+                .await?
         }
     };
     let server = bench.server.insert(server);
@@ -242,7 +245,7 @@ async fn stored(
     }
     progress.event(Event::Finished(Phase::Preflight, begun.elapsed()));
     let proof = prove(config, store, stored, &manifest, tools, checks, bench, progress);
-    let (proof, checked) = proof.await?;
+    let (proof, checked, rehearsal) = proof.await?;
     let mut drilled = Drilled {
         name: manifest.id.clone(),
         about: manifest.source.database.clone(),
@@ -250,6 +253,7 @@ async fn stored(
         differences: proof.differences.clone(),
         unproven: proof.unproven.clone(),
         checks: checked,
+        rehearsal,
         rto: proof.timings.get(Phase::Restore.name()).copied(),
         tables: manifest.totals.tables,
         rows: manifest.totals.rows,
@@ -287,6 +291,7 @@ async fn stored(
 
 /// Facts that every drill has.
 fn told(drilled: &mut Drilled) {
+    drilled.facts.extend(drilled.rehearsal.as_ref().map(|rehearsal| ("rehearsal", rehearsal.line())));
     if let Some(rto) = drilled.rto {
         drilled.facts.push(("restore", format!("{} until usable", seconds(rto))));
     }
@@ -313,7 +318,7 @@ async fn prove(
     checks: &[Check],
     bench: &mut Bench,
     progress: &Arc<dyn Progress>,
-) -> Result<(Proof, Vec<Checked>)> {
+) -> Result<(Proof, Vec<Checked>, Option<Rehearsal>)> {
     let restores = tools.is_some();
     let prover = Prover {
         folder: Folder::new(store.clone(), &stored.folder).telling(progress.clone()).opened_by(config.identity.clone()),
@@ -325,16 +330,30 @@ async fn prove(
     };
     if !restores {
         bench.phase = Phase::Compare.name();
-        return Ok((prover.archive_only(manifest).await?, Vec::new()));
+        return Ok((prover.archive_only(manifest).await?, Vec::new(), None));
     }
     bench.phase = Phase::Restore.name();
     let half = prover.stored(bench.server()?, manifest).await?;
-    let copy = half.target().clone();
+    let (copy, toc) = (half.target().clone(), half.toc_path());
     bench.phase = Phase::Compare.name();
     let proof = prover.compare(bench.server()?, manifest, half).await?;
     bench.phase = "check-sql";
-    // Last: they may change the copy.
-    Ok((proof, checks::run(&copy, checks).await?))
+    // They may change the copy.
+    let checked = checks::run(&copy, checks).await?;
+    let Some(rehearse) = config.rehearse.as_ref().filter(|_| proof.passed) else { return Ok((proof, checked, None)) };
+    bench.phase = Phase::Rehearse.name();
+    let scratch = prover.scratch.clone();
+    let on = rehearse::Copy {
+        server: bench.server()?,
+        target: copy,
+        toc,
+        manifest,
+        source: (manifest.source.host.clone(), manifest.source.port),
+        tools: &prover.tools,
+        scratch: &scratch,
+        jobs: config.engine.jobs,
+    };
+    Ok((proof, checked, Some(rehearse::rehearse(on, rehearse, progress).await)))
 }
 
 /// The drill of a dump that has no manifest.

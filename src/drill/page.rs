@@ -1,10 +1,12 @@
 //! What a drill found, and its page.
 
-use super::{checks::Checked, config::VerifyConfig};
+use super::config::VerifyConfig;
+use crate::checks::Checked;
 use crate::{
     clock::now,
     error::Error,
     report::{
+        Rehearsal,
         format::{count, counted, seconds},
         page::{Page, Table, Verdict},
     },
@@ -28,6 +30,8 @@ pub(super) struct Drilled {
     pub differences: Vec<String>,
     pub unproven: Vec<String>,
     pub checks: Vec<Checked>,
+    /// What a migration did to the proven copy.
+    pub rehearsal: Option<Rehearsal>,
     /// Limits that were exceeded.
     pub limits: Vec<String>,
     /// Seconds that the restore took.
@@ -96,7 +100,7 @@ impl Drilled {
         json!({
             "name": self.name, "verified": self.verified(), "passed": self.passed, "proof": self.proof,
             "proof_uri": self.proof_uri, "differences": self.differences, "unproven": self.unproven, "checks": self.checks,
-            "limits": self.limits, "rto_seconds": self.rto, "age_seconds": self.age, "tables": self.tables, "rows": self.rows,
+            "rehearsal": self.rehearsal, "limits": self.limits, "rto_seconds": self.rto, "age_seconds": self.age, "tables": self.tables, "rows": self.rows,
             "warnings": self.warnings, "error": self.error.as_ref().map(Error::one_line),
         })
     }
@@ -119,9 +123,14 @@ pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
     if let [one] = all.as_slice() {
         outputs.extend([("tables", one.tables.to_string()), ("rows", one.rows.to_string())]);
     }
+    // Only one backup is rehearsed on.
+    let rehearsal = all.iter().find_map(|d| d.rehearsal.as_ref());
+    let rehearsed = rehearsal.map(Rehearsal::passed);
+    outputs.extend(rehearsal.map(|rehearsal| ("rehearsal", rehearsal.verdict().to_owned())));
     let mut page = match all.as_mut_slice() {
         [one] => {
-            let mut page = Page::new("verify", format!("{}: {}", one.about, one.verdict(config.level)));
+            let rehearsed = one.rehearsal.as_ref().map(|r| format!("; rehearsal {}", r.verdict())).unwrap_or_default();
+            let mut page = Page::new("verify", format!("{}: {}{rehearsed}", one.about, one.verdict(config.level)));
             page.facts = std::mem::take(&mut one.facts);
             page.lists = vec![
                 ("differences", std::mem::take(&mut one.differences)),
@@ -129,6 +138,9 @@ pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
                 ("limits exceeded", std::mem::take(&mut one.limits)),
                 ("not proven", std::mem::take(&mut one.unproven)),
             ];
+            let rehearsal = one.rehearsal.take();
+            page.lists.extend(rehearsal.iter().flat_map(Rehearsal::lists));
+            page.details = rehearsal.iter().flat_map(Rehearsal::details).collect();
             page.facts.extend(one.proof_uri.take().map(|uri| ("record", uri)));
             page.warnings = std::mem::take(&mut one.warnings);
             page
@@ -172,6 +184,8 @@ pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
     page.json = json!({ "verified": verified, "finished_at": now(), "results": results });
     if !verified {
         (page.verdict, page.exit_code) = (Verdict::Bad, 3);
+    } else if rehearsed == Some(false) {
+        (page.verdict, page.exit_code) = (Verdict::Bad, 4);
     }
     page
 }

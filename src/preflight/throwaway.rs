@@ -27,7 +27,7 @@ impl Question for Start {
         }
         let folder = facts.scratch.get()?.path().join("throwaway");
         let (url, engine) = (facts.config.verify_url.clone(), facts.config.engine.clone());
-        let guard = facts.config.guard.clone();
+        let (guard, logs_wal) = (facts.config.guard.clone(), facts.config.rehearse.is_some());
         let (tools, source) = (facts.tools.get()?.clone(), facts.source.get()?.clone());
         let extensions = facts.extensions.get()?.as_ref()?.clone();
         let wanted = extensions.clone();
@@ -35,7 +35,8 @@ impl Question for Start {
             match &url {
                 Some(url) => Server::at(url, &source).await,
                 None => {
-                    Server::built_in(&tools, &folder, &source, &extensions, &engine, Guarded::of_ours(&guard)).await
+                    let guarded = Guarded::of_ours(&guard);
+                    Server::built_in(&tools, &folder, &source, &extensions, &engine, guarded, logs_wal).await
                 }
             }
         };

@@ -1,6 +1,6 @@
 //! What a run of `savepoint backup` has to tell.
 
-use super::{Before, Failing, Failure, Past, format, page::Verdict};
+use super::{Before, Failing, Failure, Past, Rehearsal, format, page::Verdict};
 use crate::{
     postgres::extension::around,
     vault::{BackupKind, MANIFEST, Manifest, Proof, RunContext, VerifyLevel, receipt},
@@ -159,6 +159,8 @@ pub struct BackupReport {
     pub backup: Option<StoredBackup>,
     /// The proof, once it ran.
     pub proof: Option<Proof>,
+    /// What a migration did to the proven copy.
+    pub rehearsal: Option<Rehearsal>,
     /// The places that it was to lie in, where they are several.
     pub copies: Vec<StoredCopy>,
     /// What failed.
@@ -214,7 +216,8 @@ impl BackupReport {
             (Failing::Since { runs, .. }, 0) => format!("; recovered after {}", counted(*runs, "failed run")),
             _ => String::new(),
         };
-        format!("{}: {verdict}{copies}{but}{again}", format::clean(&self.database))
+        let rehearsed = self.rehearsal.as_ref().map(|r| format!("; rehearsal {}", r.verdict())).unwrap_or_default();
+        format!("{}: {verdict}{copies}{rehearsed}{but}{again}", format::clean(&self.database))
     }
 
     /// Shortens the backup's addresses below `folder` to what stands behind it: a container action has the workspace mounted at a
@@ -233,6 +236,7 @@ impl BackupReport {
     /// How it ended, for the sign in front of the headline.
     pub(super) fn verdict(&self) -> Verdict {
         match self.outcome {
+            Outcome::Proven if self.rehearsal.as_ref().is_some_and(|r| !r.passed()) => Verdict::Bad,
             Outcome::Proven if self.anomalies.is_empty() && self.exit_code() == 0 => Verdict::Good,
             Outcome::Proven | Outcome::Stored => Verdict::Doubtful,
             Outcome::ProofFailed | Outcome::Failed => Verdict::Bad,
@@ -268,6 +272,7 @@ impl BackupReport {
         facts.extend(encrypted_to(manifest).map(|to| ("encrypted", to)));
         facts.extend(signed_by(manifest));
         facts.extend(manifest.lock.as_ref().map(|lock| ("locked", lock.line())));
+        facts.extend(self.rehearsal.as_ref().map(|rehearsal| ("rehearsal", rehearsal.line())));
         facts.push(("time", seconds(self.seconds)));
         if let Some(pruned) = &self.pruned {
             let (deleted, kept) = (counted(pruned.deleted, "backup"), count(pruned.kept));
@@ -333,6 +338,7 @@ impl BackupReport {
                 ("postgres-version", manifest.source.server_version.clone()),
                 ("restore-command", self.restore_commands().join(" && ")),
             ]);
+            outputs.extend(self.rehearsal.as_ref().map(|rehearsal| ("rehearsal", rehearsal.verdict().to_owned())));
         }
         outputs
     }
@@ -342,6 +348,7 @@ impl BackupReport {
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             Outcome::Proven if self.pruning_failed() => 4,
+            Outcome::Proven if self.rehearsal.as_ref().is_some_and(|r| !r.passed()) => 4,
             Outcome::Proven | Outcome::Stored if self.good_copies() < self.copies.len() => 4,
             Outcome::Proven | Outcome::Stored if self.fail_on_anomaly && !self.anomalies.is_empty() => 4,
             Outcome::Proven | Outcome::Stored => 0,

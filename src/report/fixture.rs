@@ -156,6 +156,7 @@ pub fn proven() -> BackupReport {
             equal_to: None,
             timings: BTreeMap::from([("restore".into(), 41.0), ("compare".into(), 18.1)]),
         }),
+        rehearsal: None,
         copies: Vec::new(),
         failure: None,
         anomalies: Vec::new(),

@@ -70,11 +70,16 @@ impl Message {
         let proof = report.proof_line().map(|line| ("proof", line));
         let facts = report.facts().into_iter().filter(|(name, _)| !NOT_TOLD.contains(name));
         let differences = report.proof.as_ref().map(|proof| proof.differences.clone()).unwrap_or_default();
+        let rehearsed = report.rehearsal.as_ref().map(|rehearsal| rehearsal.problems.clone()).unwrap_or_default();
         let (origin, run_url) = from(&report.context);
         Message {
             failure: report.failure.clone(),
             facts: proof.into_iter().chain(facts).chain([("time", time(report))]).collect(),
-            lists: lists([("differences", &differences), ("anomalies", &report.anomalies)]),
+            lists: lists([
+                ("differences", &differences),
+                ("why the rehearsal failed", &rehearsed),
+                ("anomalies", &report.anomalies),
+            ]),
             commands: report.restore_commands(),
             warnings: first(&report.warnings),
             origin,

@@ -11,6 +11,7 @@ pub mod page;
 mod past;
 mod plan;
 pub mod progress;
+pub mod rehearsal;
 pub mod render;
 
 pub use backup::{
@@ -21,6 +22,7 @@ pub use check::{Check, Checks, Status};
 pub use page::Page;
 pub use past::{Before, Failing, Past, Proven, Size, largest};
 pub use plan::{PlanReport, PlanTable};
+pub use rehearsal::Rehearsal;
 
 use serde::Serialize;
 

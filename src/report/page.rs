@@ -48,6 +48,9 @@ pub struct Table {
     pub whole: bool,
 }
 
+/// A long text: its title, the language that it is in, and itself.
+pub type Detail = (&'static str, &'static str, String);
+
 /// Everything that a run has to tell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -67,6 +70,8 @@ pub struct Page {
     pub lists: Vec<(&'static str, Vec<String>)>,
     /// Titles and shell commands.
     pub commands: Vec<(&'static str, Vec<String>)>,
+    /// Long texts that are only looked at where there is room to fold them away: titles, languages and texts.
+    pub details: Vec<Detail>,
     /// What may be wrong.
     pub warnings: Vec<String>,
     /// What the user should know.
@@ -93,6 +98,7 @@ impl Page {
             tables: Vec::new(),
             lists: Vec::new(),
             commands: Vec::new(),
+            details: Vec::new(),
             warnings: Vec::new(),
             notices: Vec::new(),
             script: None,

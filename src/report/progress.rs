@@ -139,6 +139,7 @@ impl Console {
             Event::Planned { tables, bytes } => {
                 json!({ "level": "info", "event": "planned", "tables": tables, "bytes": bytes })
             }
+            Event::Output(text) => json!({ "level": "info", "event": "output", "message": text }),
             Event::Notice(text) => json!({ "level": "notice", "message": text }),
             Event::Warning(text) => json!({ "level": "warning", "message": text }),
             Event::Plan(text) => json!({ "level": "info", "message": text }),
@@ -188,6 +189,7 @@ impl Console {
                 }
             }
             Event::Plan(text) => text.lines().for_each(|line| self.say(state, line)),
+            Event::Output(text) => self.say(state, &format!("| {text}")),
             Event::Notice(text) => self.say(state, &format!("notice: {text}")),
             Event::Detail(text) => {
                 if self.verbose {
@@ -277,7 +279,9 @@ impl State {
                 }
                 Phase::Restore => parts.push(format!("restore {}{}", bytes(self.restored), self.estimate())),
                 Phase::Compare => parts.push(format!("compare {}", bytes(self.compared))),
-                Phase::Preflight | Phase::Plan | Phase::Commit | Phase::Copies => parts.push(phase.name().to_owned()),
+                Phase::Preflight | Phase::Plan | Phase::Commit | Phase::Copies | Phase::Rehearse => {
+                    parts.push(phase.name().to_owned())
+                }
             }
         }
         parts.join("; ")

@@ -70,6 +70,8 @@ pub struct ClusterOptions<'a> {
     pub libraries: &'a [String],
     /// Bytes for `shared_buffers`; default 256 MiB. Never more than an eighth of the memory that is free.
     pub memory: Option<u64>,
+    /// Log what a migration changes as a server in production does; without, a restore writes less.
+    pub logs_wal: bool,
     /// How it is kept in.
     pub guarded: Guarded,
 }
@@ -289,6 +291,17 @@ impl Cluster {
             Error::new(Kind::Throwaway, format!("the disk of the throwaway server ({at}) is full: {line}"))
                 .hint("name a larger disk with scratch-dir, or a server with verify-url"),
         )
+    }
+
+    /// The file of its socket.
+    pub fn socket_file(&self) -> PathBuf {
+        self.socket.join(format!(".s.PGSQL.{PORT}"))
+    }
+
+    /// Lets nobody in any more without a password. Takes effect when the server next reads its configuration.
+    pub fn ask_for_passwords(&self) -> Result<()> {
+        let rules = self.folder.join("data/pg_hba.conf");
+        fs::write(&rules, "local all all scram-sha-256\n").map_err(io(rules.display()))
     }
 
     /// The server's process id.
@@ -615,6 +628,7 @@ fn settings(options: &ClusterOptions<'_>, more: bool, socket: &Path, memory: u64
     let jobs = options.jobs.max(1) as u64;
     let buffers = options.memory.unwrap_or(256 * MIB).clamp(16 * MIB, share) / MIB;
     let maintenance = (128 * MIB).min(share / jobs).max(8 * MIB) / MIB;
+    let level = if options.logs_wal { "replica" } else { "minimal" };
     // WAL is only ever written here, never read; it must not fill a small disk.
     let wal = (disk / 8 / MIB).clamp(256, 16 * 1024);
     let mut text = format!(
@@ -632,7 +646,7 @@ fn settings(options: &ClusterOptions<'_>, more: bool, socket: &Path, memory: u64
          fsync = off\n\
          full_page_writes = off\n\
          synchronous_commit = off\n\
-         wal_level = minimal\n\
+         wal_level = {level}\n\
          max_wal_senders = 0\n\
          max_wal_size = {wal}MB\n\
          checkpoint_timeout = 1h\n\

@@ -161,12 +161,7 @@ async fn matviews(session: &Session, manifest: &Manifest, found: &mut Comparison
 }
 
 /// The table of contents of a database's schema.
-pub(super) async fn schema_of(
-    tools: &Tools,
-    target: &Target,
-    folder: &Path,
-    progress: Arc<dyn Progress>,
-) -> Result<Toc> {
+pub async fn schema_of(tools: &Tools, target: &Target, folder: &Path, progress: Arc<dyn Progress>) -> Result<Toc> {
     let mut file = std::ffi::OsString::from("--file=");
     file.push(folder);
     Run::new(&tools.pg_dump)

@@ -96,7 +96,7 @@ pub(super) async fn compare(
 }
 
 /// The database's own limits of time do not count for whoever reads its settings.
-fn at_leisure(target: &Target, major: u32) -> Target {
+pub fn at_leisure(target: &Target, major: u32) -> Target {
     let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"];
     let known = limits.iter().filter(|limit| major >= 17 || **limit != "transaction_timeout");
     let options = known.map(|limit| format!("-c {limit}=0")).collect::<Vec<_>>().join(" ");

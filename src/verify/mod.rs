@@ -1,10 +1,12 @@
 //! The proof: what lies in the store, restored into a throwaway server and compared.
 
+pub mod admit;
 mod cage;
 pub mod cluster;
 pub mod compare;
 mod comparison;
 pub mod database;
+mod door;
 pub mod extensions;
 mod large_objects;
 pub mod limits;
@@ -83,6 +85,11 @@ impl Half {
     /// The restored copy.
     pub fn target(&self) -> &crate::postgres::conninfo::Target {
         &self.restore.target
+    }
+
+    /// The local copy of the stored table of contents.
+    pub fn toc_path(&self) -> PathBuf {
+        self.restore.toc_path()
     }
 }
 

@@ -47,6 +47,7 @@ impl Server {
         extensions: &[Extension],
         engine: &Engine,
         guarded: Guarded,
+        logs_wal: bool,
     ) -> Result<Server> {
         let cluster = Cluster::create(ClusterOptions {
             tools,
@@ -59,6 +60,7 @@ impl Server {
             database: DATABASE,
             jobs: engine.jobs,
             memory: None,
+            logs_wal,
             guarded,
         })
         .await?;
@@ -188,6 +190,23 @@ impl Server {
         }
         notes.extend(self.cluster.iter().flat_map(|c| c.notes().iter().cloned()));
         Ok((self.maintenance.with_dbname(&name), notes))
+    }
+
+    /// The built-in server's files.
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// A database that was made here has another name now.
+    pub(super) fn renamed(&mut self, was: &str, is: &str) {
+        for made in self.made_databases.iter_mut().filter(|made| *made == was) {
+            is.clone_into(made);
+        }
+    }
+
+    /// From now on it is reached in another way.
+    pub(super) fn reached_by(&mut self, maintenance: Target) {
+        self.maintenance = maintenance;
     }
 
     /// Removes all that was made: the whole server, or the databases and roles on somebody else's. Returns what could not be

@@ -161,6 +161,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("prune", &["destination"]),
         ("report", &["destination"]),
         ("setup-role", &["database-url"]),
+        ("validate", &["destination", "database-url"]),
     ];
     // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
     let together = |name: &str| -> &[&str] {
@@ -173,6 +174,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
             "telegram-chat-id" | "telegram-api-url" => &["telegram-chat-id", "telegram-bot-token"],
             "ntfy-token" => &["ntfy-url"],
             "webhook-secret" => &["webhook-url"],
+            name if name.starts_with("rehearse-") => &["rehearse"],
             _ => &[],
         }
     };
@@ -209,6 +211,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
                 "show" => config::show(&(&*action).into(), &env).map(drop),
                 "diff" => config::diff(&(&*action).into(), &env).map(drop),
                 "report" => config::report(&(&*action).into(), &env).map(drop),
+                "validate" => config::validate(&(&*action).into(), &env).map(drop),
                 "setup-role" => config::setup_role(&(&*action).into(), &env).map(drop),
                 _ => config::prune(&(&*action).into(), &env).map(drop),
             };

@@ -21,6 +21,7 @@ mod postgres;
 mod preflight;
 mod prune;
 mod recovery;
+mod rehearse;
 mod report;
 mod restore;
 mod secret;

@@ -54,7 +54,7 @@ fn backup(report: &BackupReport) -> Value {
     json!({
         "format": FORMAT, "command": "backup", "outcome": report.outcome, "exit_code": report.exit_code(),
         "database": report.database, "source": report.source, "destination": report.destination,
-        "kind": report.kind, "verify": report.verify, "backup": backup, "copies": report.copies, "proof": proof, "failure": report.failure,
+        "kind": report.kind, "verify": report.verify, "backup": backup, "copies": report.copies, "proof": proof, "rehearsal": report.rehearsal, "failure": report.failure,
         "anomalies": report.anomalies, "past": report.past, "pruned": report.pruned,
         "warnings": report.warnings, "notices": report.notices, "started_at": report.started_at,
         "seconds": report.seconds, "phases": phases, "context": report.context,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Error,
     report::{
-        BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Report, Status,
+        BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Rehearsal, Report, Status,
         format::{bytes, clean, count, counted, seconds},
         page::{Table, Verdict},
     },
@@ -76,6 +76,9 @@ fn backup(report: &BackupReport) -> String {
     }
     if let Some(backup) = &report.backup {
         list(&mut out, "left out", &backup.manifest.left_out);
+    }
+    for (title, lines) in report.rehearsal.iter().flat_map(Rehearsal::lists) {
+        list(&mut out, title, &lines);
     }
     list(&mut out, "anomalies", &report.anomalies);
     list(&mut out, "warnings", &report.warnings);
@@ -268,6 +271,21 @@ fn failed_backup(report: &BackupReport) -> String {
         if let Some(hint) = &copy.hint {
             let _ = writeln!(out, "  hint: {HANG}{}", clean(hint));
         }
+    } else if let Some(rehearsal) = report.rehearsal.as_ref().filter(|r| !r.passed()) {
+        let first = rehearsal.problems.first().map(String::as_str).unwrap_or_default();
+        let more = match rehearsal.problems.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let _ = writeln!(
+            out,
+            "error: {HANG}the backup is stored and proven, but the rehearsal failed: {}{more}",
+            clean(first)
+        );
+        let _ = writeln!(
+            out,
+            "  hint: {HANG}the source was not touched; mend the migration, or raise the limit that it passed"
+        );
     } else if let Some(pruned) = &report.pruned
         && let Some(message) = &pruned.failure
     {

@@ -128,6 +128,7 @@ async fn a_spliced_archive_is_pg_dumps_own() {
             extensions: &[],
             libraries: &[],
             database: "savepoint_proof",
+            logs_wal: false,
             guarded: savepoint::verify::limits::Guarded::default(),
         })
         .await

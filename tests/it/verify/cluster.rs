@@ -31,6 +31,7 @@ fn options(tools: &Tools, folder: PathBuf) -> ClusterOptions<'_> {
         extensions: &[],
         libraries: &[],
         database: "savepoint_proof",
+        logs_wal: false,
         guarded: Guarded::default(),
     }
 }

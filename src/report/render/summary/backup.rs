@@ -1,6 +1,6 @@
 //! A backup's result as Markdown: how it ended, what is wrong, then the rest.
 
-use super::trend;
+use super::{details, trend};
 use crate::{
     report::{
         BackupReport,
@@ -32,6 +32,13 @@ pub(super) fn backup(report: &BackupReport) -> String {
     }
     if let Some(backup) = &report.backup {
         tables(&mut out, report, &backup.manifest.tables);
+    }
+    if let Some(rehearsal) = &report.rehearsal {
+        for (title, lines) in rehearsal.lists() {
+            let title = format!("Rehearsal: {title}");
+            list(&mut out, &title, &lines);
+        }
+        details(&mut out, &rehearsal.details());
     }
     if !report.phases.is_empty() {
         let _ = write!(out, "\n**Time**\n\n{}", block("text", &timeline::lines(&report.phases).join("\n")));

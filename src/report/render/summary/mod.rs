@@ -9,10 +9,17 @@ use super::{
     terminal,
 };
 use crate::{
-    report::{Checks, Page, PlanReport, Report, format::capitalised, page::Table},
+    report::{
+        Checks, Page, PlanReport, Report,
+        format::{capitalised, clean},
+        page::{Detail, Table},
+    },
     vault::RunContext,
 };
 use std::fmt::Write as _;
+
+/// Bytes of a folded text: a summary of more than 1 MiB is not shown at all.
+const DETAIL: usize = 64 << 10;
 
 /// Renders for the step summary.
 #[derive(Debug)]
@@ -65,12 +72,30 @@ fn page(page: &Page) -> String {
     }
     list(&mut out, "Warnings", &page.warnings);
     list(&mut out, "Notices", &page.notices);
+    details(&mut out, &page.details);
     out.extend(page.script.as_ref().map(|script| format!("\n{}", block("sql", script))));
     for (title, commands) in page.commands.iter().filter(|(_, commands)| !commands.is_empty()) {
         let code = block("sh", &commands.join("\n"));
         let _ = write!(out, "\n<details><summary>{}</summary>\n\n{code}\n</details>\n", escape(title));
     }
     out
+}
+
+/// Long texts, folded.
+fn details(out: &mut String, all: &[Detail]) {
+    for (title, language, text) in all {
+        let mut shown = String::new();
+        for line in text.lines() {
+            if shown.len() + line.len() > DETAIL {
+                shown.push_str("…\n");
+                break;
+            }
+            shown.push_str(&clean(line));
+            shown.push('\n');
+        }
+        let _ =
+            write!(out, "\n<details><summary>{}</summary>\n\n{}\n</details>\n", escape(title), block(language, &shown));
+    }
 }
 
 /// A table as Markdown.

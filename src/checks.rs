@@ -1,4 +1,4 @@
-//! The team's own assertions: SQL statements that are run on the restored copy. One that returns a row, or raises, has failed.
+//! The team's own assertions: SQL statements that are run on a database. One that returns a row, or raises, has failed.
 //!
 //! They are cut apart as psql would, but sent by ourselves: psql's own commands (`\!` runs a program on this machine) are refused,
 //! and each statement can be told with its line and the first rows that it returned.
@@ -45,12 +45,12 @@ impl Checked {
     }
 }
 
-/// Reads the statements of a file.
+/// Reads the statements of a file that an option names.
 ///
 /// # Errors
 /// [`Kind::Usage`] when it cannot be read, holds no statement, or something that is none.
-pub fn read(path: &Path) -> Result<Vec<Check>> {
-    let usage = |why: String| Error::new(Kind::Usage, format!("option check-sql: {}: {why}", path.display()));
+pub fn read(option: &str, path: &Path) -> Result<Vec<Check>> {
+    let usage = |why: String| Error::new(Kind::Usage, format!("option {option}: {}: {why}", path.display()));
     let text = std::fs::read(path).map_err(|e| usage("it cannot be read".into()).because(e))?;
     let mut script = Script::new(text.as_slice());
     let mut checks = Vec::new();
@@ -127,7 +127,7 @@ mod tests {
     fn read_text(text: &str) -> Result<Vec<Check>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        read(file.path())
+        read("check-sql", file.path())
     }
 
     #[test]
