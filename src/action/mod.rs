@@ -17,7 +17,7 @@ use std::{borrow::Cow, fmt::Write as _, fs::OpenOptions, io::Write as _, path::P
 const SUMMARY_LIMIT: u64 = 1024 * 1024;
 
 /// Every output that any verb may have, as action.yml declares them: the runner drops others without a word.
-const OUTPUTS: [&str; 18] = [
+const OUTPUTS: [&str; 20] = [
     "age-seconds",
     "backup-id",
     "bytes",
@@ -29,12 +29,14 @@ const OUTPUTS: [&str; 18] = [
     "manifest-sha256",
     "manifest-uri",
     "postgres-version",
+    "rehearsal",
     "restore-command",
     "rows",
     "rto-seconds",
     "stored-bytes",
     "tables",
     "uri",
+    "validated",
     "verified",
 ];
 

@@ -57,6 +57,12 @@ pub struct NotifyArgs {
     /// SAVEPOINT_WEBHOOK_SECRET
     #[arg(long, value_name = "KEY", value_parser = secret, allow_hyphen_values = true)]
     pub webhook_secret: Option<Secret>,
+    /// Where in GitHub the report is shown as well: pr, a comment that is written anew by each run; check, a check run of the commit
+    #[arg(long, value_name = "pr,check")]
+    pub report_to: Vec<String>,
+    /// Token for report-to. Better set by SAVEPOINT_GITHUB_TOKEN. Example: ${{ github.token }}
+    #[arg(long, value_name = "TOKEN", value_parser = secret)]
+    pub github_token: Option<Secret>,
     /// Ping URL of a check at healthchecks.io or its kin: told at start (/start), success and failure (/fail). Better set by
     /// SAVEPOINT_HEARTBEAT_URL. Example: https://hc-ping.com/uuid
     #[arg(long, value_name = "URL", value_parser = secret)]
@@ -65,7 +71,7 @@ pub struct NotifyArgs {
 
 impl NotifyArgs {
     /// What nobody may read, by the names of the options.
-    pub fn secrets(&self) -> [(&'static str, &Option<Secret>); 10] {
+    pub fn secrets(&self) -> [(&'static str, &Option<Secret>); 11] {
         [
             ("slack-webhook-url", &self.slack_webhook_url),
             ("smtp-url", &self.smtp_url),
@@ -76,15 +82,17 @@ impl NotifyArgs {
             ("ntfy-token", &self.ntfy_token),
             ("webhook-url", &self.webhook_url),
             ("webhook-secret", &self.webhook_secret),
+            ("github-token", &self.github_token),
             ("heartbeat-url", &self.heartbeat_url),
         ]
     }
 
     /// What anybody may, likewise.
-    pub fn names(&self) -> [(&'static str, Option<String>); 4] {
+    pub fn names(&self) -> [(&'static str, Option<String>); 5] {
         [
             ("mail-to", Some(self.mail_to.join("\n"))),
             ("mail-from", self.mail_from.clone()),
+            ("report-to", Some(self.report_to.join("\n"))),
             ("telegram-chat-id", self.telegram_chat_id.clone()),
             ("telegram-api-url", self.telegram_api_url.clone()),
         ]

@@ -73,7 +73,7 @@ pub fn backup(raw: &BackupArgs, env: Env<'_>) -> Result<Validated<BackupConfig>>
         prune,
         context: context(env),
     };
-    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

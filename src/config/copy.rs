@@ -50,5 +50,5 @@ pub fn copy(raw: &CopyArgs, env: Env<'_>) -> Result<Validated<CopyConfig>> {
         dry_run: dry_run(&raw.dry)?,
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?, output, notices })
 }

@@ -25,5 +25,5 @@ pub fn prune(raw: &PruneArgs, env: Env<'_>) -> Result<Validated<PruneConfig>> {
         dry_run: dry_run(&raw.dry)?,
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?, output, notices })
 }

@@ -65,7 +65,7 @@ pub fn restore(raw: &RestoreArgs, env: Env<'_>) -> Result<Validated<RestoreConfi
         context: context(env),
     };
     let output = Output { dry_run: config.dry_run, ..output(&raw.output)? };
-    Ok(Validated { config, notify: notify(&raw.notify, roots(&raw.destination, &base)?)?, output, notices })
+    Ok(Validated { config, notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?, output, notices })
 }
 
 #[cfg(test)]

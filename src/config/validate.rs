@@ -39,7 +39,7 @@ pub fn validate(raw: &ValidateArgs, env: Env<'_>) -> Result<Validated<ValidateCo
     };
     Ok(Validated {
         config,
-        notify: notify(&raw.notify, roots(&raw.destination, &base)?)?,
+        notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?,
         output: output(&raw.output)?,
         notices,
     })

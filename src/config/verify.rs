@@ -64,7 +64,7 @@ pub fn verify(raw: &VerifyArgs, env: Env<'_>) -> Result<Validated<VerifyConfig>>
     };
     Ok(Validated {
         config,
-        notify: notify(&raw.notify, roots(&raw.destination, &base)?)?,
+        notify: notify(&raw.notify, env, roots(&raw.destination, &base)?)?,
         output: output(&raw.output)?,
         notices,
     })

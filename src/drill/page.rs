@@ -9,6 +9,7 @@ use crate::{
         Rehearsal,
         format::{count, counted, seconds},
         page::{Page, Table, Verdict},
+        rehearsal::PROBLEMS,
     },
     vault::{Proof, VerifyLevel},
 };
@@ -139,6 +140,7 @@ pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
                 ("not proven", std::mem::take(&mut one.unproven)),
             ];
             let rehearsal = one.rehearsal.take();
+            page.lists.extend(rehearsal.iter().map(|rehearsal| (PROBLEMS, rehearsal.problems.clone())));
             page.lists.extend(rehearsal.iter().flat_map(Rehearsal::lists));
             page.details = rehearsal.iter().flat_map(Rehearsal::details).collect();
             page.facts.extend(one.proof_uri.take().map(|uri| ("record", uri)));

@@ -1,5 +1,6 @@
 //! What a channel is.
 
+use super::pull_request::PullRequest;
 use crate::{
     error::{Error, Result},
     report::{
@@ -48,6 +49,8 @@ pub struct Given<'a> {
     pub secrets: &'a [(&'static str, Secret)],
     /// Root certificates besides the machine's own.
     pub roots: Option<&'a Roots>,
+    /// What the run belongs to, where a runner says so.
+    pub pull_request: Option<&'a PullRequest>,
 }
 
 impl Given<'_> {

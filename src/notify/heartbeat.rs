@@ -139,6 +139,7 @@ async fn ping(url: &Secret, roots: Option<&Roots>, run: Uuid, signal: Signal, te
             .hint("check heartbeat-url: it is the check's ping URL, without /start or /fail")
     })
     .await
+    .map(drop)
 }
 
 /// The address of one signal.

@@ -59,7 +59,7 @@ impl Hook {
 
     /// The same with bytes that were made before, and headers about them.
     pub async fn post_bytes(&self, body: String, more: &[(&'static str, String)]) -> Result<()> {
-        retried(|| self.send(body.clone(), more), |status, body| self.refused(status, body)).await
+        retried(|| self.send(body.clone(), more), |status, body| self.refused(status, body)).await.map(drop)
     }
 
     /// One request.

@@ -16,18 +16,18 @@ const ATTEMPTS: u32 = 3;
 /// The first wait after a server's error; doubled each time.
 const WAIT: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
 
-/// Status, `Retry-After`, and the beginning of the answer.
+/// Status, `Retry-After`, and the answer.
 pub(super) type Answer = (StatusCode, Option<Duration>, String);
 
-/// Asks again on 429 and 5xx, and on a connection that fails.
+/// Asks again on 429 and 5xx, and on a connection that fails. Returns the answer.
 pub(super) async fn retried<F: Future<Output = Result<Answer>>>(
     attempt: impl Fn() -> F,
     refused: impl Fn(StatusCode, &str) -> Error,
-) -> Result<()> {
+) -> Result<Answer> {
     let mut tried = 1;
     loop {
         let (error, pause) = match attempt().await {
-            Ok((status, ..)) if status.is_success() => return Ok(()),
+            Ok(answer) if answer.0.is_success() => return Ok(answer),
             Ok((status, retry_after, body)) => {
                 let error = refused(status, &body);
                 if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
@@ -45,8 +45,20 @@ pub(super) async fn retried<F: Future<Output = Result<Answer>>>(
     }
 }
 
-/// One request, which takes at most `limit`, connection included.
+/// As [`ask`], of whose answer only the beginning is looked at.
 pub(super) async fn send(
+    failure: &str,
+    hint: &str,
+    limit: Duration,
+    roots: Option<&Roots>,
+    request: impl FnOnce(Client) -> RequestBuilder,
+) -> Result<Answer> {
+    let (status, wait, text) = ask(failure, hint, limit, roots, request).await?;
+    Ok((status, wait, clip(&text, 100)))
+}
+
+/// One request, which takes at most `limit`, connection included.
+pub(super) async fn ask(
     failure: &str,
     hint: &str,
     limit: Duration,
@@ -71,7 +83,7 @@ pub(super) async fn send(
     let status = response.status();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let text = response.text().await.unwrap_or_default();
-    Ok((status, seconds.map(Duration::from_secs), clip(&text, 100)))
+    Ok((status, seconds.map(Duration::from_secs), text))
 }
 
 /// Whether a text may be the address of a web server.

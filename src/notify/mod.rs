@@ -8,12 +8,14 @@ mod hook;
 mod http;
 mod mail;
 mod ntfy;
+mod pull_request;
 mod slack;
 mod teams;
 mod telegram;
 mod webhook;
 
 pub use channel::{Channel, Given, NotifyOn, Told};
+pub use pull_request::{PullRequest, ReportTo};
 
 use crate::{
     error::{Error, Kind, Result},
@@ -34,6 +36,7 @@ const CHANNELS: &[Open] = &[
     telegram::open,
     ntfy::open,
     webhook::Webhook::open,
+    pull_request::Github::open,
     heartbeat::Heartbeat::open,
 ];
 
@@ -129,6 +132,11 @@ mod tests {
     }
 
     impl Request {
+        /// Its first line.
+        pub fn line(&self) -> &str {
+            self.head.lines().next().unwrap_or_default()
+        }
+
         /// The value of a header.
         pub fn header(&self, name: &str) -> Option<&str> {
             let of = |line: &'_ str| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).is_some();
@@ -206,7 +214,7 @@ mod tests {
     ];
 
     fn channels(options: &[(&'static str, Secret)], notify_on: NotifyOn) -> Result<Channels> {
-        Channels::of(&Given { secrets: options, roots: None }, notify_on)
+        Channels::of(&Given { secrets: options, roots: None, pull_request: None }, notify_on)
     }
 
     /// The one channel that these options open.

@@ -5,6 +5,7 @@ use crate::{
     report::{
         overview::{Database, Day, Failed, Moment, Overview, Point, Standing},
         page::Verdict,
+        rehearsal::{Changed, Ended, Fate, Lock, SchemaChange},
     },
     vault::{
         BackupKind, Filter, Manifest, Proof, RunContext, VerifyLevel,
@@ -27,6 +28,7 @@ pub fn all() -> Vec<(&'static str, BackupReport)> {
         ("copy_lost", copy_lost()),
         ("grown", grown()),
         ("failing", failing()),
+        ("rehearsed", rehearsed()),
     ]
 }
 
@@ -186,6 +188,62 @@ pub fn proven() -> BackupReport {
             run_url: Some("https://github.com/acme/shop/actions/runs/7".into()),
         },
         reached_by: Vec::new(),
+    }
+}
+
+/// A migration did on the proven copy what it must not do to the source.
+pub fn rehearsed() -> BackupReport {
+    let changed = |table: &str, fate, before, after| Changed {
+        table: table.into(),
+        fate,
+        renamed_from: None,
+        rows_before: before,
+        rows_after: after,
+        bytes_before: 310 << 20,
+        columns_dropped: Vec::new(),
+    };
+    let change = |object: &str, was, is| SchemaChange::of(object.into(), was, is);
+    BackupReport {
+        rehearsal: Some(Rehearsal {
+            command: "npx prisma migrate deploy".into(),
+            role: "app".into(),
+            ended: Ended::Exit(0),
+            seconds: 3.25,
+            output: vec!["Applying migration `20261122_city`".into(), "1 migration applied".into()],
+            wal_bytes: Some(330 << 20),
+            locks: vec![Lock {
+                table: "public.orders".into(),
+                mode: "ACCESS EXCLUSIVE".into(),
+                seconds: 2.9,
+                statement: "ALTER TABLE orders ALTER COLUMN total TYPE bigint".into(),
+                blocks_readers: true,
+            }],
+            tables: vec![
+                changed("public.city", Fate::Added, None, Some(12)),
+                changed("public.old", Fate::Dropped, Some(7), None),
+                changed("public.orders", Fate::Rewritten, Some(1_200_000), Some(1_200_000)),
+            ],
+            schema: vec![
+                change("table public.city", None, Some("CREATE TABLE public.city (\n    id integer\n);\n")),
+                change("table public.old", Some("CREATE TABLE public.old (\n    id integer\n);\n"), None),
+                change(
+                    "table public.orders",
+                    Some("CREATE TABLE public.orders (\n    total integer\n);\n"),
+                    Some("CREATE TABLE public.orders (\n    total bigint\n);\n"),
+                ),
+            ],
+            unfinished: vec![
+                "constraint city_fk on public.orders is not validated: rows that were there may break it".into(),
+            ],
+            checks_passed: 2,
+            checks_failed: Vec::new(),
+            problems: vec![
+                "public.orders is locked (ACCESS EXCLUSIVE) for 2.9 s: rehearse-max-lock allows 2.0 s".into(),
+                "public.old is dropped: rehearse-forbid has drop-table".into(),
+            ],
+            notes: vec!["times: the copy's server runs without fsync, and nobody else works on it".into()],
+        }),
+        ..proven()
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     BackupReport, Failure, Page, Report,
     format::{clean, clip, seconds},
     page::Verdict,
+    rehearsal::PROBLEMS,
 };
 use crate::vault::RunContext;
 
@@ -75,11 +76,7 @@ impl Message {
         Message {
             failure: report.failure.clone(),
             facts: proof.into_iter().chain(facts).chain([("time", time(report))]).collect(),
-            lists: lists([
-                ("differences", &differences),
-                ("why the rehearsal failed", &rehearsed),
-                ("anomalies", &report.anomalies),
-            ]),
+            lists: lists([("differences", &differences), (PROBLEMS, &rehearsed), ("anomalies", &report.anomalies)]),
             commands: report.restore_commands(),
             warnings: first(&report.warnings),
             origin,

@@ -7,6 +7,9 @@ use super::{
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
+/// The title of [`Rehearsal::problems`].
+pub const PROBLEMS: &str = "why the rehearsal failed";
+
 /// Characters of a statement, and of a line of output.
 const STATEMENT: usize = 100;
 
@@ -238,7 +241,7 @@ impl Rehearsal {
         format!("{}{how}: {} in {}{wal}", self.verdict(), clip(&command, STATEMENT), seconds(self.seconds))
     }
 
-    /// What it found, as titles and lines; those without a line are left out.
+    /// What it found besides its [problems](Self::problems), as titles and lines; those without a line are left out.
     pub fn lists(&self) -> Vec<(&'static str, Vec<String>)> {
         let lock = |lock: &Lock| {
             let who = if lock.blocks_readers { "readers and writers wait" } else { "writers wait" };
@@ -251,7 +254,6 @@ impl Rehearsal {
             )
         };
         let mut lists = vec![
-            ("why the rehearsal failed", self.problems.clone()),
             ("locks", self.locks.iter().map(lock).collect()),
             ("tables", self.tables.iter().map(Changed::line).collect()),
             ("schema", self.schema.iter().map(SchemaChange::line).collect()),

@@ -101,6 +101,7 @@ fn workspace() -> Result<tempfile::TempDir> {
     fs::write(workspace.path().join("company-ca.pem"), include_str!("fixtures/ca.pem"))?;
     let key = minisign::KeyPair::generate_unencrypted_keypair()?.sk.to_box(None)?;
     fs::write(workspace.path().join("backup-key"), key.into_string())?;
+    fs::write(workspace.path().join("checks.sql"), "SELECT 1 WHERE false")?;
     Ok(workspace)
 }
 
@@ -116,6 +117,9 @@ fn readme_examples_are_accepted_together() -> Result {
     let env = |name: &str| {
         if name == "GITHUB_WORKSPACE" {
             return Some(workspace.path().display().to_string());
+        }
+        if name == "GITHUB_REPOSITORY" {
+            return Some("acme/shop".to_owned());
         }
         let input = name.strip_prefix("INPUT_")?.to_lowercase();
         if input == "ca-file" {
@@ -138,6 +142,7 @@ fn readme_examples_are_accepted_together() -> Result {
                 "Telegram",
                 "ntfy",
                 "the webhook",
+                "the pull request",
                 "the heartbeat's monitor",
             ]
             && parsed.config.prune.is_some()
@@ -174,6 +179,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
             "telegram-chat-id" | "telegram-api-url" => &["telegram-chat-id", "telegram-bot-token"],
             "ntfy-token" => &["ntfy-url"],
             "webhook-secret" => &["webhook-url"],
+            "report-to" | "github-token" => &["report-to", "github-token"],
             name if name.starts_with("rehearse-") => &["rehearse"],
             _ => &[],
         }
@@ -188,6 +194,9 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
             let env = |key: &str| {
                 if key == "GITHUB_WORKSPACE" {
                     return Some(workspace.path().display().to_string());
+                }
+                if key == "GITHUB_REPOSITORY" {
+                    return Some("acme/shop".to_owned());
                 }
                 let input = key.strip_prefix("INPUT_")?.to_lowercase();
                 let given =

@@ -30,4 +30,5 @@ mod sign;
 mod stack;
 mod store;
 mod support;
+mod validate;
 mod verify;

@@ -1,5 +1,6 @@
 //! Renderers of a report, equals: each is a file here and a line in [`RENDERERS`].
 
+pub mod comment;
 pub mod discord;
 pub mod json;
 pub mod mail;
@@ -36,6 +37,7 @@ pub const RENDERERS: &[&dyn Renderer] = &[
     &terminal::PLAIN,
     &json::Json,
     &summary::Summary,
+    &comment::Comment,
     &OfMessage("slack", |message| slack::blocks(message).to_string()),
     &OfMessage("discord", |message| discord::embed(message).to_string()),
     &OfMessage("teams", |message| teams::card(message).to_string()),

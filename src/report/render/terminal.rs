@@ -7,9 +7,10 @@ use super::{
 use crate::{
     error::Error,
     report::{
-        BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Rehearsal, Report, Status,
+        BackupReport, Check, Failure, Page, PhaseTime, PlanReport, Report, Status,
         format::{bytes, clean, count, counted, seconds},
         page::{Table, Verdict},
+        rehearsal::PROBLEMS,
     },
     vault::{RunContext, manifest::TakenBy},
 };
@@ -77,8 +78,11 @@ fn backup(report: &BackupReport) -> String {
     if let Some(backup) = &report.backup {
         list(&mut out, "left out", &backup.manifest.left_out);
     }
-    for (title, lines) in report.rehearsal.iter().flat_map(Rehearsal::lists) {
-        list(&mut out, title, &lines);
+    if let Some(rehearsal) = &report.rehearsal {
+        list(&mut out, PROBLEMS, &rehearsal.problems);
+        for (title, lines) in rehearsal.lists() {
+            list(&mut out, title, &lines);
+        }
     }
     list(&mut out, "anomalies", &report.anomalies);
     list(&mut out, "warnings", &report.warnings);

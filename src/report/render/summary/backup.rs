@@ -18,6 +18,9 @@ use std::fmt::Write as _;
 pub(super) fn backup(report: &BackupReport) -> String {
     let mut out = format!("## {} {}\n\n", report.verdict().sign(), escape(&headline(report)));
     out.extend(report.failure.as_ref().map(failed));
+    if let Some(rehearsal) = &report.rehearsal {
+        list(&mut out, "❌ Why the rehearsal failed", &rehearsal.problems);
+    }
     list(&mut out, "⚠️ Anomalies", &report.anomalies);
     if let Some(proof) = &report.proof {
         list(&mut out, "❌ Differences", &proof.differences);
