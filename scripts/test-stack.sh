@@ -62,6 +62,14 @@ if ! /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null; then
   { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-aiosmtpd; } \
     >/dev/null || fail 'python3-aiosmtpd could not be installed' "$cure"
 fi
+# Whose migrations are rehearsed.
+if ! /usr/bin/python3 -c 'import alembic, django, psycopg2' 2>/dev/null; then
+  cure='apt-get install alembic python3-django python3-psycopg2'
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'Django or Alembic is missing' "$cure"; fi
+  echo 'test-stack: Django and Alembic' >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
+    alembic python3-django python3-psycopg2; } >/dev/null || fail 'Django and Alembic could not be installed' "$cure"
+fi
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   cure='apt-get install nodejs npm'
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then fail 'node or npm is missing' "$cure"; fi

@@ -1,6 +1,7 @@
 //! `savepoint action`: the options of all verbs. Each verb takes what is its own from them.
 
 use super::{
+    against::AgainstArgs,
     anomaly::AnomalyArgs,
     copies::CopiesArgs,
     destination::DestinationArgs,
@@ -21,7 +22,6 @@ use super::{
     source::SourceArgs,
     take::{KindArgs, TakeArgs},
     target::TargetArgs,
-    validate::AgainstArgs,
 };
 use clap::Args;
 

@@ -5,6 +5,7 @@
 //! is a group of options, whoever shares it.
 
 mod action;
+mod against;
 mod anomaly;
 mod backup;
 mod check;
@@ -42,6 +43,7 @@ mod validate;
 mod verify;
 
 pub use action::ActionArgs;
+pub use against::AgainstArgs;
 pub use anomaly::AnomalyArgs;
 pub use backup::BackupArgs;
 pub use check::CheckArgs;
@@ -74,7 +76,7 @@ pub use sign::{SignArgs, VerifyKeyArgs};
 pub use source::SourceArgs;
 pub use take::{KindArgs, TakeArgs};
 pub use target::TargetArgs;
-pub use validate::{AgainstArgs, ValidateArgs};
+pub use validate::ValidateArgs;
 pub use verify::VerifyArgs;
 
 use clap::{Parser, Subcommand};

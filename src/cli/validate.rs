@@ -2,6 +2,7 @@
 
 use super::{
     action::ActionArgs,
+    against::AgainstArgs,
     destination::DestinationArgs,
     encrypt::IdentityArgs,
     engine::EngineArgs,
@@ -18,18 +19,6 @@ pub(super) const AFTER_HELP: &str = "BACKUP is an id, latest (the default), olde
     savepoint validate --against \"$BACKUP_ID\" --max-drop 10 --check-sql checks.sql\n\n\
     Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
     Exit codes: 0 nothing is missing; 1 could not be looked at; 2 wrong usage; 3 something is not as it should be.";
-
-/// What the database is held against.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Validation")]
-pub struct AgainstArgs {
-    /// The same as BACKUP: the one from before the migration
-    #[arg(long, value_name = "BACKUP")]
-    pub against: Option<String>,
-    /// Tables that may lose rows, be empty or gone; * stands for anything. Example: public.sessions,audit.*
-    #[arg(long, value_name = "TABLES")]
-    pub allow_loss: Vec<String>,
-}
 
 /// Options of `savepoint validate`.
 #[allow(missing_docs, reason = "the groups say what they are")]

@@ -1,6 +1,5 @@
 //! What a channel is.
 
-use super::pull_request::PullRequest;
 use crate::{
     error::{Error, Result},
     report::{
@@ -40,6 +39,19 @@ impl NotifyOn {
             NotifyOn::Change => failing.map_or(failed, |failing| failing != failed),
         }
     }
+}
+
+/// A pull request, as the runner knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// GitHub's API, such as `https://api.github.com`.
+    pub api: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// Its number; `None` where the run belongs to none.
+    pub number: Option<u64>,
+    /// Its newest commit, or the run's own.
+    pub commit: Option<String>,
 }
 
 /// What was given for the channels; each takes what is its own.

@@ -14,8 +14,8 @@ mod teams;
 mod telegram;
 mod webhook;
 
-pub use channel::{Channel, Given, NotifyOn, Told};
-pub use pull_request::{PullRequest, ReportTo};
+pub use channel::{Channel, Given, NotifyOn, PullRequest, Told};
+pub use pull_request::ReportTo;
 
 use crate::{
     error::{Error, Kind, Result},

@@ -2,7 +2,7 @@
 //! (<https://docs.github.com/en/rest/issues/comments>, <https://docs.github.com/en/rest/checks/runs>).
 
 use super::{
-    channel::{Channel, Given, Told},
+    channel::{Channel, Given, PullRequest, Told},
     http::{Answer, ask, retried},
 };
 use crate::{
@@ -29,19 +29,6 @@ const PAGE: usize = 100;
 const PAGES: usize = 20;
 /// Characters of a check run's title.
 const TITLE: usize = 200;
-
-/// A pull request, as the runner knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullRequest {
-    /// GitHub's API, such as `https://api.github.com`.
-    pub api: String,
-    /// `owner/name`.
-    pub repository: String,
-    /// Its number; `None` where the run belongs to none.
-    pub number: Option<u64>,
-    /// Its newest commit, or the run's own.
-    pub commit: Option<String>,
-}
 
 /// What of a pull request is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -106,6 +106,7 @@ async fn inputs_are_accepted() -> Result {
     let runs = futures_util::future::join_all(steps()?.into_iter().map(async |step| {
         let run = Savepoint::new(["action"])?.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         let run = run.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_MAX_ATTEMPTS", "1");
+        let run = run.env("GITHUB_REPOSITORY", "acme/shop").env("GITHUB_REF", "refs/pull/7/merge");
         let of_its_own = step.env.iter().filter(|name| !name.starts_with("AWS_"));
         let run = of_its_own.fold(run, |run, name| {
             run.env(

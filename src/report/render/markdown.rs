@@ -4,11 +4,15 @@ use super::renderer::LINES;
 use crate::report::{
     Failure,
     format::{clean, clip, count},
+    page::Detail,
 };
 use std::fmt::Write as _;
 
 /// Characters of a line of a list: a summary of more than 1 MiB is not shown at all.
 const LINE: usize = 400;
+
+/// Bytes of a folded text, likewise.
+const DETAIL: usize = 64 << 10;
 
 /// What failed, with its cure.
 pub(super) fn failed(failure: &Failure) -> String {
@@ -34,6 +38,23 @@ pub(super) fn list(out: &mut String, title: &str, items: &[String]) {
         let _ = writeln!(out, "- {}", escape(&clip(item, LINE)));
     }
     more(out, items.len(), "- ");
+}
+
+/// Long texts, folded.
+pub(super) fn details(out: &mut String, all: &[Detail]) {
+    for (title, language, text) in all {
+        let mut shown = String::new();
+        for line in text.lines() {
+            if shown.len() + line.len() > DETAIL {
+                shown.push_str("…\n");
+                break;
+            }
+            shown.push_str(&clean(line));
+            shown.push('\n');
+        }
+        let _ =
+            write!(out, "\n<details><summary>{}</summary>\n\n{}\n</details>\n", escape(title), block(language, &shown));
+    }
 }
 
 /// Text that stays text in Markdown: one line, and each character that could begin markup, a mention or a link as a

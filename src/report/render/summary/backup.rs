@@ -1,13 +1,13 @@
 //! A backup's result as Markdown: how it ended, what is wrong, then the rest.
 
-use super::{details, trend};
+use super::trend;
 use crate::{
     report::{
         BackupReport,
         format::{bytes, count, counted, seconds, short},
         largest,
         render::{
-            markdown::{block, escape, failed, list},
+            markdown::{block, details, escape, failed, list},
             timeline,
         },
     },

@@ -4,22 +4,15 @@ mod backup;
 mod trend;
 
 use super::{
-    markdown::{block, escape, failed, list, more},
+    markdown::{block, details, escape, failed, list, more},
     renderer::{LINES, Renderer},
     terminal,
 };
 use crate::{
-    report::{
-        Checks, Page, PlanReport, Report,
-        format::{capitalised, clean},
-        page::{Detail, Table},
-    },
+    report::{Checks, Page, PlanReport, Report, format::capitalised, page::Table},
     vault::RunContext,
 };
 use std::fmt::Write as _;
-
-/// Bytes of a folded text: a summary of more than 1 MiB is not shown at all.
-const DETAIL: usize = 64 << 10;
 
 /// Renders for the step summary.
 #[derive(Debug)]
@@ -79,23 +72,6 @@ fn page(page: &Page) -> String {
         let _ = write!(out, "\n<details><summary>{}</summary>\n\n{code}\n</details>\n", escape(title));
     }
     out
-}
-
-/// Long texts, folded.
-fn details(out: &mut String, all: &[Detail]) {
-    for (title, language, text) in all {
-        let mut shown = String::new();
-        for line in text.lines() {
-            if shown.len() + line.len() > DETAIL {
-                shown.push_str("…\n");
-                break;
-            }
-            shown.push_str(&clean(line));
-            shown.push('\n');
-        }
-        let _ =
-            write!(out, "\n<details><summary>{}</summary>\n\n{}\n</details>\n", escape(title), block(language, &shown));
-    }
 }
 
 /// A table as Markdown.
