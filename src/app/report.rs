@@ -6,7 +6,12 @@ use crate::{
     config::{self, ReportConfig, Validated},
     error::Result,
     inventory,
-    report::{Failure, Page, Report, overview::Overview, page::Verdict, render},
+    report::{
+        Failure, Page, Report,
+        overview::{Overview, Standing},
+        page::Verdict,
+        render,
+    },
     store,
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -82,7 +87,12 @@ fn page(overview: &Overview, written: Written, require_good: bool) -> Page {
         (page.verdict, page.exit_code) = (Verdict::Bad, NOT_GOOD);
         page.failure = Some(Failure {
             phase: "report".into(),
-            message: format!("require-good is set, and {}", page.headline),
+            message: match page.warnings.first() {
+                Some(first) if overview.databases.iter().all(|d| d.standing == Standing::Good) => {
+                    format!("require-good is set, and there is a warning: {first}")
+                }
+                _ => format!("require-good is set, and {}", page.headline),
+            },
             hint: None,
             exit_code: NOT_GOOD,
         });

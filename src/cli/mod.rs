@@ -83,7 +83,7 @@ use clap::{Parser, Subcommand};
 
 /// Back up PostgreSQL to S3, and prove the backup by a throwaway restore.
 #[derive(Debug, Parser)]
-#[command(name = "savepoint", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "savepoint", version, max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

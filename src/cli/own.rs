@@ -19,7 +19,7 @@ A destination may be s3://bucket/prefix as well. savepoint --help names all comm
 /// The completions of a shell.
 pub fn completions(shell: Shell) -> String {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "savepoint", &mut out);
+    clap_complete::generate(shell, &mut Cli::command().disable_help_subcommand(true), "savepoint", &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -34,7 +34,7 @@ pub fn manual(dir: &Path) -> Result<usize> {
             .hint("name a folder that you may write to")
     };
     std::fs::create_dir_all(dir).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), dir).map_err(failed)?;
     Ok(std::fs::read_dir(dir).map_err(failed)?.count())
 }
 

@@ -22,6 +22,23 @@ pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Resul
             return Err(Cli::command().error(clap::error::ErrorKind::InvalidValue, what));
         }
     }
+    // What a variable of the shell was to say must not be taken from somewhere else, or for the newest.
+    for option in ["database-url", "against"] {
+        let is_it = |arg: &&clap::Arg| arg.get_long() == Some(option);
+        let Some((verb, given)) = matches.subcommand() else { break };
+        let Some(arg) = Cli::command().find_subcommand(verb).and_then(|c| c.get_arguments().find(is_it).cloned())
+        else {
+            continue;
+        };
+        let id = arg.get_id().as_str();
+        let empty = |mut all: clap::parser::RawValues<'_>| all.all(|value| value.to_string_lossy().trim().is_empty());
+        if given.value_source(id) == Some(ValueSource::CommandLine) && given.get_raw(id).is_some_and(empty) {
+            let what = format!(
+                "option {option} is empty\nhint: the variable that it was to come from is not set; leave it out where it is not needed"
+            );
+            return Err(Cli::command().error(clap::error::ErrorKind::InvalidValue, what));
+        }
+    }
     let mut filled = argv;
     if let Some((verb, given)) = matches.subcommand() {
         let cli = Cli::command();
@@ -134,6 +151,17 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_of_the_shell_that_is_not_set_is_told() {
+        let env = [("SAVEPOINT_DATABASE_URL", "postgresql://u@production/app")];
+        for argv in [["savepoint", "backup", "--database-url="], ["savepoint", "validate", "--against="]] {
+            let error = run(&argv, &env).expect_err("is refused").to_string();
+            assert!(error.contains("is empty"), "{error}");
+        }
+        // The runner hands in each input, given or not.
+        assert!(run(&["savepoint", "action"], &[("INPUT_DATABASE-URL", ""), env[0]]).is_ok());
+    }
+
+    #[test]
     fn flags_take_an_optional_value_from_everywhere() {
         assert_eq!(backup(&["savepoint", "backup"], &[]).dry.dry_run, "false");
         assert_eq!(backup(&["savepoint", "backup", "--dry-run", "-v"], &[]).dry.dry_run, "true");
@@ -171,7 +199,7 @@ mod tests {
         // Now the usage lines name the program too.
         cli.build();
         insta::assert_snapshot!("help", cli.render_help().to_string());
-        for verb in cli.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+        for verb in cli.get_subcommands_mut().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
             let help = verb.render_help();
             insta::assert_snapshot!(format!("help_{}", verb.get_name()), help.to_string());
         }

@@ -18,12 +18,12 @@ pub struct RehearseArgs {
     /// File of queries for the copy behind it; one that returns a row, or an error, fails the rehearsal. Example: ./checks.sql
     #[arg(long, value_name = "FILE")]
     pub rehearse_check_sql: Option<String>,
-    /// Fail when it holds a lock for longer that keeps writers or readers out of a table. Example: 2s
+    /// Fail when it holds a lock for longer that keeps writers or readers out of a table. Example: 500ms
     #[arg(long, value_name = "DURATION")]
     pub rehearse_max_lock: Option<String>,
-    /// Fail when a table loses more than this many percent of its rows. Example: 10
-    #[arg(long, value_name = "PERCENT")]
-    pub rehearse_max_drop: Option<String>,
+    /// Fail when a table loses more than this many percent of its rows
+    #[arg(long, value_name = "PERCENT", default_value = "50")]
+    pub rehearse_max_drop: String,
     /// Fail when it does one of these: drop-table, drop-column, rewrite, or rewrite of a larger table only. Example: drop-table,rewrite:10GB
     #[arg(long, value_name = "LIST")]
     pub rehearse_forbid: Vec<String>,

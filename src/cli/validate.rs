@@ -15,7 +15,7 @@ use super::{
 use clap::Args;
 
 /// What stands below its help.
-pub(super) const AFTER_HELP: &str = "BACKUP is an id, latest (the default), oldest, or a backup's address.\n\n\
+pub(super) const AFTER_HELP: &str = "BACKUP is an id, latest, oldest, or a backup's address: the one from before the migration.\n\n\
     savepoint validate --against \"$BACKUP_ID\" --max-drop 10 --check-sql checks.sql\n\n\
     Each option can also be set by a variable: SAVEPOINT_ and its name in upper case, hyphens as underscores.\n\n\
     Exit codes: 0 nothing is missing; 1 could not be looked at; 2 wrong usage; 3 something is not as it should be.";

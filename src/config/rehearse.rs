@@ -9,7 +9,7 @@ use crate::{
     value::{given, usage},
     vault::VerifyLevel,
 };
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// The command and its limits; `None` where there is none.
 pub(super) fn rehearse(raw: &RehearseArgs, level: VerifyLevel, base: &Path) -> Result<Option<RehearseConfig>> {
@@ -17,7 +17,6 @@ pub(super) fn rehearse(raw: &RehearseArgs, level: VerifyLevel, base: &Path) -> R
         ("rehearse-role", raw.rehearse_role.as_ref()),
         ("rehearse-check-sql", raw.rehearse_check_sql.as_ref()),
         ("rehearse-max-lock", raw.rehearse_max_lock.as_ref()),
-        ("rehearse-max-drop", raw.rehearse_max_drop.as_ref()),
         ("rehearse-forbid", raw.rehearse_forbid.first()),
     ];
     let Some(command) = given(raw.rehearse.as_ref()) else {
@@ -39,11 +38,8 @@ pub(super) fn rehearse(raw: &RehearseArgs, level: VerifyLevel, base: &Path) -> R
             Some(file) => checks::read("rehearse-check-sql", &base.join(file))?,
             None => Vec::new(),
         },
-        max_lock: duration("rehearse-max-lock", raw.rehearse_max_lock.as_ref())?,
-        max_drop: match given(raw.rehearse_max_drop.as_ref()) {
-            Some(text) => Some(number("rehearse-max-drop", text, 0..=100)? as u32),
-            None => None,
-        },
+        max_lock: lock_limit(raw.rehearse_max_lock.as_ref())?,
+        max_drop: number("rehearse-max-drop", &raw.rehearse_max_drop, 0..=100)? as u32,
         forbid: list("rehearse-forbid", &raw.rehearse_forbid)?
             .iter()
             .map(|text| forbidden(text))
@@ -55,6 +51,15 @@ pub(super) fn rehearse(raw: &RehearseArgs, level: VerifyLevel, base: &Path) -> R
                 .collect(),
         ),
     }))
+}
+
+/// A duration, which may be one of milliseconds as well.
+fn lock_limit(text: Option<&String>) -> Result<Option<Duration>> {
+    let millis = given(text).and_then(|text| text.strip_suffix("ms")?.trim_end().parse().ok());
+    match millis {
+        Some(millis) => Ok(Some(Duration::from_millis(millis))),
+        None => duration("rehearse-max-lock", text),
+    }
 }
 
 fn forbidden(text: &str) -> Result<Forbidden> {
@@ -83,14 +88,14 @@ mod tests {
     fn a_rehearsal_and_its_limits() {
         let options = [
             "--rehearse=npx prisma migrate deploy",
-            "--rehearse-max-lock=2s",
+            "--rehearse-max-lock=500ms",
             "--rehearse-max-drop=10",
             "--rehearse-forbid=drop-table,rewrite:10GB",
         ];
         let config = parsed(&options).expect("is valid").config.rehearse.expect("is asked for");
         assert_eq!(
-            (config.command.as_str(), config.limit, config.max_drop),
-            ("npx prisma migrate deploy", LIMIT, Some(10))
+            (config.command.as_str(), config.limit, config.max_drop, config.max_lock),
+            ("npx prisma migrate deploy", LIMIT, 10, Some(Duration::from_millis(500)))
         );
         assert_eq!(config.forbid, [Forbidden::DropTable, Forbidden::Rewrite(10_000_000_000)]);
         assert!(parsed(&[]).expect("is valid").config.rehearse.is_none());

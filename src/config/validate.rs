@@ -12,7 +12,13 @@ use super::{
     source::source,
     validated::Validated,
 };
-use crate::{checks, cli::ValidateArgs, error::Result, validate::ValidateConfig, value::given};
+use crate::{
+    checks,
+    cli::ValidateArgs,
+    error::Result,
+    validate::ValidateConfig,
+    value::{given, usage},
+};
 
 /// Validates the options of a validation.
 pub fn validate(raw: &ValidateArgs, env: Env<'_>) -> Result<Validated<ValidateConfig>> {
@@ -20,6 +26,10 @@ pub fn validate(raw: &ValidateArgs, env: Env<'_>) -> Result<Validated<ValidateCo
     let mut notices = Vec::new();
     let target = source(&raw.source, env, &mut notices)?.with_stall(stall(&raw.engine)?);
     let which = raw.which.as_ref().or(raw.against.against.as_ref().filter(|text| !text.trim().is_empty()));
+    if which.or(raw.pick.backup.as_ref()).is_none_or(|text| text.trim().is_empty()) {
+        return Err(usage("no backup was named to hold the database against")
+            .hint("against names the one from before the migration, by the id that the backup's step told (its output backup-id)"));
+    }
     let (mut pick, root) = pick(which, &raw.pick, &raw.of_kind, &raw.database, &base, env)?;
     one_only(&pick)?;
     pick.database.get_or_insert_with(|| target.dbname.clone());

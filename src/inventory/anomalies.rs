@@ -135,7 +135,8 @@ fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
     };
     let mut lost: Vec<(u64, u64, String)> = now.tables.iter().filter_map(lost).collect();
     lost.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.2.cmp(&b.2)));
-    let told = |(lost, was, name): &(u64, u64, String)| format!("{} {} of {}", clean(name), count(*lost), count(*was));
+    let told =
+        |(lost, was, name): &(u64, u64, String)| format!("{} lost {} of {}", clean(name), count(*lost), count(*was));
     let shown: Vec<String> = lost.iter().take(FEWER_SHOWN).map(told).collect();
     let more = lost.len().saturating_sub(FEWER_SHOWN);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
@@ -183,7 +184,10 @@ mod tests {
     fn rows_that_went_are_told_however_few() {
         let before = backup(&[("a", 100), ("b", 1000), ("c", 5), ("gone", 7)], 0);
         let told = fewer_rows(&before, &backup(&[("a", 99), ("b", 888), ("c", 5), ("new", 0)], 0));
-        assert_eq!(told, Some(format!("fewer rows than in {}: public.b 112 of 1,000, public.a 1 of 100", before.id)));
+        assert_eq!(
+            told,
+            Some(format!("fewer rows than in {}: public.b lost 112 of 1,000, public.a lost 1 of 100", before.id))
+        );
         assert_eq!(fewer_rows(&before, &before), None);
         let many = |rows| {
             let names: Vec<String> = (0..9).map(|n| format!("t{n}")).collect();
@@ -191,7 +195,7 @@ mod tests {
             backup(&tables, 0)
         };
         let told = fewer_rows(&many(2), &many(1)).expect("all lost one");
-        assert!(told.ends_with("public.t4 1 of 2, and 4 more"), "{told}");
+        assert!(told.ends_with("public.t4 lost 1 of 2, and 4 more"), "{told}");
     }
 
     #[test]

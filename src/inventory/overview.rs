@@ -191,6 +191,12 @@ impl Looked {
             let says = format!("{runs} failed{since} {} ago; the last proven backup is {ago} old", age(now, first.at));
             return (Standing::Failing, says);
         }
+        let newer = self.rows.iter().take_while(|row| row.stored.id != proven.stored.id);
+        if let Some(bad) = newer.into_iter().find(|row| row.state() == ProofState::Failed || !row.damage.is_empty()) {
+            let what = if bad.damage.is_empty() { "its proof failed" } else { "it is damaged" };
+            let (id, old) = (&bad.stored.id, age(now, bad.stored.at));
+            return (Standing::Damaged, format!("{id}, {old} old: {what}; the last proven backup is {ago} old"));
+        }
         if config.rpo.is_some_and(|goal| now - proven.stored.at > goal) {
             return (Standing::Late, format!("the last proven backup is {ago} old, older than the goal"));
         }

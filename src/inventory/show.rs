@@ -265,10 +265,8 @@ fn proof_table(proofs: &[(String, Proof)], now: OffsetDateTime) -> Table {
             n => format!("FAILED, {}", counted(n as u64, "difference")),
         };
         let server = p.server.as_ref().map_or("none".to_owned(), |s| format!("PostgreSQL {} ({})", s.version, s.kind));
-        let time = match (moment(&p.started_at), moment(&p.finished_at)) {
-            (Some(from), Some(to)) => seconds((to - from).as_seconds_f64()),
-            _ => String::new(),
-        };
+        // The moments are those of whole seconds.
+        let time = if p.timings.is_empty() { String::new() } else { seconds(p.timings.values().sum()) };
         let ago = moment(&p.finished_at).map(|at| age(now, at)).unwrap_or_default();
         vec![p.finished_at.clone(), ago, level(p.level).to_owned(), result, server, time]
     };

@@ -20,7 +20,7 @@ pub struct RehearseConfig {
     /// The longest that a lock may be held for which readers or writers wait.
     pub max_lock: Option<Duration>,
     /// Percent of its rows that a table may lose.
-    pub max_drop: Option<u32>,
+    pub max_drop: u32,
     /// What must not happen.
     pub forbid: Vec<Forbidden>,
     /// The folder that it runs in; empty: this process's own.

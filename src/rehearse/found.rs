@@ -47,9 +47,9 @@ pub(super) fn problems(found: &Rehearsal, config: &RehearseConfig) -> Vec<String
     }
     for table in &found.tables {
         problems.extend(config.forbid.iter().filter_map(|forbidden| done(table, *forbidden)));
-        if let Some(limit) = config.max_drop
-            && table.drop() > f64::from(limit)
-        {
+        // One that is dropped as a whole is what `rehearse-forbid` is about.
+        if table.fate != Fate::Dropped && table.drop() > f64::from(config.max_drop) {
+            let limit = config.max_drop;
             problems.push(format!(
                 "{} lost {:.1} % of its {}: rehearse-max-drop allows {limit} %",
                 table.table,
@@ -67,6 +67,9 @@ fn done(table: &Changed, forbidden: Forbidden) -> Option<String> {
     let name = &table.table;
     let why = match forbidden {
         Forbidden::DropTable if table.fate == Fate::Dropped => format!("{name} is dropped"),
+        Forbidden::DropTable if table.fate == Fate::Replaced && table.drop() > 0.0 => {
+            format!("{name} is dropped, and another one of its name has fewer rows")
+        }
         Forbidden::DropColumn if !table.columns_dropped.is_empty() => {
             format!("{name} loses {}", table.columns_dropped.join(", "))
         }

@@ -99,10 +99,11 @@ async fn work(on: Copy<'_>, config: &RehearseConfig, progress: &Arc<dyn Progress
     progress.event(Event::Notice(&format!("rehearsing on the proven copy, {}: {}", inside.redacted(), config.command)));
     let env = command::environment(config.environment.0.clone(), (&source.0, source.1), inside);
     let secret = inside.password.as_ref().map(Secret::expose).unwrap_or_default();
-    let begun = Instant::now();
+    let (begun, log) = (Instant::now(), server.log_length());
     let ran = command::run(&config.command, &config.folder, env, config.limit, secret, progress).await;
     let seconds = begun.elapsed().as_secs_f64();
     let held = watch.end().await;
+    let refused = server.errors_behind(log);
     let ran = ran?;
     let mut is = Facts::look(&observer).await?;
     let wal = admitted.is_ours().then(|| is.wal.saturating_sub(was.wal));
@@ -121,6 +122,7 @@ async fn work(on: Copy<'_>, config: &RehearseConfig, progress: &Arc<dyn Progress
         ended: ran.ended,
         seconds,
         output: ran.output,
+        refused,
         wal_bytes: wal,
         locks: found::locks(held, &was),
         tables: observe::changed(&was, &is),

@@ -110,7 +110,13 @@ fn longest(seen: HashMap<Key, (Instant, Instant, String)>) -> Vec<Held> {
             *known = held;
         }
     }
-    let mut found: Vec<Held> = found.into_values().collect();
+    // A stronger lock keeps out whom a weaker one does.
+    let rank = |mode: &str| MODES.iter().position(|(_, name, _)| *name == mode);
+    let by_a_stronger = |held: &Held| {
+        found.values().any(|o| o.relation == held.relation && rank(o.mode) > rank(held.mode) && o.time >= held.time)
+    };
+    let told: Vec<Held> = found.values().filter(|held| !by_a_stronger(held)).cloned().collect();
+    let mut found = told;
     found.sort_by(|a, b| b.time.cmp(&a.time).then(a.relation.cmp(&b.relation)).then(a.mode.cmp(b.mode)));
     found
 }

@@ -210,6 +210,7 @@ pub fn rehearsed() -> BackupReport {
             ended: Ended::Exit(0),
             seconds: 3.25,
             output: vec!["Applying migration `20261122_city`".into(), "1 migration applied".into()],
+            refused: Vec::new(),
             wal_bytes: Some(330 << 20),
             locks: vec![Lock {
                 table: "public.orders".into(),

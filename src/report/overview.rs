@@ -68,6 +68,8 @@ pub enum Standing {
     Unproven,
     /// The newest run failed.
     Failing,
+    /// A newer backup than the newest proven one is damaged, or its proof failed.
+    Damaged,
     /// The newest proven backup is older than the goal.
     Late,
     /// A restore takes longer than the goal.
@@ -225,10 +227,11 @@ impl Standing {
     /// In a few words.
     pub fn words(self) -> &'static str {
         match self {
-            Standing::Unproven => "unproven",
+            Standing::Unproven => "not proven",
             Standing::Failing => "failing",
+            Standing::Damaged => "damaged",
             Standing::Late => "late",
-            Standing::Slow => "slow",
+            Standing::Slow => "slow restore",
             Standing::Good => "good",
         }
     }

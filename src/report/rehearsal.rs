@@ -13,6 +13,9 @@ pub const PROBLEMS: &str = "why the rehearsal failed";
 /// Characters of a statement, and of a line of output.
 const STATEMENT: usize = 100;
 
+/// Lines of output that are shown at once where it failed.
+const SHOWN: usize = 8;
+
 /// How the command ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -175,6 +178,8 @@ pub struct Rehearsal {
     pub seconds: f64,
     /// The last lines of what it wrote.
     pub output: Vec<String>,
+    /// What the server refused meanwhile, also where the command went on.
+    pub refused: Vec<String>,
     /// Bytes of write-ahead log that the server wrote meanwhile; absent on a server of yours, where others may write as well.
     pub wal_bytes: Option<u64>,
     /// Locks that keep writers or readers out, the longest first, one for each table and mode.
@@ -206,6 +211,7 @@ impl Rehearsal {
             ended: Ended::Unfinished(why),
             seconds: 0.0,
             output: Vec::new(),
+            refused: Vec::new(),
             wal_bytes: None,
             locks: Vec::new(),
             tables: Vec::new(),
@@ -246,7 +252,7 @@ impl Rehearsal {
         let lock = |lock: &Lock| {
             let who = if lock.blocks_readers { "readers and writers wait" } else { "writers wait" };
             format!(
-                "{}: {} for {}, {who} ({})",
+                "{}: {} for {}, {who} (seen during: {})",
                 lock.table,
                 lock.mode,
                 seconds(lock.seconds),
@@ -254,6 +260,8 @@ impl Rehearsal {
             )
         };
         let mut lists = vec![
+            ("what the command wrote last", if self.passed() { Vec::new() } else { last(&self.output) }),
+            ("what the database refused", self.refused.iter().map(|line| clip(line, 2 * STATEMENT)).collect()),
             ("locks", self.locks.iter().map(lock).collect()),
             ("tables", self.tables.iter().map(Changed::line).collect()),
             ("schema", self.schema.iter().map(SchemaChange::line).collect()),
@@ -273,6 +281,12 @@ impl Rehearsal {
         ];
         all.into_iter().filter(|(_, _, text)| !text.is_empty()).collect()
     }
+}
+
+/// The last lines that say something.
+fn last(output: &[String]) -> Vec<String> {
+    let said: Vec<&String> = output.iter().filter(|line| !line.trim().is_empty()).collect();
+    said[said.len().saturating_sub(SHOWN)..].iter().map(|line| clip(line, 2 * STATEMENT)).collect()
 }
 
 #[cfg(test)]

@@ -42,11 +42,36 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
             _ => {}
         }
     }
-    let (condition, _) = pattern::conditions(&Filter {
-        schemas: if by_table { Vec::new() } else { filter.schemas.clone() },
-        tables: filter.tables.clone(),
-        ..Filter::default()
-    })?;
+    let patterns = if by_table { &filter.tables } else { &filter.schemas };
+    let mut seeds = BTreeSet::new();
+    // Each by itself: a name that was mistyped must not be lost among those that were not.
+    for pattern in patterns {
+        let named = vec![pattern.clone()];
+        let one = match by_table {
+            true => Filter { tables: named, ..Filter::default() },
+            false => Filter { schemas: named, ..Filter::default() },
+        };
+        let found = matching(session, &candidates, &one).await?;
+        if found.is_empty() {
+            let what = if by_table { "tables" } else { "schemas" };
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the backup holds nothing that option {what} names by {pattern}"),
+            )
+            .hint("savepoint show lists its tables; patterns are pg_dump's, such as public.orders"));
+        }
+        seeds.extend(found);
+    }
+    Ok(closed(toc, seeds))
+}
+
+/// The ids of the candidates, each with its schema and name, that a filter names.
+async fn matching(
+    session: &Session,
+    candidates: &[(&Entry, String, String)],
+    filter: &Filter,
+) -> Result<BTreeSet<i32>> {
+    let (condition, _) = pattern::conditions(filter)?;
     // The conditions are made for the catalog: here they see the archive's names. pg_class itself is visible by any search_path.
     let sql = format!(
         "WITH e AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
@@ -59,13 +84,7 @@ pub async fn select(session: &Session, toc: &Toc, filter: &Filter) -> Result<Sel
     let names: Vec<&str> = candidates.iter().map(|(.., name)| name.as_str()).collect();
     let rows = session.query(&sql, &[&schemas, &names]).await;
     let rows = rows.map_err(|e| answer::error("cannot match the patterns of schemas and tables", e))?;
-    let seeds: BTreeSet<i32> = rows.iter().map(|r| candidates[(r.get::<_, i64>(0) - 1) as usize].0.dump_id).collect();
-    if seeds.is_empty() {
-        let what = if by_table { "tables" } else { "schemas" };
-        return Err(Error::new(Kind::Refused, format!("the backup holds nothing that option {what} names"))
-            .hint("savepoint show lists its tables; patterns are pg_dump's, such as public.orders"));
-    }
-    Ok(closed(toc, seeds))
+    Ok(rows.iter().map(|r| candidates[(r.get::<_, i64>(0) - 1) as usize].0.dump_id).collect())
 }
 
 /// What goes with an entry that it names as something that it needs.

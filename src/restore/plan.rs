@@ -151,9 +151,11 @@ pub fn describe(content: &Content) -> String {
         n => format!(", {}", counted(n, "other object")),
     };
     format!(
-        "{} with about {}{others}, {}",
+        "{} with {}{others}, {}",
         counted(content.tables, "table"),
-        counted(content.rows_estimate, "row"),
+        content
+            .rows_estimate
+            .map_or_else(|| "rows that nobody counted".into(), |n| format!("about {}", counted(n, "row"))),
         bytes(content.bytes)
     )
 }
@@ -253,6 +255,8 @@ fn confirmed(config: &RestoreConfig) -> Result<()> {
             return Err(refused(format!("option confirm says {name:?}, the target database is {db:?}"))
                 .hint(format!("check which database is meant; {typed} if it is this one")));
         }
+        // Nothing is touched; what is refused then is told by the run that would touch it.
+        None if config.dry_run => return Ok(()),
         None => {}
     }
     if config.place == Place::Clean {
@@ -526,7 +530,7 @@ mod tests {
             unfinished: vec![],
             content: Some(Content {
                 tables: 12,
-                rows_estimate: 3400,
+                rows_estimate: Some(3400),
                 bytes: 120 << 20,
                 others: 3,
                 encoding: "UTF8".into(),

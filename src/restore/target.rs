@@ -43,7 +43,7 @@ pub struct Content {
     /// User tables, foreign ones included.
     pub tables: u64,
     /// The planner's guess at their rows.
-    pub rows_estimate: u64,
+    pub rows_estimate: Option<u64>,
     /// `pg_database_size`, bytes.
     pub bytes: u64,
     /// Other objects of users: views, sequences, functions, types, schemas, large objects.
@@ -446,7 +446,8 @@ pub async fn content(target: &Target) -> Result<Content> {
         "WITH o AS ({})
          SELECT (SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT {class}),
-                (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::pg_catalog.float8 FROM pg_catalog.pg_class c
+                (SELECT CASE WHEN bool_or(c.reltuples < 0 AND c.relpages = 0 AND pg_catalog.pg_relation_size(c.oid) > 0) THEN NULL
+                        ELSE coalesce(sum(greatest(c.reltuples, 0)), 0) END::pg_catalog.float8 FROM pg_catalog.pg_class c
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'),
                 pg_catalog.pg_database_size(pg_catalog.current_database()),
@@ -460,7 +461,7 @@ pub async fn content(target: &Target) -> Result<Content> {
     let tables = row.get::<_, i64>(0) as u64;
     Ok(Content {
         tables,
-        rows_estimate: row.get::<_, f64>(1) as u64,
+        rows_estimate: row.get::<_, Option<f64>>(1).map(|rows| rows as u64),
         bytes: row.get::<_, i64>(2).max(0) as u64,
         others: (row.get::<_, i64>(3) as u64).saturating_sub(tables),
         encoding: row.get(4),

@@ -38,7 +38,7 @@ pub(super) async fn behind(target: &Target) -> Result<(Vec<String>, Vec<String>)
         {
             Ok(Some((next, furthest))) => {
                 behind.push(format!(
-                    "sequence {label} gives {next} next, and {of} goes to {furthest}: an insert will fail"
+                    "sequence {label} gives {next} next, and {of} goes to {furthest}: it will give values that are there"
                 ));
             }
             Ok(None) => {}

@@ -293,6 +293,19 @@ impl Cluster {
         )
     }
 
+    /// Bytes of its log.
+    pub fn log_length(&self) -> u64 {
+        fs::metadata(self.folder.join("log")).map_or(0, |log| log.len())
+    }
+
+    /// The errors in its log behind so many bytes, without time and process.
+    pub fn errors_behind(&self, length: u64) -> Vec<String> {
+        let log = fs::read(self.folder.join("log")).unwrap_or_default();
+        let new = log.get(usize::try_from(length).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let error = |line: &str| ["ERROR:  ", "FATAL:  "].iter().find_map(|at| Some(line.split_once(at)?.1.to_owned()));
+        String::from_utf8_lossy(new).lines().filter_map(error).collect()
+    }
+
     /// The file of its socket.
     pub fn socket_file(&self) -> PathBuf {
         self.socket.join(format!(".s.PGSQL.{PORT}"))

@@ -192,6 +192,16 @@ impl Server {
         Ok((self.maintenance.with_dbname(&name), notes))
     }
 
+    /// Bytes of the built-in server's log.
+    pub fn log_length(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, Cluster::log_length)
+    }
+
+    /// The errors in it behind so many bytes.
+    pub fn errors_behind(&self, length: u64) -> Vec<String> {
+        self.cluster.as_ref().map(|cluster| cluster.errors_behind(length)).unwrap_or_default()
+    }
+
     /// The built-in server's files.
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()

@@ -166,7 +166,7 @@ fn readme_examples_are_accepted_by_each_verb() -> Result {
         ("prune", &["destination"]),
         ("report", &["destination"]),
         ("setup-role", &["database-url"]),
-        ("validate", &["destination", "database-url"]),
+        ("validate", &["destination", "database-url", "against"]),
     ];
     // A key is used with its kind of encryption only, a lock has a mode and a time, and `confirm` says what `clean` does.
     let together = |name: &str| -> &[&str] {

@@ -152,7 +152,17 @@ async fn what_passes_a_limit_fails_the_step_and_the_backup_stays() -> Result {
             "DELETE FROM items WHERE id <= 60",
             "public.items lost 12.0 % of its 500 rows",
         ),
-        (&["--rehearse-max-drop", "10"], "TRUNCATE items", "public.items lost 100.0 %"),
+        (&[], "TRUNCATE items", "public.items lost 100.0 %"),
+        (
+            &["--rehearse-forbid", "drop-table"],
+            "DROP TABLE items; CREATE TABLE items (id int)",
+            "public.items is dropped, and another one of its name has fewer rows",
+        ),
+        (
+            &["--rehearse-max-lock", "200ms"],
+            "BEGIN; LOCK TABLE old; SELECT pg_sleep(0.4); COMMIT",
+            "public.old is locked",
+        ),
         (
             &["--rehearse-forbid", "drop-table"],
             "DROP TABLE old",
@@ -242,6 +252,23 @@ async fn the_command_finds_the_copy_and_nothing_else() -> Result {
     }
     let password = value("PGPASSWORD")?;
     ensure!(!report.to_string().contains(&password), "the copy's password is told");
+    Ok(())
+}
+
+/// psql goes on behind an error, and says that all is well.
+#[tokio::test]
+async fn what_the_database_refused_is_told_also_where_the_command_went_on() -> Result {
+    let (server, store) = (pg::server(MAJOR).await?, scratch()?);
+    let db = "it_rehearse_refused";
+    shop(server, db).await?;
+    let command = by_psql(server, "SELECT no_such_column FROM orders")
+        .replace("-v ON_ERROR_STOP=1", "")
+        .replace("-c", "-f /dev/null -c");
+    let command = format!("{command} || true");
+    let ended = rehearsing(server, db, store.path(), &command)?.run().await?.expect(0)?;
+    for said in ["what the database refused:", "column \"no_such_column\" does not exist"] {
+        ensure!(ended.stdout.contains(said), "{said:?} is not said\n{}", ended.output());
+    }
     Ok(())
 }
 

@@ -79,18 +79,8 @@ fn headline(databases: &[&Database], warnings: usize) -> (String, &'static str) 
 /// The class of a standing: its colour and its sign.
 fn verdict(standing: Standing) -> &'static str {
     match standing {
-        Standing::Unproven | Standing::Failing => "bad",
+        Standing::Unproven | Standing::Failing | Standing::Damaged => "bad",
         Standing::Late | Standing::Slow => "doubtful",
-        Standing::Good => "good",
-    }
-}
-
-fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Unproven => "not proven",
-        Standing::Failing => "failing",
-        Standing::Late => "late",
-        Standing::Slow => "slow restore",
         Standing::Good => "good",
     }
 }
@@ -129,7 +119,7 @@ impl Shown {
             number,
             name: clip(&database.name, NAME),
             verdict: verdict(database.standing),
-            standing: standing(database.standing),
+            standing: database.standing.words(),
             says: clip(&database.says, LINE),
             last_backup: database.last_backup.as_ref().map(ShownMoment::of),
             last_proven: database.last_proven.as_ref().map(ShownMoment::of),
@@ -473,7 +463,7 @@ fn calendar_says(days: &[Day]) -> String {
         let _ = write!(says, " and on {} of the last {}", proven(days), days.len());
     }
     match of(days, |day| day.failed > 0) {
-        0 => says.push_str(". No run failed."),
+        0 => says.push_str(". No failed run is recorded."),
         failed => {
             let _ = write!(says, ". Runs failed on {}.", counted(failed as u64, "day"));
         }
