@@ -107,6 +107,35 @@ impl Drilled {
     }
 }
 
+/// A line for each of several.
+fn of_several(config: &VerifyConfig, all: &[Drilled]) -> Page {
+    let good = all.iter().filter(|d| d.verified()).count();
+    let mut page = Page::new("verify", format!("{good} of {} verified", counted(all.len() as u64, "backup")));
+    let line = |d: &Drilled| {
+        let time = d.rto.map(seconds).unwrap_or_default();
+        let rows = if d.error.is_none() { count(d.rows) } else { String::new() };
+        let result = if d.error.is_some() { "failed".into() } else { d.verdict(config.level) };
+        vec![d.name.clone(), d.about.clone(), rows, time, result]
+    };
+    page.tables = vec![Table {
+        title: String::new(),
+        columns: vec![("backup", false), ("database", false), ("rows", true), ("restore", true), ("result", false)],
+        rows: all.iter().map(line).collect(),
+        whole: true,
+    }];
+    let told = |lines: &dyn Fn(&Drilled) -> Vec<String>| -> Vec<String> {
+        all.iter().flat_map(|d| lines(d).into_iter().map(|l| format!("{}: {l}", d.name))).collect()
+    };
+    page.lists = vec![
+        ("failed", told(&|d| d.error.iter().map(Error::one_line).collect())),
+        ("differences", told(&|d| d.differences.clone())),
+        ("failed checks", told(&Drilled::failed_checks)),
+        ("limits exceeded", told(&|d| d.limits.clone())),
+    ];
+    page.warnings = told(&|d| d.warnings.clone());
+    page
+}
+
 pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
     let verified = all.iter().all(Drilled::verified);
     let results: Vec<Value> = all.iter().map(Drilled::json).collect();
@@ -147,39 +176,7 @@ pub(super) fn page(config: &VerifyConfig, mut all: Vec<Drilled>) -> Page {
             page.warnings = std::mem::take(&mut one.warnings);
             page
         }
-        all => {
-            let good = all.iter().filter(|d| d.verified()).count();
-            let mut page = Page::new("verify", format!("{good} of {} verified", counted(all.len() as u64, "backup")));
-            let line = |d: &Drilled| {
-                let time = d.rto.map(seconds).unwrap_or_default();
-                let rows = if d.error.is_none() { count(d.rows) } else { String::new() };
-                let result = if d.error.is_some() { "failed".into() } else { d.verdict(config.level) };
-                vec![d.name.clone(), d.about.clone(), rows, time, result]
-            };
-            page.tables = vec![Table {
-                title: String::new(),
-                columns: vec![
-                    ("backup", false),
-                    ("database", false),
-                    ("rows", true),
-                    ("restore", true),
-                    ("result", false),
-                ],
-                rows: all.iter().map(line).collect(),
-                whole: true,
-            }];
-            let told = |lines: &dyn Fn(&Drilled) -> Vec<String>| -> Vec<String> {
-                all.iter().flat_map(|d| lines(d).into_iter().map(|l| format!("{}: {l}", d.name))).collect()
-            };
-            page.lists = vec![
-                ("failed", told(&|d| d.error.iter().map(Error::one_line).collect())),
-                ("differences", told(&|d| d.differences.clone())),
-                ("failed checks", told(&Drilled::failed_checks)),
-                ("limits exceeded", told(&|d| d.limits.clone())),
-            ];
-            page.warnings = told(&|d| d.warnings.clone());
-            page
-        }
+        all => of_several(config, all),
     };
     page.lists.retain(|(_, lines)| !lines.is_empty());
     page.outputs = outputs;
