@@ -79,8 +79,13 @@ pub(super) async fn commit(ground: &Ground<'_>, taken: Taken, so_far: Duration) 
         extensions: ground.extensions.clone(),
         roles: taken.own.roles,
         timings: ground.progress.seconds().into_iter().chain(total).collect(),
+        refused: Vec::new(),
         digest: String::new(),
     };
+    // Before the commit: the manifest says what the next run has to know.
+    if ground.config.anomaly.fail {
+        manifest.refused = compare_with_before(ground, &manifest).await;
+    }
     let hide = ground.config.encryption.as_ref().is_some_and(|e| e.manifest);
     let manifest_sha256 = store(&taken.folder, &mut manifest, hide, ground.config.signer.as_ref()).await?;
     ground.traces.result(|r| {
@@ -162,11 +167,11 @@ fn totals(tables: &[Table], large_objects: &[LargeObjectChunk], files: &[File]) 
 }
 
 /// Compares with the backup before. That this cannot be done is a warning.
-pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest) {
+pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest) -> Vec<String> {
     let progress = &ground.progress;
     if ground.sent() {
-        return progress
-            .event(Event::Notice("not compared with the backup before: the key may only put (verify sent)"));
+        progress.event(Event::Notice("not compared with the backup before: the key may only put (verify sent)"));
+        return Vec::new();
     }
     match anomalies::beside(&ground.store, manifest, &ground.config.anomaly).await {
         Ok(Beside::First) => {}
@@ -174,7 +179,8 @@ pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest
             if let Some(line) = fewer_rows {
                 progress.event(Event::Notice(&line));
             }
-            ground.traces.result(|r| (r.anomalies, r.before) = (anomalies, Some(before)));
+            ground.traces.result(|r| (r.anomalies, r.before) = (anomalies.clone(), Some(before)));
+            return anomalies;
         }
         Ok(Beside::Hidden(id)) => progress
             .event(Event::Notice(&format!("not compared with the backup before, {id}: what is in it is encrypted"))),
@@ -182,4 +188,5 @@ pub(super) async fn compare_with_before(ground: &Ground<'_>, manifest: &Manifest
             .event(Event::Notice(&format!("not compared with the backup before, {id}: its filter was another one"))),
         Err(e) => progress.event(Event::Warning(&e.context("not compared with the backup before").one_line())),
     }
+    Vec::new()
 }

@@ -13,7 +13,7 @@ pub struct AnomalyArgs {
     /// Warn when the backup's size grew by more than this many percent
     #[arg(long, value_name = "PERCENT", default_value = "300")]
     pub max_growth: String,
-    /// Exit with 4 when a proven backup differs so much from the one before
+    /// Exit with 4 when a proven backup differs so much from the one before, and so does each one behind it, until a run without this takes it as it is
     #[arg(long, flag())]
     pub fail_on_anomaly: String,
     /// Let a backup of a database without any table succeed

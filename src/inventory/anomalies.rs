@@ -8,7 +8,7 @@ use crate::{
         largest,
     },
     store::Store,
-    vault::{Manifest, Stored, find::newest, manifest::Table, read::manifest},
+    vault::{Manifest, Stored, find::newest_of, manifest::Table, read::manifest},
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -60,7 +60,11 @@ pub enum Beside {
     },
 }
 
-/// Compares a stored backup with the newest finished one before of the same database and kind.
+/// Backups that were refused one behind the other, of which more are not looked through.
+const REFUSED: usize = 50;
+
+/// Compares a backup with the newest finished one before of the same database and kind. Where it is to fail for what is remarkable, one that
+/// did is no measure: a run that is only repeated must not pass.
 ///
 /// # Errors
 /// When the destination or the manifest before cannot be read.
@@ -70,9 +74,16 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     let moment = |id: &str| id.get(..16).unwrap_or_default().to_owned();
     let this = moment(id);
     let wanted = |s: &Stored| s.kind == kind && s.id != id && moment(&s.id) <= this;
-    let found = newest(store, &now.source.database, wanted).await?;
-    let Some(stored) = found.backups.into_iter().next() else { return Ok(Beside::First) };
-    let before = manifest(store, &stored).await?;
+    let most = if limits.fail { REFUSED } else { 1 };
+    let mut measure = None;
+    for stored in newest_of(store, &now.source.database, wanted, most).await?.backups {
+        let before = manifest(store, &stored).await?;
+        if !limits.fail || before.refused.is_empty() {
+            measure = Some(before);
+            break;
+        }
+    }
+    let Some(before) = measure else { return Ok(Beside::First) };
     if before.hidden().is_some() {
         return Ok(Beside::Hidden(before.id));
     }

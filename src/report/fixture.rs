@@ -108,6 +108,7 @@ fn manifest() -> Manifest {
         schema_digest: "cd".repeat(32),
         totals: Totals { tables: 2, rows: 1_234_567, bytes: 1_499_000_000, stored_bytes: 412_000_000 },
         timings: BTreeMap::new(),
+        refused: Vec::new(),
         digest: String::new(),
     }
 }

@@ -118,11 +118,16 @@ pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<S
         }
         None => "it was never proven".into(),
     };
+    let cure = match proof {
+        Some(proof) if !proof.passed => "savepoint list --proof passed shows those that are proven".to_owned(),
+        _ => format!("savepoint verify {id} proves it; savepoint list --proof passed shows others"),
+    };
     match force {
         true => Ok(format!("{why}; restored all the same (--force-unproven)")),
-        false => Err(refused(format!("backup {id}: {why}")).hint(format!(
-            "savepoint verify {id} proves it; savepoint list --proof passed shows others; --force-unproven restores it all the same"
-        ))),
+        false => {
+            Err(refused(format!("backup {id}: {why}"))
+                .hint(format!("{cure}; --force-unproven restores it all the same")))
+        }
     }
 }
 

@@ -68,7 +68,10 @@ fn unknown(given: &Given<'_>) -> Error {
         ),
         None => bad(
             &format!("{text:?} may be a bucket or a folder"),
-            &format!("write s3://{text} for a bucket, ./{text} for a folder"),
+            &format!(
+                "write s3://{} for a bucket, ./{text} for a folder",
+                text.trim_start_matches("s3:").trim_start_matches('/')
+            ),
         ),
     }
 }

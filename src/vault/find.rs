@@ -226,7 +226,7 @@ pub async fn find(store: &Arc<dyn Store>, pick: &Pick) -> Result<Found> {
 
 fn several(databases: &[&str]) -> Error {
     Error::new(Kind::Usage, format!("backups of {} databases lie there", databases.len()))
-        .hint(format!("name one by database: {}", databases.join(", ")))
+        .hint(format!("name one of them by the option database: {}", databases.join(", ")))
 }
 
 /// Why nothing was found.

@@ -85,6 +85,10 @@ pub struct Manifest {
     pub totals: Totals,
     /// Seconds per phase.
     pub timings: BTreeMap<String, f64>,
+    /// What was remarkable beside the backup before, where the run was asked to fail for it: a backup that was refused so is no measure for
+    /// the next one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// SHA-256 (hex) of this file with 64 zeros in the place of these digits. Absent in format 1.
     #[serde(default)]
     pub digest: String,
@@ -139,6 +143,7 @@ impl Manifest {
             matviews: Vec::new(),
             extensions: Vec::new(),
             roles: Vec::new(),
+            refused: Vec::new(),
             schema_digest: String::new(),
             digest: String::new(),
             ..self.clone()

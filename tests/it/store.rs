@@ -417,9 +417,9 @@ async fn fresh_bucket_of_an_old_clone() -> Vec<Fresh> {
 async fn a_root_that_is_a_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "x").unwrap();
-    for root in ["file", "file/below"] {
+    for (root, said) in [("file", "is no folder"), ("file/below", "cannot create the folder")] {
         let e = LocalStore::open(&dir.path().join(root)).await.unwrap_err();
-        assert!(e.one_line().contains("cannot create the folder"), "{e}");
+        assert!(e.one_line().contains(said), "{e}");
     }
 }
 

@@ -125,8 +125,10 @@ impl LocalStore {
             let owner = owner_around(&root);
             let missing = root.ancestors().take_while(|f| !f.exists()).map(Path::to_path_buf).collect();
             let made = Arc::new(Made(missing));
-            create_folders(&root, owner)
-                .map_err(|e| failed(format!("cannot create the folder {}", root.display()), e))?;
+            create_folders(&root, owner).map_err(|e| match root.exists() && !root.is_dir() {
+                true => failed(format!("{} is no folder", root.display()), e),
+                false => failed(format!("cannot create the folder {}", root.display()), e),
+            })?;
             Ok(Self { root, owner, flushes: Flushes::default(), _made: made })
         })
         .await
