@@ -181,6 +181,23 @@ async fn a_report_says_how_each_database_stands() -> Result {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let late = json(&["--rpo", "1s"]).await?;
     ensure!(late["databases"][0]["standing"] == "late", "{late:#}");
+    // A newer one that does not hold what its manifest says: an older one that does is no reason to be at ease.
+    let newer = stage.works(&["--json"]).await?.json()?;
+    let newer = crate::support::find(stage.folder.path(), newer["backup"]["id"].as_str().context("an id")?)?;
+    let rows = fs::read_dir(newer.join("archive"))?.filter_map(|e| Some(e.ok()?.path()));
+    let rows = rows.into_iter().find(|path| !path.ends_with("toc.dat")).context("a file of rows")?;
+    let mut bytes = fs::read(&rows)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&rows, bytes)?;
+    let verify = Savepoint::new(["verify", "latest", "--verify", "archive"])?.to_folder(stage.folder.path());
+    verify.run().await?.expect(3)?;
+    let damaged = json(&["--rpo", "1h"]).await?;
+    ensure!(damaged["databases"][0]["standing"] == "damaged", "{damaged:#}");
+    ensure!(damaged["databases"][0]["says"].as_str().is_some_and(|s| s.contains("its proof failed")), "{damaged:#}");
+    let asked = Savepoint::new(["report", "--rpo", "1h", "--require-good"])?.to_folder(stage.folder.path());
+    asked.run().await?.expect(4)?;
+    fs::remove_dir_all(&newer)?;
     stage.fails(&["--record-failures"]).await?;
     let failing = json(&[]).await?;
     ensure!(failing["databases"][0]["standing"] == "failing", "{failing:#}");
