@@ -81,15 +81,51 @@ pub fn read(option: &str, path: &Path) -> Result<Vec<Check>> {
     }
 }
 
-/// Runs the checks one by one in one session; each outside of a transaction unless the file begins one.
+/// What a check may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// Whatever it likes: the database is a copy.
+    Write,
+    /// Ask alone: the database is in use.
+    Read,
+}
+
+/// Words that a statement may begin with which only asks.
+const ASKS: [&str; 5] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW"];
+
+/// Whether a statement is a query by its first word, behind comments and parentheses. Whatever it then does stands in a transaction that may only
+/// read, and no query can leave that.
+fn is_query(sql: &str) -> bool {
+    let mut rest = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    while let Some(behind) = rest
+        .strip_prefix("--")
+        .map(|r| r.split_once('\n').map_or("", |(_, r)| r))
+        .or_else(|| rest.strip_prefix("/*").map(|r| r.split_once("*/").map_or("", |(_, r)| r)))
+    {
+        rest = behind.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    ASKS.contains(&word.to_ascii_uppercase().as_str())
+}
+
+/// Runs the checks one by one in one session; each outside of a transaction unless the file begins one, or it may only read.
 ///
 /// # Errors
 /// [`Kind::Database`] when the connection is lost.
-pub async fn run(target: &Target, checks: &[Check]) -> Result<Vec<Checked>> {
+pub async fn run(target: &Target, checks: &[Check], may: May) -> Result<Vec<Checked>> {
     let session = connect::connect(target, "savepoint check-sql").await?;
     let mut done = Vec::new();
     for Check { line, sql } in checks {
         let text = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+        if may == May::Read && !is_query(sql) {
+            let why = "it is no query, and the database is in use: nothing else is run there";
+            done.push(Checked { line: *line, sql: clip(&text, 200), failure: Some(why.into()) });
+            continue;
+        }
+        if may == May::Read {
+            let begun = session.batch_execute("BEGIN READ ONLY").await;
+            begun.map_err(|e| session.explain("cannot begin a transaction that only reads", e))?;
+        }
         let asked = async {
             let (mut shown, mut rows) = (Vec::new(), 0);
             let answer = session.simple_query_raw(sql).await?;
@@ -105,7 +141,12 @@ pub async fn run(target: &Target, checks: &[Check]) -> Result<Vec<Checked>> {
             }
             Ok::<_, tokio_postgres::Error>((shown, rows))
         };
-        let failure = match asked.await {
+        let asked = asked.await;
+        if may == May::Read && !session.is_closed() {
+            let ended = session.batch_execute("ROLLBACK").await;
+            ended.map_err(|e| session.explain("cannot end a transaction that only reads", e))?;
+        }
+        let failure = match asked {
             Ok((_, 0)) => None,
             Ok((shown, rows)) => {
                 let more = rows - shown.len() as u64;
@@ -128,6 +169,24 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         read("check-sql", file.path())
+    }
+
+    #[test]
+    fn only_a_query_is_run_where_nothing_may_be_written() {
+        for query in ["select 1", "-- why\n/* and */ (SELECT 1)", "WITH x AS (SELECT 1) SELECT * FROM x", "table t"] {
+            assert!(is_query(query), "{query}");
+        }
+        for other in [
+            "DELETE FROM t",
+            "rollback",
+            "SET x TO 1",
+            "/* SELECT */ UPDATE t SET a = 1",
+            "-- SELECT 1",
+            "",
+            "selecting",
+        ] {
+            assert!(!is_query(other), "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{ground::Ground, prove::Proven};
 use crate::{
     error::Result,
     progress::{Event, Progress},
-    rehearse::{self, Copy},
+    rehearse::{self, Address, Copy},
     report::Rehearsal,
 };
 use std::sync::Arc;
@@ -28,7 +28,12 @@ pub(super) async fn rehearse(ground: &Ground<'_>, proven: Option<Proven>) -> Res
         target,
         toc,
         manifest: &manifest,
-        source: (ground.config.source.host.clone(), ground.config.source.port),
+        source: Address {
+            host: ground.config.source.host.clone(),
+            port: ground.config.source.port,
+            user: ground.config.source.user.clone(),
+            password: ground.config.source.password.clone(),
+        },
         tools: &ground.tools,
         scratch: &ground.scratch,
         jobs: ground.config.engine.jobs,

@@ -8,7 +8,7 @@ pub use config::VerifyConfig;
 
 use crate::cancel::{CLEAN_UP, Cancel};
 use crate::{
-    checks::{self, Check, Checked},
+    checks::{self, Check, Checked, May},
     dumpfile::{self, DumpFile, sql},
     error::{Error, Kind, Result},
     postgres::{
@@ -339,7 +339,7 @@ async fn prove(
     let proof = prover.compare(bench.server()?, manifest, half).await?;
     bench.phase = "check-sql";
     // They may change the copy.
-    let checked = checks::run(&copy, checks).await?;
+    let checked = checks::run(&copy, checks, May::Write).await?;
     let Some(rehearse) = config.rehearse.as_ref().filter(|_| proof.passed) else { return Ok((proof, checked, None)) };
     bench.phase = Phase::Rehearse.name();
     let scratch = prover.scratch.clone();
@@ -348,7 +348,12 @@ async fn prove(
         target: copy,
         toc,
         manifest,
-        source: (manifest.source.host.clone(), manifest.source.port),
+        source: rehearse::Address {
+            host: manifest.source.host.clone(),
+            port: manifest.source.port,
+            user: manifest.source.user.clone(),
+            password: None,
+        },
         tools: &prover.tools,
         scratch: &scratch,
         jobs: config.engine.jobs,
@@ -415,7 +420,7 @@ async fn file(
     bench.phase = Phase::Compare.name();
     copy.count(&dump, &source, &mut drilled, progress).await?;
     bench.phase = "check-sql";
-    drilled.checks = checks::run(&copy.target, checks).await?;
+    drilled.checks = checks::run(&copy.target, checks, May::Write).await?;
     told(&mut drilled);
     drilled.judge(config);
     Ok(drilled)

@@ -27,11 +27,13 @@ pub fn changed(before: &Facts, after: &Facts) -> Vec<Changed> {
         };
         found.extend(change);
     }
-    for (oid, is) in after.tables.iter().filter(|(oid, _)| !before.tables.contains_key(oid)) {
-        // In the place of one that is gone, it is told with that.
-        let replaces = had.get(&is.label()).is_some_and(|was| !after.tables.contains_key(was) && was != oid);
-        if !replaces {
-            found.push(Changed {
+    for (_, is) in after.tables.iter().filter(|(oid, _)| !before.tables.contains_key(oid)) {
+        match had.get(&is.label()).and_then(|was| Some((after.tables.contains_key(was), before.tables.get(was)?))) {
+            // In the place of one that is gone, it is told with that.
+            Some((false, _)) => {}
+            // In the place of one that has another name now: whoever asks for it by its name finds this one.
+            Some((true, was)) => found.push(between(Fate::Replaced, was, is)),
+            None => found.push(Changed {
                 table: is.label(),
                 fate: Fate::Added,
                 renamed_from: None,
@@ -39,7 +41,7 @@ pub fn changed(before: &Facts, after: &Facts) -> Vec<Changed> {
                 rows_after: is.rows,
                 bytes_before: 0,
                 columns_dropped: Vec::new(),
-            });
+            }),
         }
     }
     found.sort_by(|a, b| a.table.cmp(&b.table));

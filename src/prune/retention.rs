@@ -78,6 +78,8 @@ pub enum Proven {
     Never,
     /// There is one, which was not read, or could not be.
     Unknown,
+    /// Files are missing, the manifest is another one than was proven, or no key that counts signed it: it is kept, and counts for nothing.
+    Nothing,
 }
 
 /// A stored backup, as far as a rule needs to know it.
@@ -154,10 +156,17 @@ pub fn plan(candidates: Vec<Candidate>, retention: &Retention, now: OffsetDateTi
     let mut decisions = Vec::new();
     for mut group in groups.into_values() {
         group.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
-        // One that a fast clock dated in the future is kept, but counts for nothing: else it would push the others out.
-        let (future, past): (Vec<_>, Vec<_>) = group.into_iter().partition(|c| c.at > now);
-        decisions
-            .extend(future.into_iter().map(|backup| Decision { backup, reasons: vec!["dated in the future".into()] }));
+        // One that a fast clock dated in the future, and one that is known to be none, is kept but counts for nothing: else it would push
+        // the others out.
+        let (apart, past): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|c| c.at > now || c.proven == Proven::Nothing);
+        decisions.extend(apart.into_iter().map(|backup| {
+            let why = match backup.at > now {
+                true => "dated in the future",
+                false => "what lies there is damaged, or no key that counts signed it: it counts for nothing",
+            };
+            Decision { backup, reasons: vec![why.into()] }
+        }));
         let mut reasons = vec![Vec::new(); past.len()];
         if let Some(kind) = past.first().map(|c| c.kind) {
             match retention.policy.or_else(|| Policy::default_of(kind)) {

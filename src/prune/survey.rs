@@ -236,6 +236,21 @@ async fn last(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKe
     }
 }
 
+/// Whether what was proven still lies there: the manifest that the proof was of, and each of its files in its size, as far as the listing says.
+async fn intact(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<bool> {
+    let looked = async {
+        let of = signed(store, stored, trusted).await?;
+        let proof = last_proof_of(store, stored, &of, trusted).await?;
+        let there: HashMap<&str, u64> = stored.objects.iter().map(|o| (o.key.as_str(), o.size)).collect();
+        let lies = |path: &str, size| there.get(format!("{}{path}", stored.folder).as_str()) == Some(&size);
+        Ok::<_, Error>(proof.is_some() && of.manifest.stored_files().all(|file| lies(&file.path, file.size)))
+    };
+    match looked.await {
+        Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Ok(false),
+        looked => looked,
+    }
+}
+
 /// How the last proof of each backup ended, as far as it needs to be known: of each group from the newest down to one that passed.
 async fn proofs(
     store: &Arc<dyn Store>,
@@ -250,18 +265,36 @@ async fn proofs(
     let groups = groups.into_values().map(|mut group| async move {
         group.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
         let mut read = Vec::new();
+        let mut found = false;
         for stored in group {
+            // Behind the newest proven one only whether it counts at all is asked.
+            if found || trusted.is_some() {
+                match (trusted, signed(store, stored, trusted).await) {
+                    (Some(_), Err(e)) if e.kind() == Kind::Archive => {
+                        read.push((stored.folder.clone(), Proven::Nothing));
+                        continue;
+                    }
+                    (_, Err(e)) if e.kind() == Kind::NotFound => {}
+                    (_, Err(e)) => return Err(e),
+                    (_, Ok(_)) if found => continue,
+                    (_, Ok(_)) => {}
+                }
+            }
             let proven = match last(store, stored, trusted).await {
                 Ok(None) => Proven::Never,
                 Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
-                Ok(Some(proof)) if proof.proves_a_restore() => Proven::Yes,
+                Ok(Some(proof)) if proof.proves_a_restore() => match intact(store, stored, trusted).await? {
+                    true => Proven::Yes,
+                    false => Proven::Nothing,
+                },
                 Ok(Some(_)) => Proven::No,
                 // Damaged, or gone with its backup.
                 Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Proven::Unknown,
                 Err(e) => return Err(e),
             };
             read.push((stored.folder.clone(), proven));
-            if proven == Proven::Yes {
+            found |= proven == Proven::Yes;
+            if found && trusted.is_none() {
                 break;
             }
         }

@@ -8,6 +8,7 @@ mod config;
 mod found;
 mod watch;
 
+pub use command::Address;
 pub use config::{Environment, Forbidden, LIMIT, RehearseConfig};
 
 use crate::{
@@ -20,8 +21,7 @@ use crate::{
     observe::{self, Facts},
     postgres::{conninfo::Target, tools::Tools},
     progress::{Event, Phase, Progress},
-    report::rehearsal::{Rehearsal, SchemaChange},
-    secret::Secret,
+    report::rehearsal::{Ended, Rehearsal, SchemaChange},
     vault::Manifest,
     verify::{
         admit::{Who, admit},
@@ -49,8 +49,8 @@ pub struct Copy<'a> {
     pub toc: PathBuf,
     /// Its manifest.
     pub manifest: &'a Manifest,
-    /// The source's host and port, whose address the command must not get.
-    pub source: (String, u16),
+    /// How the source is reached, which the command must not.
+    pub source: Address,
     /// Programs of its major.
     pub tools: &'a Tools,
     /// A folder for files.
@@ -97,19 +97,20 @@ async fn work(on: Copy<'_>, config: &RehearseConfig, progress: &Arc<dyn Progress
     let watch = Watch::begin(&observer).await?;
     let inside = &admitted.inside;
     progress.event(Event::Notice(&format!("rehearsing on the proven copy, {}: {}", inside.redacted(), config.command)));
-    let env = command::environment(config.environment.0.clone(), (&source.0, source.1), inside);
-    let secret = inside.password.as_ref().map(Secret::expose).unwrap_or_default();
+    let env = variables(config, &source, inside, progress);
+    let own = inside.password.iter().map(|secret| secret.expose().to_owned());
+    let secrets: Vec<String> = own.chain(source.secrets()).collect();
     let (begun, log) = (Instant::now(), server.log_length());
-    let ran = command::run(&config.command, &config.folder, env, config.limit, secret, progress).await;
+    let ran = command::run(&config.command, &config.folder, env, config.limit, &secrets, progress).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let held = watch.end().await;
+    let (held, watched) = watch.end().await;
     let refused = server.errors_behind(log);
     let ran = ran?;
     let mut is = Facts::look(&observer).await?;
     let wal = admitted.is_ours().then(|| is.wal.saturating_sub(was.wal));
     is.count(&observer, jobs).await?;
     let after = schema("schema-after").await?;
-    let checked = checks::run(&observer, &config.checks).await?;
+    let checked = checks::run(&observer, &config.checks, checks::May::Write).await?;
     let changes = schema::changes(&before, &after);
     let new = |now: &std::collections::BTreeSet<String>, then: &std::collections::BTreeSet<String>, what: &str| {
         now.difference(then).map(|name| format!("{name} is {what}")).collect::<Vec<_>>()
@@ -141,5 +142,34 @@ async fn work(on: Copy<'_>, config: &RehearseConfig, progress: &Arc<dyn Progress
         notes,
     };
     found.problems = found::problems(&found, config);
+    doubts(&mut found, watched, is.wal != was.wal, progress);
     Ok(found)
+}
+
+/// The command's variables; of those that were left out the names are told.
+fn variables(
+    config: &RehearseConfig,
+    source: &Address,
+    inside: &Target,
+    progress: &Arc<dyn Progress>,
+) -> Vec<(String, String)> {
+    let (env, left_out) = command::environment(config.environment.0.clone(), source, inside);
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        progress
+            .event(Event::Notice(&format!("left out of the command's variables, as they lead to the source: {names}")));
+    }
+    env
+}
+
+/// What makes a rehearsal that seems to have passed doubtful.
+fn doubts(found: &mut Rehearsal, watched: bool, wrote: bool, progress: &Arc<dyn Progress>) {
+    if !watched {
+        found.problems.push("the locks were not watched to the end: the command ended the session that did".into());
+    }
+    if found.ended == Ended::Exit(0) && found.tables.is_empty() && found.schema.is_empty() && !wrote {
+        progress.event(Event::Warning(
+            "the rehearsed command changed nothing in the copy: does it find it by DATABASE_URL?",
+        ));
+    }
 }

@@ -44,7 +44,7 @@ pub(super) struct Held {
 /// A watch that goes on until it is ended.
 pub(super) struct Watch {
     end: oneshot::Sender<()>,
-    task: AbortOnDropHandle<Vec<Held>>,
+    task: AbortOnDropHandle<(Vec<Held>, bool)>,
 }
 
 impl Watch {
@@ -56,8 +56,8 @@ impl Watch {
         Ok(Watch { end, task })
     }
 
-    /// Ends it, with one last look.
-    pub async fn end(self) -> Vec<Held> {
+    /// Ends it, with one last look. What was seen, and whether that is all: the command may end our session, or hold the catalogs.
+    pub async fn end(self) -> (Vec<Held>, bool) {
         let _ = self.end.send(());
         // A transaction that the command prepared may hold the catalogs for ever.
         tokio::time::timeout(LAST_LOOK, self.task).await.map(Result::unwrap_or_default).unwrap_or_default()
@@ -66,7 +66,7 @@ impl Watch {
 
 type Key = (u32, String, i32, String);
 
-async fn look(session: Session, mut ended: oneshot::Receiver<()>) -> Vec<Held> {
+async fn look(session: Session, mut ended: oneshot::Receiver<()>) -> (Vec<Held>, bool) {
     let modes = MODES.map(|(mode, ..)| format!("'{mode}'")).join(", ");
     // The transaction tells one lock from the next of the same session.
     let sql = format!(
@@ -75,13 +75,12 @@ async fn look(session: Session, mut ended: oneshot::Receiver<()>) -> Vec<Held> {
          WHERE l.locktype = 'relation' AND l.granted AND l.relation >= 16384 AND l.mode IN ({modes}) \
          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
     );
-    let Ok(statement) = session.prepare(&sql).await else { return Vec::new() };
+    let Ok(statement) = session.prepare(&sql).await else { return (Vec::new(), false) };
     let mut seen: HashMap<Key, (Instant, Instant, String)> = HashMap::new();
     loop {
         let last = !matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         let asked = Instant::now();
-        // A migration may lock a catalog; the next look comes soon.
-        let Ok(rows) = session.query(&statement, &[]).await else { break };
+        let Ok(rows) = session.query(&statement, &[]).await else { return (longest(seen), false) };
         for row in rows {
             let key: Key = (row.get(0), row.get(1), row.get(2), row.get(3));
             let query: Option<String> = row.get(4);
@@ -96,7 +95,7 @@ async fn look(session: Session, mut ended: oneshot::Receiver<()>) -> Vec<Held> {
             () = tokio::time::sleep(EVERY) => {}
         }
     }
-    longest(seen)
+    (longest(seen), true)
 }
 
 /// The longest of each relation and mode, the longest first.

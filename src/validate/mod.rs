@@ -78,9 +78,9 @@ async fn work(config: &ValidateConfig) -> Result<Validated> {
     let was = before::before(&manifest, &now);
     let mut tables = changed(&was, &now);
     // What the backup left out was no less there.
-    tables.retain(|table| table.fate != Fate::Added || manifest.options.filter.is_everything());
+    tables.retain(|t| t.fate != Fate::Added || t.rows_after.is_some() && manifest.options.filter.is_everything());
     let (behind, unknown) = sequences::behind(&config.target).await?;
-    let checked = checks::run(&config.target, &config.checks).await?;
+    let checked = checks::run(&config.target, &config.checks, checks::May::Read).await?;
     let allowed = |table: &Changed| config.allow_loss.iter().any(|pattern| fits(pattern, &table.table));
     let mut problems: Vec<String> =
         tables.iter().filter(|t| !allowed(t)).filter_map(|t| problem(t, config.max_drop)).collect();

@@ -25,6 +25,7 @@ use savepoint::{
     vault::BackupKind,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
     fs,
@@ -90,20 +91,24 @@ async fn plant(store: &Arc<dyn Store>, like: Like<'_>) -> Result<String> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     let id = format!("{stamp}-{}-{}", like.kind.name(), &random[..7]);
     let folder = format!("{}/{day}/{id}/", savepoint::vault::folder_name(like.database));
+    let files = template().await?;
+    let (_, manifest) = files.iter().find(|(path, _)| path == "manifest.json").context("a manifest")?;
+    let mut manifest: Value = serde_json::from_slice(manifest)?;
+    manifest["id"] = json!(id);
+    manifest["kind"] = json!(like.kind.name());
+    manifest["source"]["database"] = json!(like.database);
+    let manifest = sealed(&manifest)?;
     // The manifest last, as a backup does.
-    for (path, bytes) in template().await?.iter().rev() {
+    for (path, bytes) in files.iter().rev() {
         let mut bytes = bytes.clone();
         if path == "manifest.json" {
-            let mut manifest: Value = serde_json::from_slice(&bytes)?;
-            manifest["id"] = json!(id);
-            manifest["kind"] = json!(like.kind.name());
-            manifest["source"]["database"] = json!(like.database);
-            bytes = sealed(&manifest)?;
+            bytes.clone_from(&manifest);
         } else if path.starts_with("proofs/") {
             let Some(passed) = like.proven else { continue };
             let mut proof: Value = serde_json::from_slice(&bytes)?;
             proof["backup_id"] = json!(id);
             proof["passed"] = json!(passed);
+            proof["manifest_sha256"] = json!(hex::encode(Sha256::digest(&manifest)));
             bytes = serde_json::to_vec_pretty(&proof)?;
         }
         store.put(&format!("{folder}{path}"), bytes.into()).await?;
@@ -272,6 +277,28 @@ async fn the_newest_proven_one_stays_whatever_the_rule() -> Result {
     let done = execute(store, &looked).await;
     ensure!(done.failures.is_empty() && done.deleted == [id(&planted[4])], "{done:?}");
     ensure!(folders(store).await? == set([&planted[0], &planted[3], &newer]));
+    Ok(())
+}
+
+/// What the listing shows to be damaged, and a manifest that is not the one that was proven, let no other backup go.
+#[tokio::test]
+async fn what_is_damaged_counts_for_nothing() -> Result {
+    let place = Place::new().await?;
+    let all = daily(&place.store, 4).await?;
+    for gutted in &all[..2] {
+        for key in keys(&place.store).await?.iter().filter(|key| key.starts_with(&format!("{gutted}archive/"))) {
+            place.store.delete(key).await?;
+        }
+    }
+    // With a digest of its own, as whoever may write there can make it.
+    let key = format!("{}manifest.json", all[2]);
+    let mut manifest: Value = serde_json::from_slice(&place.store.open(&key, None).await?.bytes().await?)?;
+    manifest["context"]["actor"] = json!("somebody else");
+    place.store.put(&key, sealed(&manifest)?.into()).await?;
+    let plan = survey(&place.store, last(1), Duration::ZERO).await?.plan;
+    ensure!(plan.removed().next().is_none(), "{plan:#?}");
+    let reasons = plan.0.iter().find(|d| d.backup.folder() == all[3]).context("the whole one")?.reasons.clone();
+    ensure!(reasons.contains(&"last 1".to_owned()) && reasons.contains(&"newest proven".to_owned()), "{reasons:?}");
     Ok(())
 }
 
@@ -588,8 +615,8 @@ async fn few_proofs_are_read() -> Result {
     let counting = Killed::after(0, &real);
     let store: Arc<dyn Store> = counting.clone();
     survey(&store, last(3), Duration::ZERO).await?;
-    // Every manifest once, and the proofs of the newest two.
-    ensure!(counting.reads.load(Ordering::Relaxed) == 22, "{counting:?}");
+    // Every manifest once, and the proofs of the newest two; of the one that passed both once more, as they must belong together.
+    ensure!(counting.reads.load(Ordering::Relaxed) == 24, "{counting:?}");
     Ok(())
 }
 

@@ -180,6 +180,11 @@ async fn what_passes_a_limit_fails_the_step_and_the_backup_stays() -> Result {
             "is written anew: rehearse-forbid has rewrite:",
         ),
         (&["--rehearse-check-sql", &checks], "UPDATE orders SET total = -1 WHERE id = 7", "check failed: line 1"),
+        (
+            &["--rehearse-forbid", "drop-table"],
+            "ALTER TABLE items RENAME TO aside; CREATE TABLE items (id int)",
+            "public.items is dropped, and another one of its name has fewer rows",
+        ),
         (&[], "SELECT 1/0", "the command ended with exit code 1"),
         (&["--rehearse-timeout", "1s"], "SELECT pg_sleep(60)", "the command was ended after 1.0 s"),
         (&["--rehearse-role", "nobody_here"], "SELECT 1", "the backup names no role \"nobody_here\""),
@@ -253,6 +258,21 @@ async fn the_command_finds_the_copy_and_nothing_else() -> Result {
     let password = value("PGPASSWORD")?;
     ensure!(!report.to_string().contains(&password), "the copy's password is told");
     Ok(())
+}
+
+/// Who ends the session that watches the locks is not taken for one that holds none.
+#[tokio::test]
+async fn a_watch_that_was_ended_is_told() -> Result {
+    let (server, store) = (pg::server(MAJOR).await?, scratch()?);
+    let db = "it_rehearse_watch";
+    server.create_db(db, "").await?;
+    server.psql(db, "CREATE TABLE orders (id int)").await?;
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    let run = Savepoint::backup(&server.url(db), &server.bin)?.to_folder(store.path());
+    let run = run.env("LD_LIBRARY_PATH", &server.bin.join("../lib").display().to_string());
+    let ended = run.args(["--rehearse", &by_psql(server, sql)]).run().await?.expect(4)?;
+    ensure!(ended.output().contains("the locks were not watched to the end"), "{}", ended.output());
+    ended.left_nothing()
 }
 
 /// psql goes on behind an error, and says that all is well.

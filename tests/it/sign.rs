@@ -439,6 +439,14 @@ async fn prune_counts_only_what_is_signed() -> Result {
     // What is not signed might yet be proven, so it stays; it is only no reason for the signed one to go.
     ensure!(with == [older.clone()], "with the key {with:?} go");
 
+    // Nor do those fill the places of signed ones.
+    let run = Savepoint::new(["prune", "--keep-last", "2", "--min-keep", "2", "--dry-run", "--json"])?;
+    let planned = run.to_folder(store.path()).args(["--verify-key", &mine.public]).run().await?.expect(0)?.json()?;
+    ensure!(
+        planned["backups"].as_array().is_some_and(|all| all.iter().all(|b| b["action"] != "remove")),
+        "{planned:#}"
+    );
+
     // What goes takes its signatures along.
     let run = Savepoint::new(["prune", "--keep-last", "1", "--min-keep", "1", "--verify-key", &mine.public])?;
     run.to_folder(store.path()).run().await?.expect(0)?;

@@ -38,6 +38,14 @@ async fn each_loss_is_named_and_what_is_allowed_passes() -> Result {
     let checks = store.path().join("checks.sql");
     fs::write(&checks, "SELECT id FROM orders WHERE total < 0;")?;
     let checks = checks.display().to_string();
+    // What is no question is not run, and what a question does besides is refused.
+    let file = |name: &str, sql: &str| -> Result<String> {
+        let path = store.path().join(name);
+        fs::write(&path, sql)?;
+        Ok(path.display().to_string())
+    };
+    let writes = file("writes.sql", "DELETE FROM orders; ROLLBACK; SET default_transaction_read_only = off;")?;
+    let hidden = file("hidden.sql", "WITH gone AS (DELETE FROM orders RETURNING id) SELECT id FROM gone WHERE false;")?;
     for (n, (sql, options, code, said)) in [
         // What a migration may do.
         (
@@ -78,6 +86,8 @@ async fn each_loss_is_named_and_what_is_allowed_passes() -> Result {
         ),
         ("UPDATE orders SET total = -1 WHERE id = 7", &["--check-sql", &checks], 3, "check failed: line 1"),
         ("SELECT 1", &["--check-sql", &checks], 0, "1 passed, 0 failed"),
+        ("SELECT 1", &["--check-sql", &writes], 3, "it is no query, and the database is in use"),
+        ("SELECT 1", &["--check-sql", &hidden], 3, "in a read-only transaction"),
     ]
     .into_iter()
     .enumerate()
@@ -89,6 +99,9 @@ async fn each_loss_is_named_and_what_is_allowed_passes() -> Result {
             validate(server, &db, store.path())?.args(["--database", template]).args(options.to_vec()).run().await?;
         let ended = ended.expect(code).with_context(|| sql)?;
         ensure!(ended.stdout.contains(said), "{said:?} is not said\n{}", ended.output());
+        if options.iter().any(|o| *o == writes || *o == hidden) {
+            ensure!(server.psql(&db, "SELECT count(*) FROM orders").await? == "1000", "a check wrote");
+        }
         ensure!((code == 0) == ended.stdout.contains("nothing is missing"), "{}", ended.output());
         server.drop_db(&db).await?;
     }
