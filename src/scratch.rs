@@ -127,6 +127,10 @@ pub fn free_space(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// How often, and how long after one another, a folder is tried to be removed that somebody still writes into.
+const TRIES: usize = 20;
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Removes a scratch folder, with the programs that still work in it (a killed initdb leaves the server that it bootstraps, which goes on
 /// writing). The note of its owner goes last, so that what cannot be removed now is swept later.
 fn remove_all(path: &Path) -> std::io::Result<()> {
@@ -141,8 +145,12 @@ fn remove_all(path: &Path) -> std::io::Result<()> {
         });
         match emptied {
             Ok(()) => return fs::remove_dir_all(path),
-            Err(e) if tries == 3 => return Err(e),
-            Err(_) => tries += 1,
+            Err(e) if tries == TRIES => return Err(e),
+            // Who still writes there may be no program of PostgreSQL's, such as what initdb was started by.
+            Err(_) => {
+                tries += 1;
+                std::thread::sleep(AGAIN);
+            }
         }
     }
 }

@@ -119,7 +119,9 @@ pub fn gate(manifest: &Manifest, proof: Option<&Proof>, force: bool) -> Result<S
         None => "it was never proven".into(),
     };
     let cure = match proof {
-        Some(proof) if !proof.passed => "savepoint list --proof passed shows those that are proven".to_owned(),
+        Some(proof) if !proof.passed => {
+            format!("savepoint list --proof passed shows those that are proven; savepoint verify {id} proves it anew")
+        }
         _ => format!("savepoint verify {id} proves it; savepoint list --proof passed shows others"),
     };
     match force {
