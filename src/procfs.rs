@@ -1,6 +1,6 @@
 //! What the kernel says of processes and of memory (proc(5)); nothing where there is no such file system.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{collections::HashMap, fs};
 
 /// A process.
@@ -63,6 +63,34 @@ pub fn tree(root: u32) -> Vec<u32> {
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
+    }
+}
+
+/// The group of a process that leads one, killed when this is dropped.
+pub struct Group(Option<Pid>);
+
+impl Group {
+    /// That of a child; `None`: it has ended.
+    pub fn of(leader: Option<u32>) -> Self {
+        Group(leader.and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+
+    /// Sends all of it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+
+    /// It has ended by itself: nobody is to be killed.
+    pub fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 

@@ -29,3 +29,27 @@ pub(crate) fn choice<T: clap::ValueEnum>(name: &str, text: &str) -> Result<T> {
         usage(format!("option {name}: {text:?} is not known")).hint(format!("use one of {}", names.join(", ")))
     })
 }
+
+/// Whether a text is one that a pattern means; `*` and `?` as in a shell.
+pub(crate) fn glob(text: &str, pattern: &str) -> bool {
+    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
+    // Where the last `*` stood, and how much of the text it has taken.
+    let (mut t, mut p, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => (t, p) = (t + 1, p + 1),
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (t, p) = (taken + 1, at + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}

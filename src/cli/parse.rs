@@ -23,16 +23,9 @@ pub fn parse(argv: Vec<OsString>, env: &dyn Fn(&str) -> Option<String>) -> Resul
         }
     }
     // What a variable of the shell was to say must not be taken from somewhere else, or for the newest.
-    for option in ["database-url", "against"] {
-        let is_it = |arg: &&clap::Arg| arg.get_long() == Some(option);
-        let Some((verb, given)) = matches.subcommand() else { break };
-        let Some(arg) = Cli::command().find_subcommand(verb).and_then(|c| c.get_arguments().find(is_it).cloned())
-        else {
-            continue;
-        };
-        let id = arg.get_id().as_str();
-        let empty = |mut all: clap::parser::RawValues<'_>| all.all(|value| value.to_string_lossy().trim().is_empty());
-        if given.value_source(id) == Some(ValueSource::CommandLine) && given.get_raw(id).is_some_and(empty) {
+    for (option, id) in [("database-url", "database_url"), ("against", "against")] {
+        let given = matches.subcommand().and_then(|(_, given)| given.try_get_raw(id).ok().flatten());
+        if given.is_some_and(|mut all| all.all(|value| value.to_string_lossy().trim().is_empty())) {
             let what = format!(
                 "option {option} is empty\nhint: the variable that it was to come from is not set; leave it out where it is not needed"
             );

@@ -16,7 +16,7 @@ pub(super) fn notify(raw: &NotifyArgs, env: Env<'_>, roots: Option<Roots>) -> Re
     let secrets = raw.secrets().into_iter().filter_map(|(name, secret)| Some((name, secret.clone()?)));
     let names = raw.names().into_iter().filter_map(|(name, text)| Some((name, Secret::new(text?.trim()))));
     let all: Vec<_> = secrets.chain(names).filter(|(_, text)| !text.expose().is_empty()).collect();
-    let at = pull_request(env);
+    let at = if raw.report_to.is_empty() { None } else { pull_request(env) };
     let given = Given { secrets: &all, roots: roots.as_ref(), pull_request: at.as_ref() };
     Channels::of(&given, choice("notify-on", &raw.notify_on)?)
 }

@@ -74,16 +74,9 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
     let moment = |id: &str| id.get(..16).unwrap_or_default().to_owned();
     let this = moment(id);
     let wanted = |s: &Stored| s.kind == kind && s.id != id && moment(&s.id) <= this;
-    let most = if limits.fail { REFUSED } else { 1 };
-    let mut measure = None;
-    for stored in newest_of(store, &now.source.database, wanted, most).await?.backups {
-        let before = manifest(store, &stored).await?;
-        if !limits.fail || before.refused.is_empty() {
-            measure = Some(before);
-            break;
-        }
-    }
-    let Some(before) = measure else { return Ok(Beside::First) };
+    let Some(before) = measure(store, &now.source.database, wanted, limits.fail).await? else {
+        return Ok(Beside::First);
+    };
     if before.hidden().is_some() {
         return Ok(Beside::Hidden(before.id));
     }
@@ -95,6 +88,25 @@ pub async fn beside(store: &Arc<dyn Store>, now: &Manifest, limits: &Anomaly) ->
         },
         false => Beside::Other(before.id),
     })
+}
+
+/// The manifest of the newest backup that is wanted; `fail`: of those that were not refused.
+async fn measure(
+    store: &Arc<dyn Store>,
+    database: &str,
+    wanted: impl Fn(&Stored) -> bool,
+    fail: bool,
+) -> Result<Option<Manifest>> {
+    // One is enough nearly always, and each costs a look at its folder.
+    for most in if fail { &[1, REFUSED][..] } else { &[1] } {
+        for stored in newest_of(store, database, &wanted, *most).await?.backups {
+            let before = manifest(store, &stored).await?;
+            if !fail || before.refused.is_empty() {
+                return Ok(Some(before));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What is remarkable: tables that are gone, emptied or have lost many rows, and a size that jumps. Both backups were asked for the same.

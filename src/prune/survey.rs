@@ -6,7 +6,7 @@ use crate::{
     sign::PublicKeys,
     store::{Lock, Locking, Store, Unfinished},
     vault::{
-        BackupKind, Proof, Stored,
+        BackupKind, Manifest, Stored,
         find::scan,
         folder_name,
         read::{HEAD, Known, known, last_proof, last_proof_of, lock_of, signed},
@@ -228,27 +228,61 @@ async fn leftovers(
     Ok((unfinished, old))
 }
 
-/// The last proof record, which with `trusted` must be signed, and belong to a manifest that is.
-async fn last(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<Option<Proof>> {
-    match trusted {
-        None => last_proof(store, stored).await,
-        Some(_) => last_proof_of(store, stored, &signed(store, stored, trusted).await?, trusted).await,
-    }
+/// Whether each file of a manifest lies there in its size, as far as the listing says.
+fn lies(stored: &Stored, manifest: &Manifest) -> bool {
+    let there: HashMap<&str, u64> = stored.objects.iter().map(|o| (o.key.as_str(), o.size)).collect();
+    let lies = |path: &str, size| there.get(format!("{}{path}", stored.folder).as_str()) == Some(&size);
+    manifest.stored_files().all(|file| lies(&file.path, file.size))
 }
 
-/// Whether what was proven still lies there: the manifest that the proof was of, and each of its files in its size, as far as the listing says.
-async fn intact(store: &Arc<dyn Store>, stored: &Stored, trusted: Option<&PublicKeys>) -> Result<bool> {
-    let looked = async {
-        let of = signed(store, stored, trusted).await?;
-        let proof = last_proof_of(store, stored, &of, trusted).await?;
-        let there: HashMap<&str, u64> = stored.objects.iter().map(|o| (o.key.as_str(), o.size)).collect();
-        let lies = |path: &str, size| there.get(format!("{}{path}", stored.folder).as_str()) == Some(&size);
-        Ok::<_, Error>(proof.is_some() && of.manifest.stored_files().all(|file| lies(&file.path, file.size)))
+/// Whether the manifest that lies there is the one that was proven, and its files lie there.
+async fn intact(store: &Arc<dyn Store>, stored: &Stored) -> Result<bool> {
+    let of = signed(store, stored, None).await?;
+    Ok(last_proof_of(store, stored, &of, None).await?.is_some() && lies(stored, &of.manifest))
+}
+
+/// What is known of one backup. With `trusted` its manifest and its last record must be signed. `found`: a newer one is proven, and only
+/// whether this one counts at all is asked; `None`: it does.
+async fn judge(
+    store: &Arc<dyn Store>,
+    stored: &Stored,
+    trusted: Option<&PublicKeys>,
+    found: bool,
+) -> Result<Option<Proven>> {
+    let of = match trusted {
+        None => None,
+        Some(_) => match signed(store, stored, trusted).await {
+            Ok(_) if found => return Ok(None),
+            Ok(of) => Some(of),
+            Err(e) if e.kind() == Kind::Archive => return Ok(Some(Proven::Nothing)),
+            Err(e) if e.kind() == Kind::NotFound => return Ok(Some(Proven::Unknown)),
+            Err(e) => return Err(e),
+        },
     };
-    match looked.await {
-        Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Ok(false),
-        looked => looked,
-    }
+    let last = match &of {
+        None => last_proof(store, stored).await,
+        Some(of) => last_proof_of(store, stored, of, trusted).await,
+    };
+    Ok(Some(match last {
+        Ok(None) => Proven::Never,
+        Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
+        Ok(Some(proof)) if proof.proves_a_restore() => {
+            let intact = match &of {
+                Some(of) => Ok(lies(stored, &of.manifest)),
+                None => intact(store, stored).await,
+            };
+            match intact {
+                Ok(true) => Proven::Yes,
+                Ok(false) => Proven::Nothing,
+                Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Proven::Nothing,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Some(_)) => Proven::No,
+        // Damaged, or gone with its backup.
+        Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Proven::Unknown,
+        Err(e) => return Err(e),
+    }))
 }
 
 /// How the last proof of each backup ended, as far as it needs to be known: of each group from the newest down to one that passed.
@@ -267,31 +301,7 @@ async fn proofs(
         let mut read = Vec::new();
         let mut found = false;
         for stored in group {
-            // Behind the newest proven one only whether it counts at all is asked.
-            if found || trusted.is_some() {
-                match (trusted, signed(store, stored, trusted).await) {
-                    (Some(_), Err(e)) if e.kind() == Kind::Archive => {
-                        read.push((stored.folder.clone(), Proven::Nothing));
-                        continue;
-                    }
-                    (_, Err(e)) if e.kind() == Kind::NotFound => {}
-                    (_, Err(e)) => return Err(e),
-                    (_, Ok(_)) if found => continue,
-                    (_, Ok(_)) => {}
-                }
-            }
-            let proven = match last(store, stored, trusted).await {
-                Ok(None) => Proven::Never,
-                Ok(Some(proof)) if proof.backup_id != stored.id => Proven::Unknown,
-                Ok(Some(proof)) if proof.proves_a_restore() => match intact(store, stored, trusted).await? {
-                    true => Proven::Yes,
-                    false => Proven::Nothing,
-                },
-                Ok(Some(_)) => Proven::No,
-                // Damaged, or gone with its backup.
-                Err(e) if matches!(e.kind(), Kind::Archive | Kind::NotFound) => Proven::Unknown,
-                Err(e) => return Err(e),
-            };
+            let Some(proven) = judge(store, stored, trusted, found).await? else { continue };
             read.push((stored.folder.clone(), proven));
             found |= proven == Proven::Yes;
             if found && trusted.is_none() {

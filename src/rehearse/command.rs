@@ -3,12 +3,13 @@
 use crate::{
     error::{Error, Kind, Result},
     postgres::conninfo::Target,
+    procfs::Group,
     progress::{Event, Progress},
     report::rehearsal::Ended,
     secret::Secret,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use std::{
     collections::VecDeque,
     os::unix::process::ExitStatusExt,
@@ -209,7 +210,7 @@ pub(super) async fn run(
     }
     let mut child =
         command.spawn().map_err(|e| Error::new(Kind::Refused, "the command cannot be started").because(e))?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let group = Group::of(child.id());
     let tail = Arc::new(Mutex::new(Tail::default()));
     let readers = futures_util::future::join(
         listen(child.stdout.take(), tail.clone(), secrets.to_vec(), progress.clone()),
@@ -257,23 +258,6 @@ async fn listen(
     }
 }
 
-/// A process group that is killed when this is dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0 {
-            let _ = rustix::process::kill_process_group(leader, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,8 +269,8 @@ mod tests {
             "postgresql://app@[::1]:5432/shop?sslmode=require",
             "postgresql://app:x@/shop?host=%2Ftmp%2Fa%20b&port=6000",
         ] {
-            let copy = Target::parse(address).unwrap();
-            let again = Target::parse(&url(&copy)).unwrap();
+            let copy = Target::parse(address).expect("is one");
+            let again = Target::parse(&url(&copy)).expect("is one");
             let facts = |t: &Target| (t.host.clone(), t.port, t.user.clone(), t.password.clone(), t.dbname.clone());
             assert_eq!(facts(&again), facts(&copy), "{}", url(&copy));
         }
@@ -294,7 +278,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_source_reaches_the_command() {
-        let copy = Target::parse("postgresql://app:of-the-copy@127.0.0.1:4711/shop?sslmode=disable").unwrap();
+        let copy = Target::parse("postgresql://app:of-the-copy@127.0.0.1:4711/shop?sslmode=disable").expect("is one");
         let source = Address {
             host: "db.example.com".into(),
             port: 5432,
@@ -341,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_source_on_this_machine_goes_by_each_of_its_names() {
-        let copy = Target::parse("postgresql://app:of-the-copy@127.0.0.1:4711/shop?sslmode=disable").unwrap();
+        let copy = Target::parse("postgresql://app:of-the-copy@127.0.0.1:4711/shop?sslmode=disable").expect("is one");
         let source = Address { host: "127.0.0.1".into(), port: 6543, user: "app".into(), password: None };
         let ours = [
             ("A", "postgresql://app@localhost:6543/shop"),

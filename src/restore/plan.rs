@@ -11,6 +11,7 @@ use crate::{
     postgres::{conninfo::Target, quote::quote},
     report::format::{bytes, counted, shell_word},
     restore::{Owners, Place, RestoreConfig},
+    value::glob,
     vault::{Manifest, Proof, VerifyLevel},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
@@ -63,29 +64,6 @@ pub fn protected(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.to_lowercase(), pattern.to_lowercase());
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     !pattern.is_empty() && (glob(&name, &pattern) || words.into_iter().any(|word| glob(word, &pattern)))
-}
-
-fn glob(text: &str, pattern: &str) -> bool {
-    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
-    // Where the last `*` stood, and how much of the text it has taken.
-    let (mut t, mut p, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => (t, p) = (t + 1, p + 1),
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (t, p) = (taken + 1, at + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 /// A name of at most 63 bytes, PostgreSQL's limit: the end of `base` is given up, never that of `suffix`.

@@ -17,6 +17,7 @@ use crate::{
         page::Verdict,
         rehearsal::{Changed, Fate},
     },
+    value::glob,
     vault::{
         Folder, Manifest,
         find::{self, Found},
@@ -81,7 +82,7 @@ async fn work(config: &ValidateConfig) -> Result<Validated> {
     tables.retain(|t| t.fate != Fate::Added || t.rows_after.is_some() && manifest.options.filter.is_everything());
     let (behind, unknown) = sequences::behind(&config.target).await?;
     let checked = checks::run(&config.target, &config.checks, checks::May::Read).await?;
-    let allowed = |table: &Changed| config.allow_loss.iter().any(|pattern| fits(pattern, &table.table));
+    let allowed = |table: &Changed| config.allow_loss.iter().any(|pattern| glob(&table.table, pattern));
     let mut problems: Vec<String> =
         tables.iter().filter(|t| !allowed(t)).filter_map(|t| problem(t, config.max_drop)).collect();
     problems
@@ -110,17 +111,6 @@ fn problem(table: &Changed, max_drop: u32) -> Option<String> {
             table.drop()
         )),
         _ => None,
-    }
-}
-
-/// Whether a name is one that a pattern means; `*` stands for anything.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((first, rest)) => {
-            let Some(behind) = name.strip_prefix(first) else { return false };
-            (0..=behind.len()).filter(|n| behind.is_char_boundary(*n)).any(|n| fits(rest, &behind[n..]))
-        }
     }
 }
 
@@ -178,7 +168,7 @@ mod tests {
             ("*.log*x", "audit.login_y", false),
             ("", "a", false),
         ] {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+            assert_eq!(glob(name, pattern), expected, "{pattern} {name}");
         }
     }
 }

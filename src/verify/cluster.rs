@@ -16,11 +16,11 @@ use crate::{
         quote::{literal, quote},
         tools::Tools,
     },
-    procfs,
+    procfs::{self, Group},
     scratch::{self, SOCKET_NOTE, SOCKET_PREFIX},
     vault::manifest::{Extension, Source},
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use std::{
     ffi::OsStr,
     fmt::Write as _,
@@ -553,26 +553,15 @@ impl Environment<'_> {
     }
 }
 
-/// A process group that is killed when this is dropped.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
-        }
-    }
-}
-
 async fn run(command: Command) -> Result<Output> {
     let what = format!("{} cannot be started", command.get_program().to_string_lossy());
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().map_err(|e| Error::new(Kind::Throwaway, &what).because(e))?;
     // Should this be broken off: initdb has children of its own, which work in a folder that is to go.
-    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let group = Group::of(child.id());
     let output = child.wait_with_output().await.map_err(|e| Error::new(Kind::Throwaway, what).because(e));
-    std::mem::forget(group);
+    group.ended();
     output
 }
 

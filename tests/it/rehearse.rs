@@ -356,36 +356,3 @@ async fn django_and_alembic() -> Result {
     }
     Ok(())
 }
-
-/// Shows a rehearsal to whoever looks: `cargo test --test it shown -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "for people"]
-async fn shown() -> Result {
-    let (server, store) = (pg::server(MAJOR).await?, scratch()?);
-    shop(server, "shown").await?;
-    let sql = "BEGIN; ALTER TABLE orders ADD COLUMN city text; SELECT pg_sleep(0.4); COMMIT; \
-        ALTER TABLE items ALTER COLUMN qty TYPE bigint; ALTER TABLE orders DROP COLUMN age; DELETE FROM orders WHERE id > 900; \
-        DROP TABLE old; CREATE INDEX orders_total ON orders (total)";
-    let run = rehearsing(server, "shown", store.path(), &by_psql(server, sql))?;
-    let summary = store.path().join("summary.md");
-    let ended = run
-        .args(["--rehearse-forbid", "drop-table", "--rehearse-max-lock", "300s"])
-        .env("COLUMNS", "120")
-        .run()
-        .await?;
-    eprintln!("{}\n{}", ended.stdout, ended.stderr);
-    let bin = server.bin.display().to_string();
-    let run = Savepoint::new(["action"])?
-        .env("GITHUB_ACTIONS", "true")
-        .env("INPUT_COMMAND", "verify")
-        .env("INPUT_PG-BIN-DIR", &bin)
-        .env("INPUT_DATABASE", "shown")
-        .env("INPUT_DESTINATION", &store.path().display().to_string())
-        .env("LD_LIBRARY_PATH", &server.bin.join("../lib").display().to_string())
-        .env("INPUT_REHEARSE", &by_psql(server, sql))
-        .env("GITHUB_STEP_SUMMARY", &summary.display().to_string());
-    let ended = run.run().await?;
-    eprintln!("{}\n{}", ended.stdout, ended.stderr);
-    eprintln!("{}", fs::read_to_string(summary)?);
-    Ok(())
-}
